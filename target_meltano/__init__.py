@@ -1,0 +1,88 @@
+"""Singer streams into SQL warehouses: what a program or a dialect imports.
+
+`load` runs a target from Python; `Dialect` is what a new database subclasses. The names load their
+modules when they are first used, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .dialect import Dialect
+    from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, ReplaceKey, Table
+    from .errors import (
+        DatabaseError,
+        MessageError,
+        OutputError,
+        RecordError,
+        SchemaError,
+        SettingsError,
+        TargetError,
+        UpgradeError,
+    )
+    from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
+    from .library import load
+    from .naming import lower, upper
+    from .settings import Settings, make, setting
+    from .target import Result
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "dialect": "Dialect",
+    "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
+    "errors": "DatabaseError MessageError OutputError RecordError SchemaError SettingsError TargetError UpgradeError",
+    "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
+    "library": "load",
+    "naming": "lower upper",
+    "settings": "Settings make setting",
+    "target": "Result",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "BINARY",
+    "BOOLEAN",
+    "DATE",
+    "DOUBLE",
+    "INTEGER",
+    "JSON",
+    "NUMBER",
+    "STRING",
+    "TIME",
+    "TIMESTAMP",
+    "AddColumn",
+    "ChangeType",
+    "Column",
+    "CreateTable",
+    "DatabaseError",
+    "Dialect",
+    "Found",
+    "FoundColumn",
+    "Kind",
+    "MessageError",
+    "OutputError",
+    "RecordError",
+    "ReplaceKey",
+    "Result",
+    "SchemaError",
+    "Settings",
+    "SettingsError",
+    "Table",
+    "TargetError",
+    "UpgradeError",
+    "load",
+    "lower",
+    "make",
+    "setting",
+    "upper",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)

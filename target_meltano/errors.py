@@ -1,0 +1,81 @@
+"""The errors that a user can cause, or meet, and how the program ends on each.
+
+TargetError                exit code
+├── SettingsError          2   settings unknown, missing or wrong
+├── MessageError           1   a line is not a Singer message
+│   └── RecordError        1   a record does not fit its schema, or the database
+├── SchemaError            1   a SCHEMA cannot become a table
+│   └── UpgradeError       1   a table cannot follow its SCHEMA without losing something
+├── OutputError            1   stdout is gone, a STATE could not be delivered
+├── DatabaseError          3   the database cannot be reached, or refuses
+└── Stopped            128+n   signal n came
+
+A message is one line and tells where, what was found, what is wanted and what to do. It shows at
+most 80 characters of a value and never a whole record or a secret.
+"""
+
+from __future__ import annotations
+
+MAX_SHOWN = 80
+
+
+class TargetError(Exception):
+    """What a user can mend. Raised as one of its subclasses only."""
+
+    exit_code = 1
+
+
+class SettingsError(TargetError):
+    """One or several settings are unknown, missing or wrong; the message names all of them."""
+
+    exit_code = 2
+
+
+class MessageError(TargetError):
+    """A line of the input is not a Singer message that can be used."""
+
+    def __init__(self, fault: str, *, line: int) -> None:
+        super().__init__(f"line {line}: {fault}")
+        self.line = line
+        self.fault = fault
+
+
+class RecordError(MessageError):
+    """A record does not fit its stream's schema, or the database cannot hold one of its values."""
+
+    def __init__(self, fault: str, *, line: int, stream: str, path: str = "$") -> None:
+        super().__init__(f"stream {stream!r}: {path}: {fault}", line=line)
+        self.stream = stream
+        self.path = path
+
+
+class SchemaError(TargetError):
+    """A SCHEMA message cannot become a table."""
+
+
+class UpgradeError(SchemaError):
+    """A table cannot follow its SCHEMA without losing something."""
+
+
+class OutputError(TargetError):
+    """A STATE is durable but could not be written to stdout."""
+
+
+class DatabaseError(TargetError):
+    """The database cannot be reached, or refuses what it was asked."""
+
+    exit_code = 3
+
+
+class Stopped(TargetError):
+    """A signal asked the program to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by signal {signum}")
+        self.exit_code = 128 + signum
+
+
+def shown(value: object, limit: int = MAX_SHOWN) -> str:
+    """Return *value* as it may stand in a message: its repr, at most *limit* characters of it."""
+    text = repr(value if not isinstance(value, str) else value[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,102 @@
+"""Names of tables and columns, made from the names that taps use.
+
+One rule for all: the same name in gives the same name out, today and in the next run, and two
+names in never give one name out without an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .errors import SchemaError
+
+SEPARATOR = "__"  # between a nested object's name and its property's
+
+
+def lower(name: str) -> str:
+    """Fold the ASCII letters only, as databases do with unquoted names in a UTF-8 database."""
+    return name.translate(_LOWER)
+
+
+def upper(name: str) -> str:
+    """Fold the ASCII letters only."""
+    return name.translate(_UPPER)
+
+
+_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+_UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
+
+
+def snake(name: str) -> str:
+    """Return `created_at` for `createdAt`, `http_header` for `HTTPHeader`, `user_id2` for `userID2`."""
+    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    return re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name)
+
+
+def in_bytes(name: str) -> int:
+    """Return the length of *name* as databases count that have a limit in bytes."""
+    return len(name.encode("utf-8", "surrogatepass"))
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How names are made: the style is the user's, the rest are facts of the database.
+
+    *size* is counted by *length* (`len`, or `in_bytes`). *reserved* are names that a column must not
+    have, folded; such a name gets a `_` behind it.
+    """
+
+    style: str = "fold"  # or "snake" or "preserve"
+    fold: Callable[[str], str] = lower
+    size: int = 63
+    length: Callable[[str], int] = in_bytes
+    reserved: frozenset[str] = frozenset()
+
+    def of(self, parts: Iterable[str]) -> str:
+        """Return the name for *parts*: a stream's one name, or a property's path from the record."""
+        name = SEPARATOR.join(self._spelt(part) for part in parts)
+        if name in self.reserved:
+            name += "_"
+        return self._shortened(name)
+
+    def _spelt(self, part: str) -> str:
+        name = snake(part) if self.style == "snake" else part
+        name = "".join(char if _is_word(char) else "_" for char in name) or "_"
+        return name if self.style == "preserve" else self.fold(name)
+
+    def _shortened(self, name: str) -> str:
+        """Cut *name* to the limit; the hash of the whole keeps two long names apart."""
+        if self.length(name) <= self.size:
+            return name
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        tail = self.fold(f"_{digest}")
+        cut = name
+        while self.length(cut) > self.size - len(tail):
+            cut = cut[:-1]
+        return cut + tail
+
+
+def _is_word(char: str) -> bool:
+    """Letters and digits of any script, with the marks that belong to them, and `_`."""
+    return char == "_" or char.isalnum() or unicodedata.category(char)[0] == "M"
+
+
+def refuse_collisions(
+    names: Iterable[tuple[str, str]], *, what: str, where: str, setting: str
+) -> None:
+    """Check that no two *names*, pairs of (original, name), end at one name.
+
+    Raises:
+        SchemaError: naming both originals and the *setting* that solves it.
+    """
+    seen: dict[str, str] = {}
+    for original, name in names:
+        if seen.setdefault(name, original) != original:
+            raise SchemaError(
+                f"{where}: {what} {seen[name]!r} and {original!r} would both be named {name!r}; "
+                f"give one of them another name with the setting {setting}"
+            )

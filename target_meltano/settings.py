@@ -1,0 +1,256 @@
+"""Settings: what they are, where they come from, and what is wrong with them, all at once.
+
+A setting is a field of a frozen dataclass and is documented there. `read` fills it from files and
+the environment, `about` describes it for people and programs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from . import kinds
+from .errors import SettingsError
+
+S = TypeVar("S", bound="Settings")
+PerStream = str | Mapping[str, str]  # one value, or one per stream with "*" for the others
+
+
+def setting(
+    default: Any = None,
+    help: str = "",
+    *,
+    choices: Sequence[str] = (),
+    aliases: Sequence[str] = (),
+    secret: bool = False,
+    least: int | None = None,
+    available: Sequence[Any] | None = None,
+) -> Any:
+    """Return a dataclass field with what `read` and `about` need to know.
+
+    *aliases* are names that other targets have for the same. *available* are the values that work
+    so far; None means all.
+    """
+    about = dict(help=help, choices=choices, aliases=aliases, secret=secret, least=least, available=available)
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=about, kw_only=True)
+    return field(default=default, metadata=about, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that every target has."""
+
+    schema: str | None = setting(None, "Schema of the database that the tables are in. Required, but for the embedded server, where it is `raw`.", aliases=("default_target_schema",))
+    batch_rows: int = setting(100_000, "Commit after so many rows.", aliases=("batch_size_rows", "batch_size"), least=1)
+    batch_bytes: int = setting(64 << 20, "Commit after so many bytes of input.", least=1)
+    batch_seconds: float = setting(60.0, "Commit after so many seconds, also while the tap is silent.", least=0)
+    max_message_bytes: int = setting(256 << 20, "Longest line that is read, in bytes.", least=1024)
+    flatten_depth: int | None = setting(None, "Objects nested deeper than this stay JSON; null: no limit.", least=0)
+    naming: str = setting("fold", "`fold`: to the case of unquoted names; `snake`: createdAt becomes created_at; `preserve`: as it is.", choices=("fold", "snake", "preserve"))
+    table_names: Mapping[str, str] = setting({}, "Names of tables: {stream: name}.")
+    column_names: Mapping[str, str] = setting({}, 'Names of columns: {"stream.path": name}, as "orders.address.zip".')
+    column_types: Mapping[str, str] = setting({}, 'Kinds of columns: {"stream.path": kind}, as "decimal(38,9)"; values that convert exactly are converted.')
+    number: str = setting("exact", "Numbers that are no integers: `exact` keeps all digits, `double` is faster and binary.", choices=("exact", "double"))
+    decode_binary: bool = setting(False, "Store strings with contentEncoding base64 or base16 as bytes.")
+    naive_timestamps: str = setting("error", "A column of others without time zone: `error`, or `utc`: its times are UTC.", choices=("error", "utc"))
+    timestamp_column: str = setting("__loaded_at", "Column with the time at which a record was received; not added where the stream has it.")
+    load_method: str = setting("upsert", "`upsert` by key; `append`: keep every version, no key; `overwrite`.", choices=("upsert", "append", "overwrite"), available=("upsert", "append"))
+    validation: str = setting("types", "`types`: JSON types, the formats that make a column's type, keys; `schema`: every keyword, by jsonschema.", choices=("types", "schema"))
+    coerce: str = setting("strict", "Values of another type than the schema's: `strict` refuses, `lossless` converts what converts back exactly.", choices=("strict", "lossless"))
+    unknown_fields: str = setting("warn", "Fields that the schema does not name: `warn` and count, `fail`, or `keep` in a JSON column `__extra`.", choices=("warn", "fail", "keep"))
+    on_bad_text: str = setting("fail", "NUL, lone surrogates and invalid UTF-8: `fail`, or `replace` by U+FFFD and count.", choices=("fail", "replace"))
+    invalid_records: str = setting("fail", "`fail`, or `quarantine` in the table `__rejected`.", choices=("fail", "quarantine"), available=("fail",))
+    max_rejected: int = setting(1000, "Invalid records in quarantine before the run fails.", least=0, available=(1000,))
+    absent_fields: str = setting("null", "Fields absent from a record, in an upsert: `null`, or `keep` the value.", choices=("null", "keep"), available=("null",))
+    activate_version: str = setting("soft", "ACTIVATE_VERSION: `soft` stamps the rows of older versions, `hard` deletes them, `ignore`.", choices=("soft", "hard", "ignore"), available=("soft", "ignore"))
+    schema_changes: PerStream = setting("upgrade", "What a table may follow: `upgrade` adds columns and widens types, `add`, `fail`; also {stream: value}.", choices=("upgrade", "add", "fail"))
+    narrowing: PerStream = setting("error", "A stream's type narrower than its column's: `error`, or `keep` the column; also {stream: value}.", choices=("error", "keep"))
+    max_rewrite_rows: int = setting(10_000_000, "Largest table, in rows, that a type change may rewrite.", least=0)
+    state_id: str | None = setting(None, "Name of a pipeline: commit at STATEs only and keep the STATE in `__state`.", available=(None,))
+    batch_root: str | None = setting(None, "Folder from which BATCH files may be read.", available=(None,))
+    grants: Mapping[str, Any] = setting({}, "Roles that may read the tables: {select: [role, …]}.", available=({},))
+    indexes: Mapping[str, Any] = setting({}, "Indexes per stream: {stream: [[column, …], …]}.", available=({},))
+    pii: Mapping[str, Any] = setting({}, "Rules for personal data, applied before anything is stored.", available=({},))
+
+    def for_stream(self, name: str, stream: str) -> str:
+        """Return the value of a `PerStream` setting for *stream*."""
+        value = getattr(self, name)
+        if isinstance(value, str):
+            return value
+        default = next(f.default for f in dataclasses.fields(self) if f.name == name)
+        return str(value.get(stream, value.get("*", default)))
+
+    def faults(self) -> Iterable[str]:
+        """Yield what is wrong between settings that are fine one by one."""
+        for name, kind in self.column_types.items():
+            try:
+                kinds.parse(kind)
+            except ValueError as error:
+                yield f"column_types: {name}: {error}"
+
+
+def read(cls: type[S], files: Iterable[str | Path], environment: Mapping[str, str], prefix: str) -> S:
+    """Return settings from JSON *files*, later ones over earlier ones, and these over PREFIX_NAME variables.
+
+    Raises:
+        SettingsError: naming everything that is wrong.
+    """
+    found = {}
+    faults: list[str] = []
+    names = {f.name for f in dataclasses.fields(cls)}
+    for name in names:
+        variable = f"{prefix}_{name}".upper()
+        if environment.get(variable):
+            found[name] = (environment[variable], f"variable {variable}", True)
+    for path in files:
+        for name, value in _file(path, faults).items():
+            found[_canonical(cls, name)] = (value, str(path), False)
+    return _build(cls, found, faults)
+
+
+def make(cls: type[S], **values: Any) -> S:
+    """Return settings from Python values, checked like those of a file."""
+    return _build(cls, {_canonical(cls, name): (value, "settings", False) for name, value in values.items()}, [])
+
+
+def _file(path: str | Path, faults: list[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        faults.append(f"{path}: {error.strerror}")
+    except ValueError as error:
+        faults.append(f"{path}: not JSON: {error}")
+    else:
+        if isinstance(content, dict):
+            return content
+        faults.append(f"{path}: wanted a JSON object of settings")
+    return {}
+
+
+def _canonical(cls: type[Settings], name: str) -> str:
+    for known in dataclasses.fields(cls):
+        if name in known.metadata["aliases"]:
+            return known.name
+    return name
+
+
+def _build(cls: type[S], found: Mapping[str, tuple[Any, str, bool]], faults: list[str]) -> S:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = get_type_hints(cls)
+    values = {}
+    for name, (value, where, is_text) in sorted(found.items()):
+        if name not in fields:
+            near = _nearest(name, fields)
+            faults.append(f"{name}: unknown{f', did you mean {near}?' if near else ''} ({where})")
+            continue
+        try:
+            values[name] = _checked(fields[name], hints[name], _from_text(value, hints[name]) if is_text else value)
+        except ValueError as error:
+            faults.append(f"{name}: {error} ({where})")
+    if not faults:
+        settings = cls(**values)
+        faults.extend(settings.faults())
+        if not faults:
+            return settings
+    raise SettingsError(f"settings: {'; '.join(faults)}")
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, names, 1)), None)
+
+
+def _from_text(text: str, hint: Any) -> Any:
+    """Read the value of an environment variable: JSON, but for settings that are text."""
+    if hint in (str, str | None):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _checked(known: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    about = known.metadata
+    if value is None and (known.default is None or known.default is MISSING):
+        return known.default if known.default is None else {}
+    if known.name == "port" and isinstance(value, str) and value.isdigit():
+        value = int(value)  # other targets take it either way
+    if not _has_type(value, hint):
+        raise ValueError(f"wanted {_type_words(hint)}, found {_kind_of(value)}")
+    if about["least"] is not None and value < about["least"]:
+        raise ValueError(f"wanted {about['least']} or more, found {value}")
+    chosen = list(value.values()) if isinstance(value, Mapping) and about["choices"] else [value]
+    for one in chosen:
+        if about["choices"] and one not in about["choices"]:
+            raise ValueError(f"wanted {' or '.join(about['choices'])}, found {one!r}")
+    if about["available"] is not None and value not in about["available"]:
+        raise ValueError(f"{json.dumps(value)} is not available yet in this version")
+    return value
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    wanted = _python_types(hint)
+    if isinstance(value, bool):
+        return bool in wanted
+    return isinstance(value, (*wanted, int) if float in wanted else wanted)
+
+
+def _python_types(hint: Any) -> tuple[type, ...]:
+    parts = getattr(hint, "__args__", ()) if getattr(hint, "__origin__", None) is None else ()
+    if parts:
+        return tuple(t for part in parts if part is not type(None) for t in _python_types(part))
+    if getattr(hint, "__origin__", None) is not None:
+        return (dict,)
+    return (hint,)
+
+
+def _type_words(hint: Any) -> str:
+    words = {str: "a string", int: "an integer", float: "a number", bool: "true or false", dict: "an object"}
+    return " or ".join(words[t] for t in _python_types(hint))
+
+
+def _kind_of(value: Any) -> str:
+    words = {str: "a string", int: "an integer", float: "a number", bool: "a boolean", dict: "an object", list: "an array"}
+    return "null" if value is None else words[type(value)]
+
+
+def about(cls: type[Settings], prefix: str) -> list[dict[str, Any]]:
+    """Return one description per setting: name, type, default, choices, help, aliases, variable."""
+    hints = get_type_hints(cls)
+    return [
+        {
+            "name": known.name,
+            "type": _type_words(hints[known.name]).replace("an ", "").replace("a ", ""),
+            "default": {} if known.default is MISSING else known.default,
+            "choices": list(known.metadata["choices"]),
+            "help": known.metadata["help"],
+            "aliases": list(known.metadata["aliases"]),
+            "secret": known.metadata["secret"],
+            "variable": f"{prefix}_{known.name}".upper(),
+            "available": known.metadata["available"] is None or list(known.metadata["available"]),
+        }
+        for known in dataclasses.fields(cls)
+    ]
+
+
+def about_markdown(cls: type[Settings], prefix: str) -> str:
+    """Return the table of settings for the README."""
+    lines = ["| setting | default | what it does |", "|---|---|---|"]
+    for known in about(cls, prefix):
+        default = "" if known["default"] is None else f"`{json.dumps(known['default'])}`"
+        also = f" Also: {', '.join(f'`{alias}`' for alias in known['aliases'])}." if known["aliases"] else ""
+        lines.append(f"| `{known['name']}` | {default} | {known['help']}{also}{_not_yet(known)} |")
+    return "\n".join(lines)
+
+
+def _not_yet(known: Mapping[str, Any]) -> str:
+    if known["available"] is True:
+        return ""
+    return " *Not available yet.*" if len(known["available"]) == 1 else f" *Available so far: {', '.join(known['available'])}.*"

@@ -1,0 +1,174 @@
+"""One stream on its way: lines that wait to become a batch, batches that wait to be written."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from . import decode, kinds, values
+from .decode import Decoder
+from .diff import Table
+from .errors import RecordError
+from .tables import Wanted
+from .values import Notes
+
+RECOMPILES = 50  # a map whose keys are data would make the decoder anew for ever
+
+
+@dataclass
+class Segment:
+    """Consecutive records of a stream: decoded (`messages`) or rows of the slow path (`rows`)."""
+
+    decoder: Decoder
+    numbers: list[int] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+    messages: list[Any] = field(default_factory=list)
+    rows: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass
+class Stream:
+    """What is known of a stream since its SCHEMA, and what of it is under way.
+
+    *stamp* is the last `__loaded_at` given, microseconds since 1970, UTC.
+    """
+
+    name: str
+    wanted: Wanted = field(init=False)
+    table: Table = field(init=False)
+    decoder: Decoder = field(init=False)
+    pending: list[Segment] = field(default_factory=list)
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    buffered: int = 0
+    stamp: int = 0
+    notes: Notes = field(default_factory=Notes)
+    recompiles: int = 0
+
+    def follow(self, wanted: Wanted, table: Table, decoder: Decoder) -> None:
+        """Take the records to come as a new SCHEMA describes them."""
+        self.wanted, self.table, self.decoder = wanted, table, decoder
+        self.recompiles = 0
+
+    def take_notes(self) -> Notes:
+        """Return what was noticed since the last call."""
+        notes, self.notes = self.notes, Notes()
+        return notes
+
+    def fast(self) -> Segment:
+        """Return the segment to which decoded messages are to be added."""
+        if not self.pending or self.pending[-1].rows or self.pending[-1].decoder is not self.decoder:
+            self.pending.append(Segment(self.decoder))
+        return self.pending[-1]
+
+    def add_slow(self, line: bytes, number: int) -> None:
+        """Take a record that the decoder refused.
+
+        Raises:
+            RecordError: with the fault.
+        """
+        notes = Notes()
+        row = decode.slow_row(self.decoder.layout, line, number, notes)
+        self.notes.add(notes)
+        if not (self.pending and self.pending[-1].rows):
+            self.pending.append(Segment(self.decoder))
+        self.pending[-1].rows.append(row)
+        self.pending[-1].numbers.append(number)
+        self.pending[-1].lines.append(line)
+        self._expect(line, notes)
+
+    def _expect(self, line: bytes, notes: Notes) -> None:
+        """Make the decoder anew so that it knows the next record with the same oddities."""
+        decoder = self.decoder
+        keeps = decoder.layout.rules.unknown_fields == "keep"
+        expected = decoder.expected if keeps else decoder.expected.union(notes.unknown)
+        loose = decoder.loose.union(decode.fractions_of_zero(decoder.layout, line))
+        if (expected, loose) != (decoder.expected, decoder.loose) and self.recompiles < RECOMPILES:
+            self.recompiles += 1
+            self.decoder = Decoder(decoder.layout, expected, loose)
+
+    def settle(self, before: int | None) -> tuple[pa.RecordBatch | None, Notes]:
+        """Return what is pending as a batch, or only what came before line *before*; change nothing.
+
+        Raises:
+            RecordError: of the first record that is invalid.
+        """
+        parts: list[pa.RecordBatch] = []
+        notes = Notes()
+        for segment in self.pending:
+            count = len(segment.numbers) if before is None else bisect_left(segment.numbers, before)
+            if count:
+                parts.extend(self._parts(segment, count, notes))
+        if len(parts) < 2:
+            return parts[0] if parts else None, notes
+        return pa.Table.from_batches(parts).combine_chunks().to_batches()[0], notes
+
+    def _parts(self, segment: Segment, count: int, notes: Notes) -> list[pa.RecordBatch]:
+        layout = segment.decoder.layout
+        if layout.validate:
+            for line, number in zip(segment.lines[:count], segment.numbers, strict=False):
+                self._validate(layout.validate, line, number)
+        if segment.rows:
+            return [decode.batch_of_rows(layout, segment.rows[:count])]
+        batch, refused, noted = segment.decoder.batch(segment.messages[:count])
+        if not refused:
+            notes.add(noted)
+            return [batch]
+        parts, done = [], 0  # the rows of the slow path in the places of those that a column refused
+        for position in refused:
+            row = decode.slow_row(layout, segment.lines[position], segment.numbers[position], notes)
+            parts += [batch.slice(done, position - done), decode.batch_of_rows(layout, [row])]
+            done = position + 1
+        return [*parts, batch.slice(done)]
+
+    def _validate(self, validate: Callable[[bytes], None], line: bytes, number: int) -> None:
+        try:
+            validate(line)
+        except ValueError as error:
+            path, _, fault = str(error).partition(": ")
+            raise RecordError(fault, line=number, stream=self.name, path=path) from None
+
+    def buffer(self, batch: pa.RecordBatch) -> None:
+        """Stamp *batch* and keep it until it is worth a statement."""
+        if self.wanted.stamped:
+            batch = self._stamp(batch)
+        self.batches.append(batch)
+        self.buffered += batch.nbytes
+
+    def _stamp(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Add the time of receipt; never twice the same within a stream, and never backwards."""
+        start = max(time.time_ns() // 1000, self.stamp + 1)
+        self.stamp = start + batch.num_rows - 1
+        stamps = pa.array(np.arange(start, self.stamp + 1), kinds.arrow_type(kinds.TIMESTAMP))
+        return batch.append_column(self.table.columns[-1].name, stamps)
+
+    def take(self) -> pa.RecordBatch:
+        """Return what is buffered as one batch, the last of equal keys only, and forget it."""
+        batch = pa.Table.from_batches(self.batches).combine_chunks().to_batches()[0]
+        self.batches, self.buffered = [], 0
+        return last_by_key(batch, self.table)
+
+
+def last_by_key(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
+    """Keep the last of the rows whose keys are equal, as the database compares them."""
+    if not table.keys:
+        return batch
+    keys = {f"k{i}": _comparable(batch.column(key), table.column(key).kind) for i, key in enumerate(table.keys)}
+    if len(keys) == 1 and pc.count_distinct(keys["k0"]).as_py() == batch.num_rows:
+        return batch
+    positions = pa.table({**keys, "at": np.arange(batch.num_rows)})
+    last = positions.group_by(list(keys)).aggregate([("at", "max")]).column("at_max")
+    return batch if len(last) == batch.num_rows else batch.take(pa.array(np.sort(last.to_numpy())))
+
+
+def _comparable(keys: pa.Array, kind: kinds.Kind) -> pa.Array:
+    """Return *keys* so that equal values are equal in Arrow, too: 1.0 is 1, -0.0 is 0.0."""
+    if kind.name in {"number", "decimal"} or kind == kinds.JSON:
+        return pa.array([values.canonical(values.parse(key.encode())) for key in keys.to_pylist()])
+    return pc.add(keys, 0.0) if kind == kinds.DOUBLE else keys

@@ -1,0 +1,261 @@
+"""From a SCHEMA message to a table in the database that is ready for the stream's rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from . import diff, kinds, messages, naming, schema, values
+from .decode import Layout
+from .dialect import Dialect
+from .diff import Change, Column, Policy, Table
+from .errors import SchemaError, TargetError, UpgradeError
+from .schema import Leaf, Node
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a SCHEMA asks for: a table, and the tree of properties that fills its columns in order."""
+
+    table: Table
+    node: Node
+    leaves: tuple[Leaf, ...]
+    schema: str  # as JSON, for `validation: schema`
+    stamped: bool
+
+
+@dataclass
+class Names:
+    """Which stream has which table."""
+
+    schema: str
+    taken: dict[str, str] = field(default_factory=dict)
+
+    def claim(self, stream: str, table: str) -> None:
+        """Note that *stream* loads *table*.
+
+        Raises:
+            SchemaError: another stream does, too.
+        """
+        pairs = [(other, name) for name, other in self.taken.items()] + [(stream, table)]
+        naming.refuse_collisions(pairs, what="streams", where=self.schema, setting="table_names")
+        self.taken[table] = stream
+
+
+def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) -> Wanted:
+    """Return the table that a SCHEMA message asks for.
+
+    Raises:
+        SchemaError: naming the stream and what is wrong with its schema, keys or names.
+    """
+    stream = message.stream
+    check(stream, message.schema)
+    types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
+    depth, double = settings.flatten_depth, settings.number == "double"
+    options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types)
+    node = schema.read(stream, message.schema, options)
+    leaves = tuple(node.leaves())
+    names = naming_of(settings, dialect)
+    columns = [
+        Column(
+            settings.column_names.get(f"{stream}.{'.'.join(leaf.path)}") or names.of(leaf.path),
+            dialect.kind(leaf.kind),
+            ".".join(leaf.path),
+        )
+        for leaf in leaves
+    ]
+    if settings.unknown_fields == "keep":
+        columns.append(Column(dialect.fold("__extra"), kinds.JSON, ""))
+    pairs = [(column.source, column.name) for column in columns]
+    naming.refuse_collisions(pairs, what="properties", where=f"stream {stream!r}", setting="column_names")
+    stamp = dialect.fold(settings.timestamp_column)
+    stamped = stamp not in {column.name for column in columns}
+    if stamped:
+        columns.append(Column(stamp, kinds.TIMESTAMP, ""))
+    keys = () if settings.load_method == "append" else _keys(message, node, columns)
+    name = settings.table_names.get(stream) or names.of([stream])
+    place = settings.schema or dialect.default_schema or ""
+    table = Table(place, name, tuple(columns), keys, stream)
+    text = json.dumps(message.schema, default=str) if settings.validation == "schema" else ""
+    return Wanted(table, node, leaves, text, stamped)
+
+
+def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
+    return naming.Naming(settings.naming, dialect.fold, dialect.name_size, dialect.name_length, dialect.reserved)
+
+
+def check(stream: str, found: Any) -> None:
+    """Check that *found* is a JSON Schema at all.
+
+    Raises:
+        SchemaError: with the place of the fault in the schema.
+    """
+    import jsonschema
+
+    validator = jsonschema.validators.validator_for(found, default=jsonschema.Draft7Validator)
+    try:
+        validator.check_schema(found)
+    except jsonschema.SchemaError as error:
+        where = ".".join(("$", *map(str, error.path)))
+        raise SchemaError(f"stream {stream!r}: the schema is no JSON Schema: {where}: {error.message[:200]}") from None
+
+
+def _keys(message: messages.Schema, node: Node, columns: list[Column]) -> tuple[str, ...]:
+    by_path = {column.source: column.name for column in columns}
+    keys = []
+    for key in message.keys:
+        child = node.properties.get(key)
+        if isinstance(child, Leaf):
+            keys.append(by_path[key])
+            continue
+        fault = "is a nested object" if child else "can only be null" if key in node.nulls else "is not in the schema"
+        raise SchemaError(f"stream {message.stream!r}: key property {key!r} {fault}; a key needs a column of its own")
+    return tuple(keys)
+
+
+def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
+    """Return how far the table of *stream* may follow."""
+    return Policy(
+        settings.for_stream("schema_changes", stream), settings.for_stream("narrowing", stream), dialect.max_columns
+    )
+
+
+def changes(dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> list[Change]:
+    """Return what must be done to the database so that it has *table*."""
+    with our_errors(dialect, f"table {table.full_name}"):
+        found = dialect.found(connection, table.schema, table.name)
+    return diff.diff(diff.kept_kinds(table, found, policy), found, policy)
+
+
+def follow(
+    dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy, done: Callable[[str], None]
+) -> Table:
+    """Make the database have *table* in a transaction of its own, and return it as it is kept.
+
+    Raises:
+        SchemaError, UpgradeError: before anything is changed.
+        DatabaseError: the database refuses.
+    """
+    with our_errors(dialect, f"table {table.full_name}"):
+        found = dialect.found(connection, table.schema, table.name)
+        kept = diff.kept_kinds(table, found, policy)
+        statements = ddl(dialect, connection, kept, diff.diff(kept, found, policy))
+        if statements:
+            dialect.begin(connection)
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            connection.commit()
+    for statement in statements:
+        done(statement)
+    return kept
+
+
+def ddl(dialect: Dialect[Any], connection: sa.Connection, table: Table, changes: list[Change]) -> list[str]:
+    """Return the statements of all *changes*, the missing schema first.
+
+    Raises:
+        UpgradeError: the data, its size, or something that depends on it forbids a change.
+    """
+    statements = []
+    if any(isinstance(change, diff.CreateTable) for change in changes):
+        if not dialect.has_schema(connection, table.schema):
+            statements.append(dialect.create_schema(table.schema))
+    for change in changes:
+        if isinstance(change, diff.ChangeType):
+            _refuse_unsafe(dialect, connection, change)
+        statements.extend(dialect.statements(change))
+    return statements
+
+
+def _refuse_unsafe(dialect: Dialect[Any], connection: sa.Connection, change: diff.ChangeType) -> None:
+    what = f"{change.table.full_name}: column {change.column.name!r} cannot change from {change.found.type} to {change.column.kind}"
+    obstacles = dialect.obstacles(connection, change)
+    if obstacles:
+        raise UpgradeError(f"{what} while {', '.join(obstacles)} depends on it; drop that, load, and create it again")
+    query = dialect.loses_by(change)
+    if query and connection.exec_driver_sql(query).first():
+        raise UpgradeError(f"{what}: a value in it would change")
+    most = dialect.settings.max_rewrite_rows
+    if dialect.rewrites(change) and dialect.has_more_rows(connection, change.table, most):
+        statements = "; ".join(dialect.statements(change))
+        raise UpgradeError(
+            f"{what}: the table has more than {most:,} rows (setting max_rewrite_rows) and would be locked "
+            f"while it is written anew; run by hand when that suits: {statements}"
+        )
+
+
+def planned(
+    call: Callable[..., Any],
+    dialect: Dialect[Any],
+    connection: sa.Connection,
+    table: Table,
+    policy: Policy,
+    show: Callable[[str], None],
+) -> Table:
+    """Show the statements that `follow` would run, and change nothing."""
+    found = call(dialect.found, connection, table.schema, table.name)
+    kept = diff.kept_kinds(table, found, policy)
+    for statement in call(ddl, dialect, connection, kept, diff.diff(kept, found, policy)):
+        show(statement)
+    return kept
+
+
+def layout(wanted: Wanted, table: Table, settings: Settings, rules: values.Rules) -> Layout:
+    """Return the layout of the rows that fill *table*, whose columns may be wider than wanted."""
+    columns = table.columns[: len(table.columns) - wanted.stamped]
+    leaves = tuple(
+        replace(leaf, kind=column.kind)
+        for leaf, column in zip(wanted.leaves, columns, strict=False)
+    )
+    arrow = pa.schema([pa.field(column.name, kinds.arrow_type(column.kind)) for column in columns])
+    keys = tuple(i for i, column in enumerate(columns) if column.name in table.keys)
+    validate = _validator(wanted.schema) if wanted.schema else None
+    return Layout(table.source, rebuilt(wanted.node, iter(leaves)), leaves, arrow, keys, rules, validate)
+
+
+def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
+    """Return *node* with other leaves, in the same order."""
+    children: dict[str, Leaf | Node] = {}
+    for name, child in node.properties.items():
+        children[name] = next(leaves) if isinstance(child, Leaf) else rebuilt(child, leaves)
+    return Node(node.path, children, node.nulls)
+
+
+def _validator(text: str) -> Callable[[bytes], None]:
+    """Return a function that checks a record's line by every keyword of the schema."""
+    import jsonschema
+
+    found = json.loads(text, parse_float=Decimal)
+    cls = jsonschema.validators.validator_for(found, default=jsonschema.Draft7Validator)
+    validator = cls(found, format_checker=None)
+
+    def validate(line: bytes) -> None:
+        record = messages.numbers_as_python(values.parse(line)["record"])
+        for fault in validator.iter_errors(record):
+            raise ValueError(f"{values.json_path(tuple(map(str, fault.path)))}: {_worded(fault)}")
+
+    return validate
+
+
+def _worded(fault: Any) -> str:
+    """Return the keyword and what it wants; jsonschema's own message prints the whole value."""
+    return f"the value breaks {fault.validator!r}: {str(fault.validator_value)[:200]} of the schema"
+
+
+@contextmanager
+def our_errors(dialect: Dialect[Any], where: str) -> Iterator[None]:
+    """Turn the errors of the database and its driver into ours, with the place in front."""
+    try:
+        yield
+    except TargetError:
+        raise
+    except (sa.exc.SQLAlchemyError, *dialect.driver_errors) as error:
+        raise dialect.error(error, where) from error

@@ -1,0 +1,367 @@
+"""The whole program in one file: lines come in, rows are committed, STATEs go out.
+
+    bytes -> lines -> records of one stream -> batch -> table -> COMMIT -> STATE
+
+`Target.run` reads chunks of lines. Each line is tried by the decoder of the stream that the line
+before belonged to, in C and without a look at what the line is; what it refuses is looked at here
+(`_odd_line`). At the end of a chunk what was decoded becomes Arrow batches (`_settle`), which a
+second thread writes into the open transaction while the next chunk is decoded. A flush commits
+that one transaction over all streams, and then writes the newest STATE that came before it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from . import messages, tables, values
+from .decode import Decoder
+from .dialect import Dialect
+from .diff import Change, Table
+from .errors import DatabaseError, MessageError, OutputError, RecordError, Stopped, TargetError
+from .report import Report
+from .stream import Stream
+from .worker import Worker
+
+SETTLE_BYTES = 1 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
+SETTLE_STREAMS = 8
+SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
+BUFFER_BYTES = 32 << 20  # over all streams, before the largest are sent however small
+IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    type: str = ""
+    stream: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did: its report's summary, and the last STATE that was emitted, as JSON text."""
+
+    summary: dict[str, Any]
+    state: str | None
+
+
+@dataclass
+class Signals:
+    """How a signal reaches the loop: its number, and a descriptor that ends the waiting."""
+
+    received: int | None = None
+    wakeup: int = -1
+
+
+@dataclass
+class Target:
+    """One run. All state of the program is here.
+
+    *emit* is called with each STATE's JSON, in the thread of the database, after its COMMIT.
+    """
+
+    dialect: Dialect[Any]
+    emit: Callable[[str], None]
+    report: Report = field(default_factory=Report)
+    signals: Signals = field(default_factory=Signals)
+    plan: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.settings = self.dialect.settings
+        self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
+        self.streams: dict[str, Stream] = {}
+        self.current: Stream | None = None
+        self.schema_lines: dict[bytes, Stream] = {}
+        self.names = tables.Names(self.settings.schema or self.dialect.default_schema or "")
+        self.states: list[tuple[int, str]] = []  # of this chunk, with their line numbers
+        self.state: str | None = None  # the newest that waits for a COMMIT
+        self.emitted: str | None = None
+        self.rows = 0  # since the last COMMIT, as are the next two
+        self.bytes = 0
+        self.unsettled = 0  # bytes since the last `_settle`
+        self.since = time.monotonic()
+        self.told_activate_version = False
+
+    # --- the loop
+
+    def run(self, source: messages.Source) -> Result:
+        """Load *source* to its end.
+
+        Raises:
+            TargetError: after all that came before the fault is committed and its STATE emitted.
+        """
+        self.worker = Worker()
+        try:
+            self.connection: sa.Connection = self.worker.call(self.dialect.connect)
+            try:
+                self._read(source)
+            finally:
+                self.worker.stop()
+                self.connection.close()
+        finally:
+            self.worker.stop()
+            self.report.finish()
+        return Result(self.report.summary(), self.emitted)
+
+    def _read(self, source: messages.Source) -> None:
+        try:
+            for chunk in messages.read_chunks(source, self._wait, self.signals.wakeup, self.settings.max_message_bytes):
+                self._chunk(chunk)
+                if self.signals.received:
+                    raise Stopped(self.signals.received)
+                if self._is_due(chunk):
+                    self._flush()
+                self.report.progress()
+        except (DatabaseError, OutputError):
+            raise
+        except TargetError as fault:
+            raise self._finished(fault) from None
+        self._flush()
+        self.worker.call(lambda: None)
+
+    def _finished(self, fault: TargetError) -> TargetError:
+        """Commit all that came before *fault*; return it, or an earlier one that shows only now."""
+        try:
+            self._settle()
+        except RecordError as earlier:
+            fault = earlier
+        self._flush()
+        self.worker.call(lambda: None)
+        return fault
+
+    def _wait(self) -> float | None:
+        """Return for how long the tap may be silent: seconds, None for ever."""
+        if not self._has_uncommitted():
+            return None
+        return max(0.0, min(IDLE_SECONDS, self.since + self.settings.batch_seconds - time.monotonic()))
+
+    def _is_due(self, chunk: messages.Chunk) -> bool:
+        is_idle = not chunk.lines
+        is_old = time.monotonic() - self.since >= self.settings.batch_seconds
+        return self._has_uncommitted() and (is_idle or is_old or self.bytes >= self.settings.batch_bytes)
+
+    def _has_uncommitted(self) -> bool:
+        return bool(self.rows or self.state is not None)
+
+    # --- lines to records
+
+    def _chunk(self, chunk: messages.Chunk) -> None:
+        """Take all lines of a chunk."""
+        lines: Iterator[bytes] = iter(chunk.lines)
+        number = chunk.first
+        end = chunk.first + len(chunk.lines)
+        while number < end:
+            number += self._records(chunk, lines, number)
+            if self.rows >= self.settings.batch_rows:
+                self._flush()
+            elif number < end:
+                self._odd_line(chunk.lines[number - chunk.first], number)
+                number += 1
+        self.bytes += chunk.size
+        self.report.bytes += chunk.size
+        self.unsettled += chunk.size
+        waiting = sum(bool(stream.pending) for stream in self.streams.values())
+        if self.unsettled >= SETTLE_BYTES * min(waiting, SETTLE_STREAMS):
+            self._settle()
+
+    def _records(self, chunk: messages.Chunk, lines: Iterator[bytes], number: int) -> int:
+        """Decode records of the current stream until another line comes, and return how many.
+
+        That other line is consumed. Fewer lines than there are, when the batch is full.
+        """
+        if self.current is None:
+            next(lines)
+            return 0
+        room = self.settings.batch_rows - self.rows
+        segment = self.current.fast()
+        before = len(segment.messages)
+        try:
+            segment.messages.extend(map(self.current.decoder.decode, islice(lines, room)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass  # the list has what came before
+        count = len(segment.messages) - before
+        at = number - chunk.first
+        segment.lines.extend(chunk.lines[at : at + count])
+        segment.numbers.extend(range(number, number + count))
+        self._count(self.current, count)
+        return count
+
+    def _count(self, stream: Stream, count: int) -> None:
+        if not self.rows and count:
+            self.since = time.monotonic()
+        self.rows += count
+        self.report.of(stream.name).read += count
+
+    def _odd_line(self, line: bytes, number: int) -> None:
+        """Take a line that is no plain record of the current stream."""
+        known = self.schema_lines.get(line)
+        if known:  # some taps repeat the SCHEMA every few records
+            self.current = known
+            return
+        if not line.strip():
+            return
+        try:
+            envelope = msgspec.json.decode(line, type=_Envelope)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            envelope = _Envelope()
+        if envelope.type == "RECORD" and envelope.stream in self.streams:
+            self._record(line, number, self.streams[envelope.stream])
+            return
+        message = messages.parse(line, number, self.rules)
+        if isinstance(message, messages.Record):
+            if message.stream not in self.streams:
+                raise MessageError(f"a RECORD of stream {message.stream!r} before its SCHEMA", line=number)
+            self._record(line, number, self.streams[message.stream])
+        elif isinstance(message, messages.State):
+            self._state(message, number)
+        elif isinstance(message, messages.Schema):
+            self._schema(message, line, number)
+        else:
+            self._other(message)
+
+    def _record(self, line: bytes, number: int, stream: Stream) -> None:
+        """Take one record, by the fast path if it has not been tried yet."""
+        self._count(stream, 1)
+        if stream is not self.current:
+            self.current = stream
+            try:
+                message = stream.decoder.decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                pass
+            else:
+                segment = stream.fast()
+                segment.messages.append(message)
+                segment.lines.append(line)
+                segment.numbers.append(number)
+                return
+        stream.add_slow(line, number)
+
+    def _state(self, message: messages.State, number: int) -> None:
+        if self.rows:
+            self.states.append((number, message.text))
+        else:
+            self.state = message.text
+            self._commit()
+
+    def _other(self, message: messages.Other) -> None:
+        if message.type == "ACTIVATE_VERSION":
+            if not self.told_activate_version and self.settings.activate_version != "ignore":
+                self.report.warn("ACTIVATE_VERSION is not supported yet: rows of older versions stay as they are")
+            self.told_activate_version = True
+        else:
+            self.report.warn(f"a message of type {message.type!r} is skipped")
+
+    # --- a SCHEMA
+
+    def _schema(self, message: messages.Schema, line: bytes, number: int) -> None:
+        """Let the stream's table follow a SCHEMA that is not the last one again."""
+        try:
+            wanted = tables.wanted(message, self.settings, self.dialect)
+            self.names.claim(message.stream, wanted.table.name)
+        except TargetError as error:
+            raise type(error)(f"line {number}: {error}") from None
+        stream = self.streams.get(message.stream)
+        if stream is None or stream.wanted != wanted:
+            stream = self._followed(message.stream, wanted, stream)
+        self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
+        self.schema_lines[line] = stream
+        self.current = stream
+
+    def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None) -> Stream:
+        policy = tables.policy(name, self.settings, self.dialect)
+        if self.plan:
+            table = tables.planned(self.worker.call, self.dialect, self.connection, wanted.table, policy, self.plan)
+        else:
+            if self._changes(wanted.table, policy):
+                self._flush()
+            done: Callable[[str], None] = lambda statement: self.report.ddl(name, statement)  # noqa: E731
+            table = self.worker.call(tables.follow, self.dialect, self.connection, wanted.table, policy, done)
+        if stream is None:
+            stream = self.streams[name] = Stream(name)
+        elif stream.pending or stream.batches:
+            self._settle()
+            self._send(stream)
+        stream.follow(wanted, table, Decoder(tables.layout(wanted, table, self.settings, self.rules)))
+        return stream
+
+    # --- records to rows
+
+    def _settle(self, before: int | None = None) -> None:
+        """Turn what is pending into batches; of lines from *before* on, nothing.
+
+        Raises:
+            RecordError: of the first invalid record; what came before it is settled.
+        """
+        self.unsettled = 0
+        faults = []
+        done = []
+        for stream in self.streams.values():
+            if stream.pending:
+                try:
+                    done.append((stream, *stream.settle(before)))
+                except RecordError as fault:
+                    faults.append(fault)
+        if faults:
+            first = min(faults, key=lambda fault: fault.line)
+            self._settle(first.line)
+            raise first
+        for stream, batch, notes in done:
+            stream.pending.clear()
+            self.report.notes(stream.name, notes)
+            self.report.notes(stream.name, stream.take_notes())
+            if batch is not None and not self.plan:
+                stream.buffer(batch)
+        for number, text in self.states:
+            if before is None or number < before:
+                self.state = text
+        self.states.clear()
+        self._send_large()
+
+    def _send_large(self) -> None:
+        buffered = sum(stream.buffered for stream in self.streams.values())
+        for stream in self.streams.values():
+            if stream.buffered >= SEND_BYTES or buffered >= BUFFER_BYTES:
+                self._send(stream)
+
+    def _send(self, stream: Stream) -> None:
+        """Let the worker write what the stream has buffered into the open transaction."""
+        if stream.batches:
+            self.worker.submit(self._write, stream.name, stream.table, stream.take())
+
+    def _flush(self) -> None:
+        """Commit all that came, then emit its newest STATE; wait for neither."""
+        self._settle()
+        for stream in self.streams.values():
+            self._send(stream)
+        self._commit()
+
+    def _commit(self) -> None:
+        if self._has_uncommitted():
+            read = {name: counts.read for name, counts in self.report.streams.items()}
+            self.worker.submit(self._finish_transaction, bool(self.rows), self.state, read)
+        self.rows = self.bytes = 0
+        self.state = None
+        self.since = time.monotonic()
+
+    # --- in the worker's thread
+
+    def _write(self, name: str, table: Table, batch: Any) -> None:
+        with tables.our_errors(self.dialect, f"stream {name!r}: table {table.full_name}"):
+            self.dialect.write(self.connection, table, batch)
+
+    def _finish_transaction(self, has_rows: bool, state: str | None, read: dict[str, int]) -> None:
+        if has_rows:
+            with tables.our_errors(self.dialect, "COMMIT"):
+                self.connection.commit()
+            for name, count in read.items():
+                self.report.of(name).written = count
+        if state is not None and not self.plan:
+            self.emit(state)
+            self.emitted = state
+
+    def _changes(self, table: Table, policy: Any) -> list[Change]:
+        return self.worker.call(tables.changes, self.dialect, self.connection, table, policy)

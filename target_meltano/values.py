@@ -1,0 +1,374 @@
+"""The slow, obvious path from a line to a row. It defines what every value means.
+
+`decode.py` is only ever a shortcut to what these functions return: a record that it refuses comes
+here, and is either accepted exactly or refused with the reason in words. Values come out as Arrow
+takes them: integers for times (microseconds) and dates (days), text for exact numbers and JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from . import kinds, times
+from .errors import RecordError, shown
+from .schema import INT64, Leaf, Node, Path
+
+MAX_DEPTH = 500
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_BAD_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+class Number(str):
+    """A JSON number as it was written, so that no digit is lost on the way."""
+
+    __slots__ = ()
+
+
+@dataclass
+class Notes:
+    """What was noticed on the way that is no fault, counted by path: for one warning each."""
+
+    unknown: Counter[Path] = field(default_factory=Counter)
+    cut: Counter[Path] = field(default_factory=Counter)
+    coerced: Counter[Path] = field(default_factory=Counter)
+    replaced: Counter[Path] = field(default_factory=Counter)
+
+    def add(self, other: Notes) -> None:
+        for name in ("unknown", "cut", "coerced", "replaced"):
+            getattr(self, name).update(getattr(other, name))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings that decide what becomes of a doubtful value."""
+
+    replace_bad_text: bool = False
+    unknown_fields: str = "warn"  # or "fail" or "keep"
+
+
+def parse(line: bytes, rules: Rules = Rules()) -> Any:  # noqa: B008 (frozen)
+    """Parse one line of JSON; numbers come as `Number`, the last of equal keys wins.
+
+    Raises:
+        ValueError: with the fault in words.
+    """
+    try:
+        text = line.decode("utf-8", "replace" if rules.replace_bad_text else "strict")
+        return _DECODER.decode(text)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start + 1} is not valid UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=_refuse_constant)
+
+
+def read_row(record: object, node: Node, rules: Rules, notes: Notes, *, line: int, stream: str) -> list[Any]:
+    """Return the row that *record* makes: a value per leaf, in the order of the schema.
+
+    With `unknown_fields: keep` one more: the JSON of the unknown fields, None for none. What is
+    only odd is counted in *notes*.
+
+    Raises:
+        RecordError: with line, stream, path and fault.
+    """
+    reader = _RowReader(rules, notes, line, stream)
+    if not isinstance(record, dict):
+        raise reader.error((), f"a record is an object, not {_type_name(record)}")
+    extra: dict[str, Any] = {}
+    reader.object(record, node, extra)
+    if rules.unknown_fields == "keep":
+        reader.row.append(reader.value(EXTRA, extra or None))
+    return reader.row
+
+
+EXTRA = Leaf(("__extra",), kinds.JSON, frozenset({"any"}))
+
+
+@dataclass
+class _RowReader:
+    rules: Rules
+    notes: Notes
+    line: int
+    stream: str
+    row: list[Any] = field(default_factory=list)
+
+    def error(self, path: Path, fault: str) -> RecordError:
+        return RecordError(fault, line=self.line, stream=self.stream, path=json_path(path))
+
+    def object(self, found: Mapping[str, Any], node: Node, extra: dict[str, Any]) -> None:
+        """Append the values of the node's leaves; what it does not name goes into *extra*."""
+        for name, child in node.properties.items():
+            value = found.get(name)
+            if isinstance(child, Leaf):
+                self.row.append(self.value(child, value))
+            elif value is None or isinstance(value, dict):
+                below: dict[str, Any] = {}
+                self.object(value or {}, child, below)
+                if below:
+                    extra[name] = below
+            else:
+                raise self.error(child.path, f"{_shown(value)} is {_type_name(value)}, wanted an object")
+        for name in found:
+            if name not in node.properties:
+                self.unknown(name, found[name], node, extra)
+
+    def unknown(self, name: str, value: Any, node: Node, extra: dict[str, Any]) -> None:
+        path = (*node.path, name)
+        if name in node.nulls:
+            if value is not None:
+                raise self.error(path, f"{_shown(value)} is {_type_name(value)}, and the schema allows only null")
+            return
+        if self.rules.unknown_fields == "fail":
+            raise self.error(path, "the schema does not name this field (setting unknown_fields: warn or keep)")
+        self.notes.unknown[path] += 1
+        extra[name] = value
+
+    def value(self, leaf: Leaf, value: Any) -> Any:
+        try:
+            return convert(leaf, value, self.rules, self.notes)
+        except ValueError as error:
+            raise self.error(leaf.path, str(error)) from None
+
+
+def convert(leaf: Leaf, value: Any, rules: Rules, notes: Notes) -> Any:
+    """Return *value* as a column of the leaf's kind holds it.
+
+    Raises:
+        ValueError: with the fault in words.
+    """
+    if value is None:
+        return None
+    if not _is_of_types(value, leaf):
+        if not leaf.coerce:
+            wanted = " or ".join(sorted(leaf.types))
+            also = ", or the setting coerce: lossless" if _may_be_coerced(value, leaf) else ""
+            raise ValueError(f"{_shown(value)} is {_type_name(value)}, wanted {wanted}{also}")
+        notes.coerced[leaf.path] += 1
+    return _CONVERTERS[leaf.kind.name](value, leaf, rules, notes)
+
+
+def _is_of_types(value: Any, leaf: Leaf) -> bool:
+    if "any" in leaf.types:
+        return True
+    found = json_type(value)
+    return found in leaf.types or (found == "integer" and "number" in leaf.types)
+
+
+def json_type(value: Any) -> str:
+    """Return the JSON Schema type of a parsed value: 1.0 is an integer, too."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, Number):
+        return "integer" if is_integral(value) else "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def is_integral(number: Number) -> bool:
+    """Tell whether the number has no fraction: 5, 5.0 and 5e3, but not 5e-1."""
+    if number.lstrip("-").isdigit():
+        return True
+    exact = Decimal(number)
+    if exact.adjusted() > 10_000:  # 1e999999999 would be written out
+        return int(exact.as_tuple().exponent) >= 0
+    return exact == exact.to_integral_value()
+
+
+def _may_be_coerced(value: Any, leaf: Leaf) -> bool:
+    try:
+        _CONVERTERS[leaf.kind.name](value, leaf, Rules(), Notes())
+    except ValueError:
+        return False
+    return True
+
+
+def _boolean(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in ("true", "false", "0", "1"):
+        return value in ("true", "1")
+    raise ValueError(f"{_shown(value)} is no boolean")
+
+
+def _integer(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
+    token = _number_token(value, "integer")
+    exact = Decimal(token)
+    if exact.adjusted() > 19 or exact != exact.to_integral_value():
+        raise ValueError(f"{_shown(value)} is no integer of 64 bits{_remedy(leaf)}")
+    if int(exact) not in INT64:
+        raise ValueError(f"{_shown(value)} is beyond the 64 bits of an integer column{_remedy(leaf)}")
+    return int(exact)
+
+
+def _remedy(leaf: Leaf) -> str:
+    return f'; setting column_types: "STREAM.{".".join(leaf.path)}": "number" holds it'
+
+
+def _exact(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
+    return _number_token(value, "number")
+
+
+def _number_token(value: Any, wanted: str) -> str:
+    """Return the digits of a number, or of a string that is spelt like a JSON number."""
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return str(value)
+    raise ValueError(f"{_shown(value)} is no {wanted}")
+
+
+def _double(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> float:
+    found = float(_number_token(value, "number"))
+    if math.isinf(found):
+        raise ValueError(f"{_shown(value)} is beyond a double precision column{_remedy(leaf)}")
+    return found
+
+
+def _string(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
+    if isinstance(value, str):
+        return _text(value, leaf, rules, notes)
+    return json_text(value, lambda text: _text(text, leaf, rules, notes))
+
+
+def _text(value: str, leaf: Leaf, rules: Rules, notes: Notes) -> str:
+    """Return text that a database can hold: no NUL, no half of a surrogate pair."""
+    bad = _BAD_TEXT.search(value)
+    if not bad:
+        return str(value)
+    if not rules.replace_bad_text:
+        name = "NUL (U+0000)" if bad[0] == "\0" else f"the lone surrogate U+{ord(bad[0]):04X}"
+        raise ValueError(f"text holds {name}, which a database cannot store (setting on_bad_text: replace)")
+    notes.replaced[leaf.path] += 1
+    return _BAD_TEXT.sub(REPLACEMENT, value)
+
+
+def _timestamp(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
+    found, cut = times.timestamp(_is_text(value))
+    notes.cut.update([leaf.path] * cut)
+    return found
+
+
+def _date(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
+    return times.date(_is_text(value))
+
+
+def _time(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
+    found, cut = times.time(_is_text(value))
+    notes.cut.update([leaf.path] * cut)
+    return found
+
+
+def _is_text(value: Any) -> str:
+    if isinstance(value, str) and not isinstance(value, Number):
+        return value
+    raise ValueError(f"{_shown(value)} is {_type_name(value)}, wanted a string")
+
+
+def _binary(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bytes:
+    text = _is_text(value)
+    try:
+        if leaf.encoding == "base16":
+            return bytes.fromhex(text) if not re.search(r"\s", text) else _no_code("base16")
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return _no_code(leaf.encoding or "base64")
+
+
+def _no_code(encoding: str) -> bytes:
+    raise ValueError(f"the string is not {encoding}")
+
+
+def _json(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
+    return json_text(value, lambda text: _text(text, leaf, rules, notes))
+
+
+_CONVERTERS: dict[str, Callable[[Any, Leaf, Rules, Notes], Any]] = {
+    "boolean": _boolean,
+    "integer": _integer,
+    "decimal": _exact,
+    "number": _exact,
+    "double": _double,
+    "string": _string,
+    "timestamp": _timestamp,
+    "date": _date,
+    "time": _time,
+    "binary": _binary,
+    "json": _json,
+}
+
+
+def json_text(value: Any, text: Callable[[str], str] = str, depth: int = 0) -> str:
+    """Write a parsed value as JSON; numbers as they were written, strings as *text* returns them.
+
+    Raises:
+        ValueError: nested deeper than MAX_DEPTH levels, or what *text* raises.
+    """
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, str):
+        return json.dumps(text(value))
+    if not isinstance(value, (list, dict)):
+        return {None: "null", True: "true", False: "false"}[value]
+    if depth == MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    parts = []  # loops, not comprehensions: those would take two frames a level
+    if isinstance(value, list):
+        for item in value:
+            parts.append(json_text(item, text, depth + 1))
+        return f"[{','.join(parts)}]"
+    for key, item in value.items():
+        parts.append(f"{json_text(key, text)}:{json_text(item, text, depth + 1)}")
+    return f"{{{','.join(parts)}}}"
+
+
+def canonical(value: Any) -> str:
+    """Return one JSON text for all that are equal as values: 1.0 is 1, the order of names is none."""
+    if isinstance(value, Number):
+        sign, digits, exponent = Decimal(value).as_tuple()
+        text = "".join(map(str, digits)).lstrip("0")
+        stripped = text.rstrip("0")
+        return f"{'-' * sign}{stripped}e{int(exponent) + len(text) - len(stripped)}" if stripped else "0"
+    if isinstance(value, list):
+        return f"[{','.join(map(canonical, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{json.dumps(key)}:{canonical(value[key])}' for key in sorted(value))}}}"
+    return json_text(value)
+
+
+def json_path(path: Path) -> str:
+    """Return `$.a.b` for the path of a property."""
+    return ".".join(("$", *path))
+
+
+def _type_name(value: Any) -> str:
+    names = {"null": "null", "array": "an array", "object": "an object", "integer": "an integer"}
+    found = json_type(value)
+    return names.get(found, f"a {found}")
+
+
+def _shown(value: Any) -> str:
+    """Return at most 80 characters of a value; of an array or object only what it is."""
+    if isinstance(value, Number):
+        return str(value) if len(value) <= 80 else f"{value[:60]}… ({len(value)} characters)"
+    if isinstance(value, (list, dict)):
+        return "it"
+    return shown(value) if isinstance(value, str) else json_text(value)
