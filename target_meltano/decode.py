@@ -234,7 +234,8 @@ def _loose_integers(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
     except pa.ArrowInvalid:
         fits = pc.match_substring_regex(texts, r"^-?\d{1,18}$").fill_null(True)
         bad = sorted({*bad, *np.flatnonzero(~fits.to_numpy(zero_copy_only=False)).tolist()})
-        return pc.cast(pc.if_else(fits, texts, None), pa.int64()), bad, 0
+        # An array of nulls, as with a single one if_else spoils strings (apache/arrow#49410).
+        return pc.cast(pc.if_else(fits, texts, pa.nulls(len(texts), texts.type)), pa.int64()), bad, 0
 
 
 def _parsed(parse: Callable[[pa.Array], times.Parsed]) -> _Converter:
@@ -378,10 +379,12 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
         RecordError: with the fault.
     """
     try:
-        record = values.parse(line, layout.rules)["record"]
+        message = values.parse(line, layout.rules)
+        if "record" not in message:
+            raise ValueError('a RECORD has a "record"')
     except ValueError as error:
         raise RecordError(str(error), line=number, stream=layout.stream) from None
-    row = values.read_row(record, layout.node, layout.rules, notes, line=number, stream=layout.stream)
+    row = values.read_row(message["record"], layout.node, layout.rules, notes, line=number, stream=layout.stream)
     for key in layout.keys:
         if row[key] is None:
             path = values.json_path(layout.leaves[key].path)

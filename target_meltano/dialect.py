@@ -104,7 +104,7 @@ class Dialect(ABC, Generic[S]):
     def has_more_rows(self, connection: sa.Connection, table: Table, most: int) -> bool:
         """Tell whether *table* has more than *most* rows."""
         some = f"SELECT 1 FROM {self.full_name(table)} LIMIT {most + 1}"
-        return bool(connection.exec_driver_sql(f"SELECT count(*) FROM ({some}) AS some").scalar_one() > most)
+        return bool(connection.exec_driver_sql(f"SELECT count(*) FROM ({some}) AS rows_found").scalar_one() > most)
 
     def loses_by(self, change: ChangeType) -> str | None:
         """Return a query that finds a value which the change would alter, None where none can be."""

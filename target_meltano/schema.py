@@ -84,14 +84,14 @@ def read(stream: str, schema: JsonSchema, options: Options = Options()) -> Node:
     reader = _Reader(stream, schema, options)
     branches = [branch for branch in reader.branches(schema) if branch.get("type") != "null"]
     if not all(branch.get("type", "object") == "object" for branch in branches):
-        raise SchemaError(f"stream {stream!r}: a schema of records has type object, not another one")
+        raise SchemaError(f"a schema of records has type object, not another one")
     properties = _properties([branch for branch in branches if "type" in branch or "properties" in branch])
     if not properties:
-        raise SchemaError(f"stream {stream!r}: the schema has no properties, so there is no column to make")
+        raise SchemaError(f"the schema has no properties, so there is no column to make")
     node = reader.node((), properties, frozenset())
     unknown = [name for name in options.column_types if name.startswith(f"{stream}.") and name not in reader.overridden]
     if unknown:
-        raise SchemaError(f"stream {stream!r}: column_types names no property of it: {', '.join(unknown)}")
+        raise SchemaError(f"column_types names no property of it: {', '.join(unknown)}")
     return node
 
 
@@ -152,7 +152,7 @@ class _Reader:
         elif schema is False:
             return
         elif not isinstance(schema, Mapping):
-            raise SchemaError(f"stream {self.stream!r}: {schema!r} is no JSON schema, wanted an object")
+            raise SchemaError(f"{schema!r} is no JSON schema, wanted an object")
         elif "$ref" in schema:
             yield from self.referred(schema, refs)
         elif "allOf" in schema:
@@ -189,7 +189,7 @@ class _Reader:
     def pointed_at(self, reference: str) -> Any:
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise SchemaError(
-                f"stream {self.stream!r}: $ref {reference!r} leads outside of the schema; only local ones, #/…, are read"
+                f"$ref {reference!r} leads outside of the schema; only local ones, #/…, are read"
             )
         found: Any = self.root
         for part in reference[1:].split("/")[1:]:
@@ -197,7 +197,7 @@ class _Reader:
             try:
                 found = found[int(part)] if isinstance(found, list) else found[part]
             except (KeyError, IndexError, ValueError, TypeError):
-                raise SchemaError(f"stream {self.stream!r}: $ref {reference!r} leads nowhere in the schema") from None
+                raise SchemaError(f"$ref {reference!r} leads nowhere in the schema") from None
         return found
 
 

@@ -105,7 +105,7 @@ def check(stream: str, found: Any) -> None:
         validator.check_schema(found)
     except jsonschema.SchemaError as error:
         where = ".".join(("$", *map(str, error.path)))
-        raise SchemaError(f"stream {stream!r}: the schema is no JSON Schema: {where}: {error.message[:200]}") from None
+        raise SchemaError(f"the schema is no JSON Schema: {where}: {error.message[:200]}") from None
 
 
 def _keys(message: messages.Schema, node: Node, columns: list[Column]) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def _keys(message: messages.Schema, node: Node, columns: list[Column]) -> tuple[
             keys.append(by_path[key])
             continue
         fault = "is a nested object" if child else "can only be null" if key in node.nulls else "is not in the schema"
-        raise SchemaError(f"stream {message.stream!r}: key property {key!r} {fault}; a key needs a column of its own")
+        raise SchemaError(f"key property {key!r} {fault}; a key needs a column of its own")
     return tuple(keys)
 
 

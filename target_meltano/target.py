@@ -24,7 +24,7 @@ from . import messages, tables, values
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import Change, Table
-from .errors import DatabaseError, MessageError, OutputError, RecordError, Stopped, TargetError
+from .errors import DatabaseError, MessageError, OutputError, RecordError, SchemaError, Stopped, TargetError
 from .report import Report
 from .stream import Stream
 from .worker import Worker
@@ -116,12 +116,12 @@ class Target:
                 if self._is_due(chunk):
                     self._flush()
                 self.report.progress()
+            self._flush()
+            self.worker.call(lambda: None)
         except (DatabaseError, OutputError):
             raise
         except TargetError as fault:
             raise self._finished(fault) from None
-        self._flush()
-        self.worker.call(lambda: None)
 
     def _finished(self, fault: TargetError) -> TargetError:
         """Commit all that came before *fault*; return it, or an earlier one that shows only now."""
@@ -262,11 +262,11 @@ class Target:
         try:
             wanted = tables.wanted(message, self.settings, self.dialect)
             self.names.claim(message.stream, wanted.table.name)
-        except TargetError as error:
-            raise type(error)(f"line {number}: {error}") from None
-        stream = self.streams.get(message.stream)
-        if stream is None or stream.wanted != wanted:
-            stream = self._followed(message.stream, wanted, stream)
+            stream = self.streams.get(message.stream)
+            if stream is None or stream.wanted != wanted:
+                stream = self._followed(message.stream, wanted, stream)
+        except SchemaError as error:
+            raise type(error)(f"line {number}: stream {message.stream!r}: {error}") from None
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
         self.schema_lines[line] = stream
         self.current = stream
@@ -351,6 +351,8 @@ class Target:
 
     def _write(self, name: str, table: Table, batch: Any) -> None:
         with tables.our_errors(self.dialect, f"stream {name!r}: table {table.full_name}"):
+            if not self.connection.in_transaction():
+                self.connection.begin()
             self.dialect.write(self.connection, table, batch)
 
     def _finish_transaction(self, has_rows: bool, state: str | None, read: dict[str, int]) -> None:

@@ -31,8 +31,8 @@ class Worker:
         self.check()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run *function* after all that was submitted, and return what it returns."""
-        future: Future[T] = self._pool.submit(self._run, function, arguments)
+        """Run *function* after all that was submitted; return what it returns, or raise what it raises."""
+        future: Future[T] = self._pool.submit(self._checked, function, arguments)
         return future.result()
 
     def check(self) -> None:
@@ -45,10 +45,12 @@ class Worker:
         self._failed = self._failed or RuntimeError("the worker was stopped")
         self._pool.shutdown()
 
-    def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        self.check()
+    def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         try:
-            return function(*arguments)
+            self._checked(function, arguments)
         except Exception as error:
             self._failed = error
-            raise
+
+    def _checked(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        self.check()
+        return function(*arguments)

@@ -102,6 +102,7 @@ NO_TIMESTAMPS: dict[str, tuple[object, ...]] = {
     "2024-01-31T12:00:00+24:00": ("the offset must be below 24 hours, its minutes below 60",),
     "2024-01-31T12:00:00+0160": ("the offset must be below 24 hours, its minutes below 60",),
     "0001-01-01T00:00:00+00:01": ("outside the years 1 to 9999, in UTC",),
+    "9999-12-31T23:59:00-00:01": ("outside the years 1 to 9999, in UTC",),
     "9999-12-31T23:59:59-00:01": ("outside the years 1 to 9999, in UTC",),
     "9999-12-31T23:59:60Z": ("outside the years 1 to 9999, in UTC",),
     "9999-12-31T24:00:00Z": ("outside the years 1 to 9999, in UTC",),
