@@ -51,10 +51,11 @@ def _run(name: str, dialect: str, options: argparse.Namespace) -> int:
 
 def _load(dialect: Any, options: argparse.Namespace) -> None:
     from .report import Report
+    from .tables import Plan
     from .target import Target
 
     report = Report(as_json=options.log_format == "json", quiet=bool(options.plan))
-    plan = (lambda statement: print(f"{statement};", flush=True)) if options.plan else None
+    plan = Plan(lambda statement: print(f"{statement};", flush=True)) if options.plan else None
     with _signals() as signals, _summary(report, options.summary):
         Target(dialect, emit, report, signals, plan).run(sys.stdin.buffer)
 

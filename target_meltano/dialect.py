@@ -89,6 +89,10 @@ class Dialect(ABC, Generic[S]):
 
     # --- what may differ
 
+    def close(self, connection: sa.Connection) -> None:
+        """End what `connect` began."""
+        connection.close()
+
     def error(self, error: Exception, where: str) -> TargetError:
         """Return our error for one of the driver, without the values that drivers like to print."""
         cause = getattr(error, "orig", None) or error

@@ -11,7 +11,15 @@ from typing import IO, Any
 
 from .values import Notes, json_path
 
-EVERY = 10.0  # seconds between log lines of progress
+EVERY = 10.0  # seconds between lines of progress in a log
+EVERY_ON_TERMINAL = 0.2
+
+_ODDITIES = {
+    "unknown": "the schema does not name this field, it is not stored (setting unknown_fields)",
+    "cut": "digits beyond microseconds are cut",
+    "coerced": "values of another type than the schema's were converted",
+    "replaced": "characters that a database cannot store became U+FFFD",
+}
 
 
 @dataclass
@@ -23,88 +31,115 @@ class Counts:
     ddl: list[str] = field(default_factory=list)
 
 
-@dataclass
 class Report:
-    """Counts of a run; written to *out* as it goes, as text or as lines of JSON."""
+    """Counts of a run, told on *out*: in lines of text or JSON, or in colour on a terminal."""
 
-    out: IO[str] = field(default_factory=lambda: sys.stderr)
-    as_json: bool = False
-    quiet: bool = False
-    streams: dict[str, Counts] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    bytes: int = 0
-    started: float = field(default_factory=time.monotonic)
-    _told: float = field(default_factory=time.monotonic)
-    _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    def __init__(self, out: IO[str] | None = None, *, as_json: bool = False, quiet: bool = False):
+        self.out = out or sys.stderr
+        self.as_json = as_json
+        self.quiet = quiet
+        self.streams: dict[str, Counts] = {}
+        self.warnings: list[str] = []
+        self.bytes = 0
+        self._oddities: Counter[tuple[str, str]] = Counter()
+        self._started = self._told = time.monotonic()
+        on_terminal = self.out.isatty() and not (as_json or quiet)
+        self._console = _console(self.out) if on_terminal else None
+        self._status = self._console.status("waiting for the tap") if self._console else None
+        if self._status:
+            self._status.start()
 
     def of(self, stream: str) -> Counts:
-        return self.streams.setdefault(stream, Counts())
-
-    def log(self, level: str, text: str) -> None:
-        if self.quiet:
-            return
-        line = json.dumps({"level": level, "message": text}) if self.as_json else f"{level.upper():8}{text}"
-        print(line, file=self.out, flush=True)
+        """Return the counts of *stream*."""
+        if stream not in self.streams:
+            self.streams[stream] = Counts()
+        return self.streams[stream]
 
     def info(self, text: str) -> None:
-        self.log("info", text)
+        self._say("info", text)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
-        self.log("warning", text)
+        self._say("warning", text)
+
+    def _say(self, level: str, text: str) -> None:
+        if self.quiet:
+            return
+        if self._console:
+            style = "yellow" if level == "warning" else "dim"
+            self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        elif self.as_json:
+            print(json.dumps({"level": level, "message": text}), file=self.out, flush=True)
+        else:
+            print(f"{level.upper():8}{text}", file=self.out, flush=True)
 
     def ddl(self, stream: str, statement: str) -> None:
+        """Tell of a statement that changed the database."""
         self.of(stream).ddl.append(statement)
-        self.info(f"stream {stream!r}: {statement}")
+        if not statement.startswith("COMMENT "):
+            self.info(f"stream {stream!r}: {' '.join(statement.split())}")
 
     def notes(self, stream: str, notes: Notes) -> None:
-        """Warn once of each oddity of a field; the summary has the counts."""
+        """Warn of each oddity of a field once, and count the others."""
         for name, words in _ODDITIES.items():
             for path, count in getattr(notes, name).items():
-                where = json_path(path)
-                key = (stream, f"{where}: {words}")
-                if key not in self._seen:
-                    self.warn(f"stream {stream!r}: {key[1]}")
-                self._seen[key] += count
+                what = f"{json_path(path)}: {words}"
+                if (stream, what) not in self._oddities:
+                    self.warn(f"stream {stream!r}: {what}")
+                self._oddities[stream, what] += count
 
     def progress(self) -> None:
-        """Log how far the run is, every few seconds."""
+        """Tell how far the run is, if it is time to."""
         now = time.monotonic()
-        if now - self._told >= EVERY:
-            self._told = now
-            rows = sum(counts.read for counts in self.streams.values())
-            seconds = now - self.started
-            self.info(f"{rows:,} rows, {rows / seconds:,.0f} rows/s, {self.bytes / 1e6:,.0f} MB")
+        if now - self._told < (EVERY_ON_TERMINAL if self._status else EVERY):
+            return
+        self._told = now
+        rows = sum(counts.read for counts in self.streams.values())
+        speed = rows / (now - self._started)
+        line = f"{rows:,} rows, {speed:,.0f} rows/s, {self.bytes / 1e6:,.0f} MB, {len(self.streams)} streams"
+        if self._status:
+            self._status.update(line)
+        else:
+            self.info(line)
 
     def finish(self) -> None:
-        """Log the metrics and the counts of every stream."""
-        seconds = max(time.monotonic() - self.started, 1e-6)
+        """Tell the counts of the run, for people, and as Singer metrics for programs."""
+        if self._status:
+            self._status.stop()
+        for (stream, what), count in self._oddities.items():
+            self.info(f"stream {stream!r}: {what}: {count:,} times")
         for stream, counts in self.streams.items():
             metric = {"type": "counter", "metric": "record_count", "value": counts.written, "tags": {"stream": stream}}
             self.info(f"METRIC: {json.dumps(metric)}")
-        for (stream, what), count in self._seen.items():
-            self.info(f"stream {stream!r}: {what}: {count:,} times")
-        if not self.streams:
-            return
-        width = max(map(len, self.streams))
-        for stream, counts in self.streams.items():
-            self.info(f"{stream:{width}}  {counts.read:>12,} rows read  {counts.written:>12,} committed")
+        if self._console and self.streams:
+            self._console.print(_table(self.streams))
         rows = sum(counts.written for counts in self.streams.values())
-        self.info(f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:,.0f} rows/s")
+        seconds = time.monotonic() - self._started
+        self.info(f"{rows:,} rows of {len(self.streams)} streams committed in {seconds:.1f} s")
 
     def summary(self) -> dict[str, Any]:
         """Return the counts as a program wants them."""
+        oddities = [{"stream": stream, "what": what, "count": count} for (stream, what), count in self._oddities.items()]
         return {
-            "seconds": round(time.monotonic() - self.started, 3),
+            "seconds": round(time.monotonic() - self._started, 3),
             "bytes": self.bytes,
             "streams": {name: asdict(counts) for name, counts in self.streams.items()},
+            "oddities": oddities,
             "warnings": self.warnings,
         }
 
 
-_ODDITIES = {
-    "unknown": "the schema does not name this field, it is not stored (setting unknown_fields)",
-    "cut": "digits beyond microseconds are cut",
-    "coerced": "values of another type than the schema's were converted",
-    "replaced": "characters that a database cannot store became U+FFFD",
-}
+def _console(out: IO[str]) -> Any:
+    from rich.console import Console  # only on a terminal: it takes its time to import
+
+    return Console(file=out)
+
+
+def _table(streams: dict[str, Counts]) -> Any:
+    from rich.table import Table
+
+    table = Table("stream", "rows read", "rows committed", "changes of the table")
+    for stream, counts in streams.items():
+        ddl = sum(not statement.startswith("COMMENT ") for statement in counts.ddl)
+        table.add_row(stream, f"{counts.read:,}", f"{counts.written:,}", str(ddl))
+    return table

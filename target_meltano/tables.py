@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from . import diff, kinds, messages, naming, schema, values
 from .decode import Layout
 from .dialect import Dialect
-from .diff import Change, Column, Policy, Table
+from .diff import Change, Column, Found, FoundColumn, Policy, Table
 from .errors import SchemaError, TargetError, UpgradeError
 from .schema import Leaf, Node
 from .settings import Settings
@@ -36,7 +36,6 @@ class Wanted:
 class Names:
     """Which stream has which table."""
 
-    schema: str
     taken: dict[str, str] = field(default_factory=dict)
 
     def claim(self, stream: str, table: str) -> None:
@@ -46,7 +45,7 @@ class Names:
             SchemaError: another stream does, too.
         """
         pairs = [(other, name) for name, other in self.taken.items()] + [(stream, table)]
-        naming.refuse_collisions(pairs, what="streams", where=self.schema, setting="table_names")
+        naming.refuse_collisions(pairs, what="streams", where="this input", setting="table_names")
         self.taken[table] = stream
 
 
@@ -192,20 +191,23 @@ def _refuse_unsafe(dialect: Dialect[Any], connection: sa.Connection, change: dif
         )
 
 
-def planned(
-    call: Callable[..., Any],
-    dialect: Dialect[Any],
-    connection: sa.Connection,
-    table: Table,
-    policy: Policy,
-    show: Callable[[str], None],
-) -> Table:
-    """Show the statements that `follow` would run, and change nothing."""
-    found = call(dialect.found, connection, table.schema, table.name)
-    kept = diff.kept_kinds(table, found, policy)
-    for statement in call(ddl, dialect, connection, kept, diff.diff(kept, found, policy)):
-        show(statement)
-    return kept
+class Plan:
+    """Shows the statements that `follow` would run; what they would make is remembered here."""
+
+    def __init__(self, show: Callable[[str], None]):
+        self.show = show
+        self.made: dict[str, Found] = {}
+
+    def follow(self, dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> Table:
+        """Return the table that `follow` would return."""
+        with our_errors(dialect, f"table {table.full_name}"):
+            found = self.made.get(table.full_name) or dialect.found(connection, table.schema, table.name)
+            kept = diff.kept_kinds(table, found, policy)
+            for statement in ddl(dialect, connection, kept, diff.diff(kept, found, policy)):
+                self.show(statement)
+        columns = {column.name: FoundColumn(column.name, column.kind, str(column.kind)) for column in kept.columns}
+        self.made[table.full_name] = Found({**(found.columns if found else {}), **columns}, kept.keys)
+        return kept
 
 
 def layout(wanted: Wanted, table: Table, settings: Settings, rules: values.Rules) -> Layout:

@@ -13,30 +13,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from . import messages, tables, values
 from .decode import Decoder
 from .dialect import Dialect
-from .diff import Change, Table
 from .errors import DatabaseError, MessageError, OutputError, RecordError, SchemaError, Stopped, TargetError
+from .loader import Loader
 from .report import Report
 from .stream import Stream
-from .worker import Worker
 
 SETTLE_BYTES = 1 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
 SETTLE_STREAMS = 8
 SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
-BUFFER_BYTES = 32 << 20  # over all streams, before the largest are sent however small
+BUFFER_BYTES = 32 << 20  # over all streams, before the small ones are sent, too
 IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
+REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class _Envelope(msgspec.Struct, gc=False):
+class Envelope(msgspec.Struct, gc=False):
+    """What a line says of itself, if it says it; the rest is skipped."""
+
     type: str = ""
     stream: str = ""
 
@@ -57,33 +58,38 @@ class Signals:
     wakeup: int = -1
 
 
-@dataclass
 class Target:
-    """One run. All state of the program is here.
+    """One run. All that changes while it runs is here, or in the streams that it holds.
 
-    *emit* is called with each STATE's JSON, in the thread of the database, after its COMMIT.
+    *emit* is called with each STATE's JSON after its COMMIT, in the thread of the database. With
+    *plan* the DDL is shown and nothing is changed.
     """
 
-    dialect: Dialect[Any]
-    emit: Callable[[str], None]
-    report: Report = field(default_factory=Report)
-    signals: Signals = field(default_factory=Signals)
-    plan: Callable[[str], None] | None = None
-
-    def __post_init__(self) -> None:
-        self.settings = self.dialect.settings
+    def __init__(
+        self,
+        dialect: Dialect[Any],
+        emit: Callable[[str], None],
+        report: Report | None = None,
+        signals: Signals | None = None,
+        plan: tables.Plan | None = None,
+    ):
+        self.dialect = dialect
+        self.settings = dialect.settings
+        self.emit = emit
+        self.report = report or Report()
+        self.signals = signals or Signals()
+        self.plan = plan
         self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
+        self.names = tables.Names()
         self.streams: dict[str, Stream] = {}
-        self.current: Stream | None = None
-        self.schema_lines: dict[bytes, Stream] = {}
-        self.names = tables.Names(self.settings.schema or self.dialect.default_schema or "")
-        self.states: list[tuple[int, str]] = []  # of this chunk, with their line numbers
-        self.state: str | None = None  # the newest that waits for a COMMIT
-        self.emitted: str | None = None
-        self.rows = 0  # since the last COMMIT, as are the next two
-        self.bytes = 0
-        self.unsettled = 0  # bytes since the last `_settle`
-        self.since = time.monotonic()
+        self.current: Stream | None = None  # of the line before
+        self.schema_lines: dict[bytes, Stream] = {}  # the last SCHEMA of each stream
+        self.states: list[tuple[int, str]] = []  # since the last `_settle`, with their line numbers
+        self.state: str | None = None  # the newest before the last `_settle`
+        self.unsettled = 0  # bytes of input since the last `_settle`
+        self.rows = 0  # since the last COMMIT
+        self.bytes = 0  # of input since then
+        self.since = time.monotonic()  # when the first of these rows came
         self.told_activate_version = False
 
     # --- the loop
@@ -94,18 +100,13 @@ class Target:
         Raises:
             TargetError: after all that came before the fault is committed and its STATE emitted.
         """
-        self.worker = Worker()
+        self.loader = Loader(self.dialect, self.emit, self.report)
         try:
-            self.connection: sa.Connection = self.worker.call(self.dialect.connect)
-            try:
-                self._read(source)
-            finally:
-                self.worker.stop()
-                self.connection.close()
+            self._read(source)
         finally:
-            self.worker.stop()
+            self.loader.close()
             self.report.finish()
-        return Result(self.report.summary(), self.emitted)
+        return Result(self.report.summary(), self.loader.emitted)
 
     def _read(self, source: messages.Source) -> None:
         try:
@@ -117,7 +118,7 @@ class Target:
                     self._flush()
                 self.report.progress()
             self._flush()
-            self.worker.call(lambda: None)
+            self.loader.wait()
         except (DatabaseError, OutputError):
             raise
         except TargetError as fault:
@@ -130,7 +131,7 @@ class Target:
         except RecordError as earlier:
             fault = earlier
         self._flush()
-        self.worker.call(lambda: None)
+        self.loader.wait()
         return fault
 
     def _wait(self) -> float | None:
@@ -181,7 +182,7 @@ class Target:
         before = len(segment.messages)
         try:
             segment.messages.extend(map(self.current.decoder.decode, islice(lines, room)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except REFUSED:
             pass  # the list has what came before
         count = len(segment.messages) - before
         at = number - chunk.first
@@ -205,9 +206,9 @@ class Target:
         if not line.strip():
             return
         try:
-            envelope = msgspec.json.decode(line, type=_Envelope)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            envelope = _Envelope()
+            envelope = msgspec.json.decode(line, type=Envelope)
+        except REFUSED:
+            envelope = Envelope()
         if envelope.type == "RECORD" and envelope.stream in self.streams:
             self._record(line, number, self.streams[envelope.stream])
             return
@@ -230,7 +231,7 @@ class Target:
             self.current = stream
             try:
                 message = stream.decoder.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except REFUSED:
                 pass
             else:
                 segment = stream.fast()
@@ -274,12 +275,11 @@ class Target:
     def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None) -> Stream:
         policy = tables.policy(name, self.settings, self.dialect)
         if self.plan:
-            table = tables.planned(self.worker.call, self.dialect, self.connection, wanted.table, policy, self.plan)
+            table = self.loader.plan(wanted.table, policy, self.plan)
         else:
-            if self._changes(wanted.table, policy):
+            if self.loader.needs_changes(wanted.table, policy):
                 self._flush()
-            done: Callable[[str], None] = lambda statement: self.report.ddl(name, statement)  # noqa: E731
-            table = self.worker.call(tables.follow, self.dialect, self.connection, wanted.table, policy, done)
+            table = self.loader.follow(name, wanted.table, policy)
         if stream is None:
             stream = self.streams[name] = Stream(name)
         elif stream.pending or stream.batches:
@@ -330,7 +330,7 @@ class Target:
     def _send(self, stream: Stream) -> None:
         """Let the worker write what the stream has buffered into the open transaction."""
         if stream.batches:
-            self.worker.submit(self._write, stream.name, stream.table, stream.take())
+            self.loader.write(stream.name, stream.table, stream.take())
 
     def _flush(self) -> None:
         """Commit all that came, then emit its newest STATE; wait for neither."""
@@ -340,30 +340,8 @@ class Target:
         self._commit()
 
     def _commit(self) -> None:
-        if self._has_uncommitted():
-            read = {name: counts.read for name, counts in self.report.streams.items()}
-            self.worker.submit(self._finish_transaction, bool(self.rows), self.state, read)
+        if self._has_uncommitted() and not self.plan:
+            self.loader.commit(bool(self.rows), self.state)
         self.rows = self.bytes = 0
         self.state = None
         self.since = time.monotonic()
-
-    # --- in the worker's thread
-
-    def _write(self, name: str, table: Table, batch: Any) -> None:
-        with tables.our_errors(self.dialect, f"stream {name!r}: table {table.full_name}"):
-            if not self.connection.in_transaction():
-                self.connection.begin()
-            self.dialect.write(self.connection, table, batch)
-
-    def _finish_transaction(self, has_rows: bool, state: str | None, read: dict[str, int]) -> None:
-        if has_rows:
-            with tables.our_errors(self.dialect, "COMMIT"):
-                self.connection.commit()
-            for name, count in read.items():
-                self.report.of(name).written = count
-        if state is not None and not self.plan:
-            self.emit(state)
-            self.emitted = state
-
-    def _changes(self, table: Table, policy: Any) -> list[Change]:
-        return self.worker.call(tables.changes, self.dialect, self.connection, table, policy)

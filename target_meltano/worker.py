@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-AHEAD = 3  # batches that wait while one is written; more only costs memory
+WAITING_BYTES = 32 << 20  # of batches; with less, a flush of many small ones stops the decoding
 
 
 class Worker:
@@ -16,19 +16,23 @@ class Worker:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="database")
-        self._places = threading.BoundedSemaphore(AHEAD)
+        self._changed = threading.Condition()
+        self._waiting = 0  # bytes
         self._failed: Exception | None = None
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Let *function* run when its turn comes; wait here while too much is waiting already.
+    def submit(self, function: Callable[..., Any], *arguments: Any, size: int = 0) -> None:
+        """Let *function* run when its turn comes; wait here while too many bytes wait already.
+
+        *size* is how many bytes it works on.
 
         Raises:
             Exception: that of a function that came before and failed.
         """
-        self._places.acquire()
-        future = self._pool.submit(self._run, function, arguments)
-        future.add_done_callback(lambda _: self._places.release())
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting or self._waiting + size <= WAITING_BYTES)
+            self._waiting += size
         self.check()
+        self._pool.submit(self._run, function, arguments, size)
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run *function* after all that was submitted; return what it returns, or raise what it raises."""
@@ -45,11 +49,15 @@ class Worker:
         self._failed = self._failed or RuntimeError("the worker was stopped")
         self._pool.shutdown()
 
-    def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> None:
         try:
             self._checked(function, arguments)
         except Exception as error:
             self._failed = error
+        finally:
+            with self._changed:
+                self._waiting -= size
+                self._changed.notify_all()
 
     def _checked(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         self.check()
