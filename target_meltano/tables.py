@@ -157,8 +157,12 @@ def follow(
     return kept
 
 
-def ddl(dialect: Dialect[Any], connection: sa.Connection, table: Table, changes: list[Change]) -> list[str]:
+def ddl(
+    dialect: Dialect[Any], connection: sa.Connection, table: Table, changes: list[Change], is_there: bool = True
+) -> list[str]:
     """Return the statements of all *changes*, the missing schema first.
+
+    Where the table *is_there*, its data and what depends on it are looked at.
 
     Raises:
         UpgradeError: the data, its size, or something that depends on it forbids a change.
@@ -168,7 +172,7 @@ def ddl(dialect: Dialect[Any], connection: sa.Connection, table: Table, changes:
         if not dialect.has_schema(connection, table.schema):
             statements.append(dialect.create_schema(table.schema))
     for change in changes:
-        if isinstance(change, diff.ChangeType):
+        if isinstance(change, diff.ChangeType) and is_there:
             _refuse_unsafe(dialect, connection, change)
         statements.extend(dialect.statements(change))
     return statements
@@ -203,7 +207,8 @@ class Plan:
         with our_errors(dialect, f"table {table.full_name}"):
             found = self.made.get(table.full_name) or dialect.found(connection, table.schema, table.name)
             kept = diff.kept_kinds(table, found, policy)
-            for statement in ddl(dialect, connection, kept, diff.diff(kept, found, policy)):
+            is_there = table.full_name not in self.made
+            for statement in ddl(dialect, connection, kept, diff.diff(kept, found, policy), is_there):
                 self.show(statement)
         columns = {column.name: FoundColumn(column.name, column.kind, str(column.kind)) for column in kept.columns}
         self.made[table.full_name] = Found({**(found.columns if found else {}), **columns}, kept.keys)
