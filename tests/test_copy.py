@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -42,9 +41,8 @@ names = (f"copied_{i}" for i in count())
 
 
 @pytest.fixture(scope="module")
-def connection() -> Iterator[Any]:
-    url = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5499/postgres")
-    connection = psycopg2.connect(url, options="-c timezone=UTC")
+def connection(postgres_url: str) -> Iterator[Any]:
+    connection = psycopg2.connect(postgres_url, options="-c timezone=UTC")
     connection.autocommit = True
     yield connection
     connection.close()

