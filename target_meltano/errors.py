@@ -47,6 +47,7 @@ class RecordError(MessageError):
         super().__init__(f"stream {stream!r}: {path}: {fault}", line=line)
         self.stream = stream
         self.path = path
+        self.reason = fault
 
 
 class SchemaError(TargetError):

@@ -1,32 +1,60 @@
 """The database's side of a run: what the second thread does, one thing after the other.
 
-One transaction is open at a time, over all streams. A STATE is emitted by the same thread that
-committed the rows before it, right after the COMMIT, so none can run ahead.
+One transaction is open at a time, over all streams. What it has written is kept until COMMIT, so
+that it can be written again: after a lost connection or a deadlock all of it, after a fault what
+came before the fault. A STATE is emitted by the thread that committed the rows before it, right
+after the COMMIT, so none can run ahead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import backoff
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from . import tables
 from .dialect import Dialect
 from .diff import Policy, Table
+from .errors import DatabaseError, RecordError
+from .kept import HIDDEN, LINE, SOURCE, Followed, Kept, Written
+from .ledger import Ledger, Load, Rejected, rejected_batch
 from .report import Report
+from .kinds import TIMESTAMP, arrow_type
+from .settings import Settings
+from .stream import last_by_key
 from .worker import Worker
+
+STAMP = arrow_type(TIMESTAMP)
+RETRY_SECONDS = 60.0  # of doing a transaction again, besides the time that connecting takes
 
 
 class Loader:
     """Writes batches and commits them. Methods return at once unless they return something."""
 
-    def __init__(self, dialect: Dialect[Any], emit: Callable[[str], None], report: Report):
+    def __init__(self, dialect: Dialect[Any], emit: Callable[[str], None], report: Report, ledger: Ledger):
         self.dialect = dialect
+        self.settings: Settings = dialect.settings
         self.report = report
+        self.ledger = ledger
         self.emitted: str | None = None
+        self.loads: dict[str, Load] = {}  # as committed
+        self.quarantines = self.settings.invalid_records == "quarantine"
         self._emit = emit
+        self._open: dict[str, Load] = {}  # of the open transaction, as are the next three
+        self._kept = Kept()
+        self._states: list[tuple[int, str]] = []  # with their lines
+        self._rejected: list[Rejected] = []
+        self._rejections = 0  # that are committed
+        self._fault: RecordError | None = None  # why nothing is written or committed any more
+        self._is_resting = False  # the transaction was rolled back, to be written again
+        self._limit: int | None = None  # only rows of lines before this one are to be written
+        self._ours: set[str] = set()  # our tables that are there
         self._worker = Worker()
         try:
             self._connection: sa.Connection = self._worker.call(dialect.connect)
@@ -37,20 +65,60 @@ class Loader:
     def close(self) -> None:
         """End the thread and the connection; what is not committed is rolled back."""
         self._worker.stop()
+        self._kept.clear()
         self.dialect.close(self._connection)
 
     def wait(self) -> None:
         """Return when all is done, or raise what failed."""
         self._worker.call(lambda: None)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise the fault of a record that the database refused, or that was one too many."""
+        if self._fault:
+            raise self._fault
 
     def write(self, stream: str, table: Table, batch: pa.RecordBatch) -> None:
-        """Write *batch* into the open transaction."""
-        self._worker.submit(self._write, stream, table, batch, size=batch.nbytes)
+        """Write *batch* into the open transaction.
 
-    def commit(self, has_rows: bool, state: str | None) -> None:
-        """Commit the open transaction, if rows were written, then emit *state*."""
-        read = {name: counts.read for name, counts in self.report.streams.items()}
-        self._worker.submit(self._commit, has_rows, state, read, size=len(state or ""))
+        Raises:
+            RecordError: for a record of this batch or one before. From then on batches are only
+                kept, for `salvage`.
+        """
+        self._worker.submit(self._write, Written(stream, table, batch), size=batch.nbytes)
+        self._check()
+
+    def keep(self, stream: str, table: Table, batch: pa.RecordBatch) -> None:
+        """Let *batch* be written by `salvage`."""
+        self._worker.call(self._kept.add, Written(stream, table, batch))
+
+    def note_state(self, line: int, state: str) -> None:
+        """Take note of a STATE: all rows of lines before *line* are written, or will be."""
+        self._worker.submit(self._states.append, (line, state), size=len(state))
+
+    def rest(self) -> None:
+        """Hold no transaction open while nothing comes; what it has is written again later."""
+        self._worker.submit(self._rest)
+
+    def reject(self, rejected: Sequence[Rejected]) -> None:
+        """Write invalid records into `__rejected`."""
+        self._worker.submit(self._rejected_by_us, rejected, size=sum(len(one.source) for one in rejected))
+        self._check()
+
+    def commit(self) -> None:
+        """Commit the open transaction, if there is one, then emit the newest STATE."""
+        self._worker.submit(self._commit)
+        self._check()
+
+    def salvage(self, before: int | None) -> None:
+        """Undo what is not committed, and commit of it only what came before line *before*.
+
+        With `state_id` only what came before the newest STATE. Returns when it is done.
+
+        Raises:
+            RecordError: of an earlier record that the database refuses.
+        """
+        self._worker.call(self._salvage, before)
 
     def needs_changes(self, table: Table, policy: Policy) -> bool:
         """Tell whether the database lacks something that *table* needs.
@@ -60,32 +128,257 @@ class Loader:
         """
         return bool(self._worker.call(tables.changes, self.dialect, self._connection, table, policy))
 
-    def follow(self, stream: str, table: Table, policy: Policy) -> Table:
-        """Make the database have *table*, and return it as it is kept there."""
+    def start(self) -> str | None:
+        """Take over the setting `state_id`, if it is set, and return the STATE that is kept for it.
 
-        def done(statement: str) -> None:
-            self.report.ddl(stream, statement)
+        Raises:
+            DatabaseError: another run is under way.
+        """
+        return self._worker.call(self._start, self.settings.state_id)
 
-        return self._worker.call(tables.follow, self.dialect, self._connection, table, policy, done)
+    def follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
+        """Make the database have *table*; return it as it is kept there, and the stream's last stamp."""
+        return self._worker.call(self._follow, stream, table, policy)
 
     def plan(self, table: Table, policy: Policy, plan: tables.Plan) -> Table:
         """Show what `follow` would do, and return the table that it would return."""
         return self._worker.call(plan.follow, self.dialect, self._connection, table, policy)
 
-    # --- in the thread
+    # --- in the thread: writing
 
-    def _write(self, stream: str, table: Table, batch: pa.RecordBatch) -> None:
-        with tables.our_errors(self.dialect, f"stream {stream!r}: table {table.full_name}"):
-            if not self._connection.in_transaction():
-                self._connection.begin()
-            self.dialect.write(self._connection, table, batch)
+    def _start(self, state_id: str | None) -> str | None:
+        if not state_id:
+            return None
+        self._follow_ours(self.ledger.states)
+        self._lock(state_id)
+        state = self.ledger.take_over(self._begun(), state_id)
+        self._connection.commit()
+        return state
 
-    def _commit(self, has_rows: bool, state: str | None, read: dict[str, int]) -> None:
-        if has_rows:
-            with tables.our_errors(self.dialect, "COMMIT"):
-                self._connection.commit()
-            for name, count in read.items():
-                self.report.of(name).written = count
+    def _lock(self, state_id: str) -> None:
+        if not self.dialect.try_lock(self._connection, f"{self.ledger.states.schema}/{state_id}"):
+            raise DatabaseError(f"another run with the state_id {state_id!r} is under way; wait for it, or end it")
+
+    def _follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
+        """Make the database have *table*; return it as it is kept, and the last stamp of its stream."""
+        self._follow_ours(self.ledger.loads)
+        if self.quarantines:
+            self._follow_ours(self.ledger.rejected)
+        if self._kept:  # with `state_id` a transaction ends only at a STATE
+            self._kept.add(Followed(stream, table, policy))
+        kept = tables.follow(self.dialect, self._begun(), table, policy, partial(self._done, stream), not self._kept)
+        return kept, self.ledger.last_stamp(self._connection, stream)
+
+    def _follow_ours(self, table: Table) -> None:
+        if table.name not in self._ours:
+            tables.follow(self.dialect, self._begun(), table, Policy(), lambda statement: None, not self._kept)
+            self._ours.add(table.name)
+
+    def _done(self, stream: str, statement: str) -> None:
+        self._add(stream, Load(ddl=(statement,)))
+        self.report.ddl(stream, statement)
+
+    def _add(self, stream: str, load: Load) -> None:
+        self._open[stream] = self._open.get(stream, Load()).plus(load)
+
+    def _write(self, written: Written) -> None:
+        self._kept.add(written)
+        if self._fault:
+            return
+        try:
+            self._steadily(self._rewrite if self._is_resting else partial(self._put, written), again=self._rewrite)
+        except RecordError as fault:
+            self._fault = fault
+
+    def _rest(self) -> None:
+        if not self._fault and self._kept:
+            self._connection.rollback()
+            self._is_resting = True
+
+    def _put(self, written: Written) -> None:
+        """Write rows into the open transaction.
+
+        Raises:
+            RecordError: the database refuses one of them, and invalid records are not kept.
+        """
+        refused = {one.line for one in self._rejected if one.stream == written.stream}
+        error: Exception | None = None
+        while True:
+            batch = written.rows(self._limit, refused)
+            rows = last_by_key(batch, written.table)
+            error = self._try(written.table, rows) if rows.num_rows else None
+            if error is None:
+                break
+            line = self._refused_line(written.table, rows, error)
+            self._refuse(written, line, error)
+            refused.add(line)
+        stamps = rows.column(written.table.columns[-1].name) if rows.num_rows else None
+        last = stamps[-1].as_py() if stamps and stamps.type == STAMP else None
+        self._add(written.stream, Load(batch.num_rows, rows.num_rows, last_loaded_at=last))
+
+    def _try(self, table: Table, rows: pa.RecordBatch) -> Exception | None:
+        """Write *rows*, or nothing and return the error, if it is one of their values."""
+        savepoint = self._begun().begin_nested()
+        try:
+            self.dialect.write(self._connection, table, _visible(rows))
+            savepoint.commit()
+        except self._errors as error:
+            if not self.dialect.is_of_data(error):
+                raise
+            savepoint.rollback()
+            return error
+        return None
+
+    def _begun(self) -> sa.Connection:
+        if not self._connection.in_transaction():
+            self._connection.begin()
+        return self._connection
+
+    def _refused_line(self, table: Table, rows: pa.RecordBatch, error: Exception) -> int:
+        """Return the line of the first row that the database refuses, by halving where it says nothing."""
+        position = self.dialect.refused_row(error)
+        if position is None:
+            position, bad = 0, rows.num_rows  # so many are fine, so many are not
+            while bad - position > 1:
+                middle = (position + bad) // 2
+                whole = self._begun().begin_nested()
+                failed = self._try(table, rows.slice(position, middle - position))
+                whole.rollback()
+                position, bad = (position, middle) if failed else (middle, bad)
+        line: int = rows.column(LINE)[position].as_py()
+        return line
+
+    def _refuse(self, written: Written, line: int, error: Exception) -> None:
+        """Keep a row that the database refuses as rejected, or raise its fault."""
+        reason = f"the database refuses it: {self.dialect.primary(error)}"
+        if not self.quarantines:
+            raise RecordError(reason, line=line, stream=written.stream)
+        at = pc.index(written.batch.column(LINE), line).as_py()
+        self._reject([Rejected(line, written.stream, "$", reason, written.batch.column(SOURCE)[at].as_py())])
+
+    def _rejected_by_us(self, rejected: Sequence[Rejected]) -> None:
+        try:
+            self._reject(rejected)
+        except RecordError as fault:
+            self._fault = self._fault or fault
+
+    def _reject(self, rejected: Sequence[Rejected]) -> None:
+        for one in rejected:
+            if self._rejections + len(self._rejected) >= self.settings.max_rejected:
+                full = f"{self.settings.max_rejected:,} invalid records are in quarantine already (setting max_rejected)"
+                raise RecordError(f"{one.reason}; {full}", line=one.line, stream=one.stream or "", path=one.path)
+            self._rejected.append(one)
+
+    # --- in the thread: committing
+
+    def _commit(self) -> None:
+        """Commit, then emit; a STATE alone needs no transaction, unless it is kept here."""
+        if self._fault:
+            return
+        state = self._states[-1][1] if self._states else None
+        if self._kept or self._rejected or (self.settings.state_id and state is not None):
+            again = partial(self._finish_again, state)
+            self._steadily(again if self._is_resting else partial(self._finish, state), again)
+            self._forget()
+        self._states.clear()
         if state is not None:
             self._emit(state)
             self.emitted = state
+
+    def _forget(self) -> None:
+        """Go on after a COMMIT."""
+        self._kept.clear()
+        self._rejections += len(self._rejected)
+        self._rejected.clear()
+        for stream, load in self._open.items():
+            self.loads[stream] = self.loads.get(stream, Load()).plus(load)
+            self.report.committed(stream, self.loads[stream])
+        self._open.clear()
+        self._limit = None
+
+    def _finish(self, state: str | None) -> None:
+        """Write what goes with the rows, and commit all of it."""
+        connection = self._begun()
+        for one in self._rejected:
+            self._add(one.stream or "", Load(rows_rejected=1))
+        if self._rejected:
+            self._put_rejected()
+        if self.settings.state_id:
+            self.ledger.keep(connection, self.settings.state_id, state)
+        for stream, load in self._open.items():
+            self.ledger.note(connection, stream, self.loads.get(stream, Load()).plus(load), state)
+        transaction = self.dialect.transaction_id(connection)
+        try:
+            connection.commit()
+        except self._errors as error:
+            if not self.dialect.is_transient(error):
+                raise
+            self._reconnect()
+            if not self.dialect.was_committed(self._connection, transaction):
+                raise  # to be done again as a whole
+
+    def _finish_again(self, state: str | None) -> None:
+        self._rewrite()
+        self._finish(state)
+
+    def _put_rejected(self) -> None:
+        table, run = self.ledger.rejected, self.ledger.run_id
+        if self._try(table, rejected_batch(run, table, self._rejected)):
+            self.dialect.write(self._begun(), table, rejected_batch(run, table, self._rejected, documents=False))
+
+    def _salvage(self, before: int | None) -> None:
+        self._states = [(line, state) for line, state in self._states if before is None or line < before]
+        if self.settings.state_id:
+            before = self._states[-1][0] if self._states else 0
+        self._fault = None
+        self._limit = before
+        self._rejected = [one for one in self._rejected if before is None or one.line < before]
+        self._steadily(self._rewrite, again=self._rewrite)
+        self._commit()
+
+    # --- in the thread: doing it again
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return (sa.exc.SQLAlchemyError, *self.dialect.driver_errors)
+
+    def _steadily(self, step: Callable[[], None], again: Callable[[], None]) -> None:
+        """Do *step*; where the connection is lost or another session was in the way, do *again*.
+
+        Raises:
+            DatabaseError: the database refuses, or did not come back in time.
+        """
+        until = time.monotonic() + RETRY_SECONDS
+        pauses = backoff.expo(factor=0.1, max_value=10)
+        next(pauses)  # is None, to start the generator
+        while True:
+            try:
+                return step()
+            except self._errors as error:
+                if not self.dialect.is_transient(error) or time.monotonic() > until:
+                    raise self.dialect.error(error, "the transaction was rolled back") from error
+                self.report.warn(f"the transaction is done again: {self.dialect.primary(error)}")
+            time.sleep(next(pauses))
+            step = again
+
+    def _rewrite(self) -> None:
+        """Bring a new transaction to where the last one was, up to the limit."""
+        self._reconnect()
+        self._is_resting = False
+        self._open.clear()
+        for item in self._kept:
+            if isinstance(item, Written):
+                self._put(item)
+            else:
+                done = partial(self._done, item.stream)
+                tables.follow(self.dialect, self._begun(), item.table, item.policy, done, False)
+
+    def _reconnect(self) -> None:
+        self.dialect.close(self._connection)
+        self._connection = self.dialect.connect()
+        if self.settings.state_id:
+            self._lock(self.settings.state_id)
+
+
+def _visible(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows.select([name for name in rows.schema.names if name not in HIDDEN])

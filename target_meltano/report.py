@@ -7,9 +7,12 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any
+from typing import TYPE_CHECKING, IO, Any
 
 from .values import Notes, json_path
+
+if TYPE_CHECKING:
+    from .ledger import Load
 
 EVERY = 10.0  # seconds between lines of progress in a log
 EVERY_ON_TERMINAL = 0.2
@@ -24,10 +27,11 @@ _ODDITIES = {
 
 @dataclass
 class Counts:
-    """Of one stream: rows read, rows committed, DDL statements done."""
+    """Of one stream: rows read, rows committed, invalid records kept, DDL statements done."""
 
     read: int = 0
     written: int = 0
+    rejected: int = 0
     ddl: list[str] = field(default_factory=list)
 
 
@@ -54,6 +58,11 @@ class Report:
         if stream not in self.streams:
             self.streams[stream] = Counts()
         return self.streams[stream]
+
+    def committed(self, stream: str, load: Load) -> None:
+        """Take note of what is committed of *stream* by now."""
+        counts = self.of(stream)
+        counts.written, counts.rejected = load.rows_read, load.rows_rejected
 
     def info(self, text: str) -> None:
         self._say("info", text)

@@ -16,6 +16,7 @@ from . import decode, kinds, values
 from .decode import Decoder
 from .diff import Table
 from .errors import RecordError
+from .kept import LINE, SOURCE
 from .tables import Wanted
 from .values import Notes
 
@@ -31,6 +32,15 @@ class Segment:
     lines: list[bytes] = field(default_factory=list)
     messages: list[Any] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass
+class Settled:
+    """Rows in parts, in their order; what was noticed; faults of invalid records, with their lines."""
+
+    parts: list[pa.RecordBatch] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+    faults: list[tuple[RecordError, bytes]] = field(default_factory=list)
 
 
 @dataclass
@@ -93,49 +103,75 @@ class Stream:
             self.recompiles += 1
             self.decoder = Decoder(decoder.layout, expected, loose)
 
-    def settle(self, before: int | None) -> tuple[pa.RecordBatch | None, Notes]:
-        """Return what is pending as a batch, or only what came before line *before*; change nothing.
+    def settle(self, before: int | None, keep: bool) -> Settled:
+        """Return what is pending, or only what came before line *before*; change nothing.
+
+        With *keep* invalid records are left out of the batch and returned beside it, and the lines
+        of the others go along with their rows.
 
         Raises:
-            RecordError: of the first record that is invalid.
+            RecordError: of the first record that is invalid, without *keep*.
         """
-        parts: list[pa.RecordBatch] = []
-        notes = Notes()
+        settled = Settled()
         for segment in self.pending:
             count = len(segment.numbers) if before is None else bisect_left(segment.numbers, before)
             if count:
-                parts.extend(self._parts(segment, count, notes))
-        if len(parts) < 2:
-            return parts[0] if parts else None, notes
-        return pa.Table.from_batches(parts).combine_chunks().to_batches()[0], notes
+                self._settle(segment, count, keep, settled)
+        return settled
 
-    def _parts(self, segment: Segment, count: int, notes: Notes) -> list[pa.RecordBatch]:
+    def _settle(self, segment: Segment, count: int, keep: bool, settled: Settled) -> None:
         layout = segment.decoder.layout
-        if layout.validate:
-            for line, number in zip(segment.lines[:count], segment.numbers, strict=False):
-                self._validate(layout.validate, line, number)
+        numbers = pa.array(segment.numbers[:count], pa.int64())
+        sources = pa.array(segment.lines[:count], pa.binary()) if keep else None
+
+        def take(batch: pa.RecordBatch, start: int, stop: int) -> None:
+            batch = batch.append_column(LINE, numbers.slice(start, stop - start))
+            if sources is not None:
+                batch = batch.append_column(SOURCE, sources.slice(start, stop - start))
+            settled.parts.append(batch)
+
         if segment.rows:
-            return [decode.batch_of_rows(layout, segment.rows[:count])]
-        batch, refused, noted = segment.decoder.batch(segment.messages[:count])
-        if not refused:
-            notes.add(noted)
-            return [batch]
-        parts, done = [], 0  # the rows of the slow path in the places of those that a column refused
-        for position in refused:
-            row = decode.slow_row(layout, segment.lines[position], segment.numbers[position], notes)
-            parts += [batch.slice(done, position - done), decode.batch_of_rows(layout, [row])]
+            batch, refused = decode.batch_of_rows(layout, segment.rows[:count]), set()
+        else:
+            batch, positions, notes = segment.decoder.batch(segment.messages[:count])
+            refused = set(positions)
+            if not refused:
+                settled.notes.add(notes)
+        invalid = self._invalid(layout.validate, segment, count) if layout.validate else {}
+        done = 0
+        for position in sorted(refused.union(invalid)):
+            take(batch.slice(done, position - done), done, position)
+            try:
+                if position in invalid:
+                    raise invalid[position]
+                row = self._slow_row(segment, position, settled.notes)
+            except RecordError as fault:
+                if not keep:
+                    raise
+                settled.faults.append((fault, segment.lines[position]))
+            else:
+                take(decode.batch_of_rows(layout, [row]), position, position + 1)
             done = position + 1
-        return [*parts, batch.slice(done)]
+        take(batch.slice(done), done, count)
 
-    def _validate(self, validate: Callable[[bytes], None], line: bytes, number: int) -> None:
-        try:
-            validate(line)
-        except ValueError as error:
-            path, _, fault = str(error).partition(": ")
-            raise RecordError(fault, line=number, stream=self.name, path=path) from None
+    def _slow_row(self, segment: Segment, position: int, notes: Notes) -> list[Any]:
+        line, number = segment.lines[position], segment.numbers[position]
+        return decode.slow_row(segment.decoder.layout, line, number, notes)
 
-    def buffer(self, batch: pa.RecordBatch) -> None:
-        """Stamp *batch* and keep it until it is worth a statement."""
+    def _invalid(self, validate: Callable[[bytes], None], segment: Segment, count: int) -> dict[int, RecordError]:
+        """Return the faults of records that break a keyword of the schema, by position."""
+        found = {}
+        for position in range(count):
+            try:
+                validate(segment.lines[position])
+            except ValueError as error:
+                path, _, fault = str(error).partition(": ")
+                found[position] = RecordError(fault, line=segment.numbers[position], stream=self.name, path=path)
+        return found
+
+    def buffer(self, parts: list[pa.RecordBatch]) -> None:
+        """Stamp rows and keep them until they are worth a statement."""
+        batch = together(parts)
         if self.wanted.stamped:
             batch = self._stamp(batch)
         self.batches.append(batch)
@@ -146,13 +182,17 @@ class Stream:
         start = max(time.time_ns() // 1000, self.stamp + 1)
         self.stamp = start + batch.num_rows - 1
         stamps = pa.array(np.arange(start, self.stamp + 1), kinds.arrow_type(kinds.TIMESTAMP))
-        return batch.append_column(self.table.columns[-1].name, stamps)
+        return batch.add_column(len(self.table.columns) - 1, self.table.columns[-1].name, stamps)
 
     def take(self) -> pa.RecordBatch:
-        """Return what is buffered as one batch, the last of equal keys only, and forget it."""
-        batch = pa.Table.from_batches(self.batches).combine_chunks().to_batches()[0]
-        self.batches, self.buffered = [], 0
-        return last_by_key(batch, self.table)
+        """Return what is buffered as one batch, and forget it."""
+        batches, self.batches, self.buffered = self.batches, [], 0
+        return together(batches)
+
+
+def together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Return the rows of one or several batches as one."""
+    return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
 
 
 def last_by_key(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:

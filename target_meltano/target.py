@@ -11,6 +11,7 @@ that one transaction over all streams, and then writes the newest STATE that cam
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from . import messages, tables, values
 from .decode import Decoder
 from .dialect import Dialect
 from .errors import DatabaseError, MessageError, OutputError, RecordError, SchemaError, Stopped, TargetError
+from .ledger import Ledger, Rejected, new_run_id
 from .loader import Loader
 from .report import Report
 from .stream import Stream
@@ -81,11 +83,14 @@ class Target:
         self.plan = plan
         self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
         self.names = tables.Names()
+        self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
+        self.keeps = self.settings.invalid_records == "quarantine"
         self.streams: dict[str, Stream] = {}
         self.current: Stream | None = None  # of the line before
         self.schema_lines: dict[bytes, Stream] = {}  # the last SCHEMA of each stream
         self.states: list[tuple[int, str]] = []  # since the last `_settle`, with their line numbers
-        self.state: str | None = None  # the newest before the last `_settle`
+        self.faults: list[Rejected] = []  # since then, that were found before it
+        self.is_covered = True  # by the newest STATE is every record before it
         self.unsettled = 0  # bytes of input since the last `_settle`
         self.rows = 0  # since the last COMMIT
         self.bytes = 0  # of input since then
@@ -100,8 +105,11 @@ class Target:
         Raises:
             TargetError: after all that came before the fault is committed and its STATE emitted.
         """
-        self.loader = Loader(self.dialect, self.emit, self.report)
+        schema = self.settings.schema or self.dialect.default_schema or ""
+        self.loader = Loader(self.dialect, self.emit, self.report, Ledger(self.dialect, schema, new_run_id()))
         try:
+            if not self.plan:
+                self.loader.start()
             self._read(source)
         finally:
             self.loader.close()
@@ -114,8 +122,7 @@ class Target:
                 self._chunk(chunk)
                 if self.signals.received:
                     raise Stopped(self.signals.received)
-                if self._is_due(chunk):
-                    self._flush()
+                self._end_of_chunk(is_idle=not chunk.lines)
                 self.report.progress()
             self._flush()
             self.loader.wait()
@@ -125,13 +132,26 @@ class Target:
             raise self._finished(fault) from None
 
     def _finished(self, fault: TargetError) -> TargetError:
-        """Commit all that came before *fault*; return it, or an earlier one that shows only now."""
+        """Commit what came before *fault*; return it, or an earlier one that shows only now."""
         try:
-            self._settle()
+            self._settle(fault.line if isinstance(fault, MessageError) else None)
+            if self.settings.state_id:
+                return self._salvaged(fault, None)
+            self._flush()
+            self.loader.wait()
         except RecordError as earlier:
-            fault = earlier
-        self._flush()
-        self.loader.wait()
+            return self._salvaged(earlier, earlier.line)
+        return fault
+
+    def _salvaged(self, fault: TargetError, before: int | None) -> TargetError:
+        """Commit what came before line *before*; the transaction has more than that already."""
+        for stream in self.streams.values():
+            if stream.batches:
+                self.loader.keep(stream.name, stream.table, stream.take())
+        try:
+            self.loader.salvage(before)
+        except RecordError as earlier:
+            return self._salvaged(earlier, earlier.line)
         return fault
 
     def _wait(self) -> float | None:
@@ -140,13 +160,23 @@ class Target:
             return None
         return max(0.0, min(IDLE_SECONDS, self.since + self.settings.batch_seconds - time.monotonic()))
 
-    def _is_due(self, chunk: messages.Chunk) -> bool:
-        is_idle = not chunk.lines
-        is_old = time.monotonic() - self.since >= self.settings.batch_seconds
-        return self._has_uncommitted() and (is_idle or is_old or self.bytes >= self.settings.batch_bytes)
-
     def _has_uncommitted(self) -> bool:
-        return bool(self.rows or self.state is not None)
+        return bool(self.rows or self.faults or self.states)
+
+    def _is_due(self) -> bool:
+        """Tell whether enough has come, or long enough ago, for a COMMIT."""
+        settings = self.settings
+        is_old = time.monotonic() - self.since >= settings.batch_seconds
+        return self.rows >= settings.batch_rows or self.bytes >= settings.batch_bytes or is_old
+
+    def _end_of_chunk(self, is_idle: bool) -> None:
+        if not self._has_uncommitted() or not (is_idle or self._is_due()):
+            return
+        if not self.settings.state_id or self.is_covered:
+            self._flush()
+        elif is_idle:
+            self._settle()
+            self.loader.rest()
 
     # --- lines to records
 
@@ -157,7 +187,7 @@ class Target:
         end = chunk.first + len(chunk.lines)
         while number < end:
             number += self._records(chunk, lines, number)
-            if self.rows >= self.settings.batch_rows:
+            if self.rows >= self.most_rows:
                 self._flush()
             elif number < end:
                 self._odd_line(chunk.lines[number - chunk.first], number)
@@ -177,7 +207,7 @@ class Target:
         if self.current is None:
             next(lines)
             return 0
-        room = self.settings.batch_rows - self.rows
+        room = self.most_rows - self.rows
         segment = self.current.fast()
         before = len(segment.messages)
         try:
@@ -195,10 +225,19 @@ class Target:
         if not self.rows and count:
             self.since = time.monotonic()
         self.rows += count
+        self.is_covered = self.is_covered and not count
         self.report.of(stream.name).read += count
 
     def _odd_line(self, line: bytes, number: int) -> None:
         """Take a line that is no plain record of the current stream."""
+        try:
+            self._message(line, number)
+        except MessageError as fault:
+            if not self.keeps:
+                raise
+            self.faults.append(_rejected(fault, line))
+
+    def _message(self, line: bytes, number: int) -> None:
         known = self.schema_lines.get(line)
         if known:  # some taps repeat the SCHEMA every few records
             self.current = known
@@ -242,11 +281,10 @@ class Target:
         stream.add_slow(line, number)
 
     def _state(self, message: messages.State, number: int) -> None:
-        if self.rows:
-            self.states.append((number, message.text))
-        else:
-            self.state = message.text
-            self._commit()
+        self.states.append((number, message.text))
+        self.is_covered = True
+        if not self.rows or (self.settings.state_id and self._is_due()):
+            self._flush()
 
     def _other(self, message: messages.Other) -> None:
         if message.type == "ACTIVATE_VERSION":
@@ -275,13 +313,13 @@ class Target:
     def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None) -> Stream:
         policy = tables.policy(name, self.settings, self.dialect)
         if self.plan:
-            table = self.loader.plan(wanted.table, policy, self.plan)
+            table, stamp = self.loader.plan(wanted.table, policy, self.plan), 0
         else:
             if self.loader.needs_changes(wanted.table, policy):
-                self._flush()
-            table = self.loader.follow(name, wanted.table, policy)
+                self._send_all() if self.settings.state_id and not self.is_covered else self._flush()
+            table, stamp = self.loader.follow(name, wanted.table, policy)
         if stream is None:
-            stream = self.streams[name] = Stream(name)
+            stream = self.streams[name] = Stream(name, stamp=stamp)
         elif stream.pending or stream.batches:
             self._settle()
             self._send(stream)
@@ -297,29 +335,38 @@ class Target:
             RecordError: of the first invalid record; what came before it is settled.
         """
         self.unsettled = 0
-        faults = []
-        done = []
+        done, faults = [], []
         for stream in self.streams.values():
             if stream.pending:
                 try:
-                    done.append((stream, *stream.settle(before)))
+                    done.append((stream, stream.settle(before, self.keeps)))
                 except RecordError as fault:
                     faults.append(fault)
         if faults:
             first = min(faults, key=lambda fault: fault.line)
             self._settle(first.line)
             raise first
-        for stream, batch, notes in done:
+        for stream, settled in done:
             stream.pending.clear()
-            self.report.notes(stream.name, notes)
-            self.report.notes(stream.name, stream.take_notes())
-            if batch is not None and not self.plan:
-                stream.buffer(batch)
-        for number, text in self.states:
-            if before is None or number < before:
-                self.state = text
-        self.states.clear()
+            settled.notes.add(stream.take_notes())
+            self.report.notes(stream.name, settled.notes)
+            self.faults += [_rejected(fault, line) for fault, line in settled.faults]
+            if settled.parts and not self.plan:
+                stream.buffer(settled.parts)
+        self._tell(before)
         self._send_large()
+
+    def _tell(self, before: int | None) -> None:
+        """Hand over STATEs and invalid records; all rows before them are settled."""
+        states = [one for one in self.states if before is None or one[0] < before]
+        faults = sorted((one for one in self.faults if before is None or one.line < before), key=lambda one: one.line)
+        self.states, self.faults = [], []
+        if self.plan:
+            return
+        for number, text in states:
+            self.loader.note_state(number, text)
+        if faults:
+            self.loader.reject(faults)
 
     def _send_large(self) -> None:
         buffered = sum(stream.buffered for stream in self.streams.values())
@@ -332,16 +379,21 @@ class Target:
         if stream.batches:
             self.loader.write(stream.name, stream.table, stream.take())
 
-    def _flush(self) -> None:
-        """Commit all that came, then emit its newest STATE; wait for neither."""
+    def _send_all(self) -> None:
         self._settle()
         for stream in self.streams.values():
             self._send(stream)
-        self._commit()
 
-    def _commit(self) -> None:
-        if self._has_uncommitted() and not self.plan:
-            self.loader.commit(bool(self.rows), self.state)
+    def _flush(self) -> None:
+        """Commit all that came, then emit its newest STATE; wait for neither."""
+        self._send_all()
+        if not self.plan:
+            self.loader.commit()
         self.rows = self.bytes = 0
-        self.state = None
         self.since = time.monotonic()
+
+
+def _rejected(fault: MessageError, line: bytes) -> Rejected:
+    if isinstance(fault, RecordError):
+        return Rejected(fault.line, fault.stream, fault.path, fault.reason, line)
+    return Rejected(fault.line, None, "$", fault.fault, line)

@@ -1,0 +1,96 @@
+"""What was written since the last COMMIT, kept so that it can be written again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .diff import Policy, Table
+
+LINE = "\0line"  # column of a batch with the number of each row's line
+SOURCE = "\0source"  # and with the line itself, where invalid records are kept
+HIDDEN = (LINE, SOURCE)  # no table has columns of such names
+IN_MEMORY = 64 << 20  # bytes; the rest waits in a file that has no name
+
+
+@dataclass(frozen=True)
+class Written:
+    """Rows of a stream for a table, in the order in which they came."""
+
+    stream: str
+    table: Table
+    batch: pa.RecordBatch
+
+    def rows(self, before: int | None, without: Collection[int]) -> pa.RecordBatch:
+        """Return the rows of lines before *before* (None: all), and not of the lines *without*."""
+        batch = self.batch
+        if before is not None:
+            batch = batch.filter(pc.less(batch.column(LINE), before))
+        if without:
+            refused = pa.array(sorted(without), pa.int64())
+            batch = batch.filter(pc.invert(pc.is_in(batch.column(LINE), value_set=refused)))
+        return batch
+
+
+@dataclass(frozen=True)
+class Followed:
+    """DDL that was done within the transaction."""
+
+    stream: str
+    table: Table
+    policy: Policy
+
+
+@dataclass
+class Kept:
+    """The steps of a transaction, their batches: the first ones in memory, the others in an unlinked file."""
+
+    size: int = 0
+    _items: list[Written | Followed | tuple[str, Table, int, int]] = field(default_factory=list)
+    _file: IO[bytes] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def add(self, step: Written | Followed) -> None:
+        """Keep *step*, too."""
+        if isinstance(step, Written):
+            self.size += step.batch.nbytes
+            if self.size > IN_MEMORY:
+                self._items.append((step.stream, step.table, *self._spool(step.batch)))
+                return
+        self._items.append(step)
+
+    def clear(self) -> None:
+        """Forget everything: it is committed."""
+        self.size = 0
+        self._items.clear()
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def __iter__(self) -> Iterator[Written | Followed]:
+        for item in self._items:
+            if isinstance(item, tuple):
+                stream, table, start, size = item
+                yield Written(stream, table, self._read(start, size))
+            else:
+                yield item
+
+    def _spool(self, batch: pa.RecordBatch) -> tuple[int, int]:
+        self._file = self._file or tempfile.TemporaryFile(prefix="target-meltano-")  # noqa: SIM115
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        start = self._file.seek(0, 2)
+        return start, self._file.write(sink.getvalue())
+
+    def _read(self, start: int, size: int) -> pa.RecordBatch:
+        assert self._file
+        self._file.seek(start)
+        return pa.ipc.open_stream(self._file.read(size)).read_next_batch()
