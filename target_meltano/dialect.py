@@ -58,6 +58,9 @@ class Dialect(ABC, Generic[S]):
     reserved: ClassVar[frozenset[str]] = frozenset()
     """Names that no column may have, folded."""
 
+    notice: str | None = None
+    """What the user is told once `connect` is done."""
+
     def __init__(self, settings: S):
         self.settings = settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,6 +36,7 @@ from target_meltano import (
     setting,
 )
 
+from . import embedded
 from .copy import Reader, encode
 
 CONNECT_SECONDS = 30  # of trying to connect, with growing pauses
@@ -103,8 +105,24 @@ class PostgresDialect(Dialect[PostgresSettings]):
     def __init__(self, settings: PostgresSettings):
         super().__init__(settings)
         self._conflicts: set[str] = set()  # tables for which a plain COPY met a key that was there
+        self._url = settings.url
+        self._lease = ExitStack()  # of our own server, for as long as we are connected
 
     def connect(self) -> sa.Connection:
+        with ExitStack() as lease:
+            if self.settings.is_embedded():
+                self._url = lease.enter_context(embedded.running()).url
+                self.notice = "our own PostgreSQL is used; look into it with: target-meltano-postgres db psql"
+            connection = self._connect()
+            self._lease = lease.pop_all()
+        return connection
+
+    def close(self, connection: sa.Connection) -> None:
+        """The last to leave our own server stops it."""
+        with self._lease:
+            super().close(connection)
+
+    def _connect(self) -> sa.Connection:
         def on_backoff(details: Any) -> None:
             pass
 
@@ -135,7 +153,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
         """Return what libpq is to be told."""
         names = ("host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey")
         given = {name: getattr(self.settings, name) for name in names}
-        given["dsn"] = self.settings.url
+        given["dsn"] = self._url
         known = {name: value for name, value in given.items() if value is not None}
         return {"application_name": "target-meltano-postgres", "keepalives_idle": 30, "connect_timeout": 10, **known}
 
