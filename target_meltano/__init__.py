@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cli import main
     from .dialect import Dialect
     from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, ReplaceKey, Table
     from .errors import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "cli": "main",
     "dialect": "Dialect",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
     "errors": "DatabaseError MessageError OutputError RecordError SchemaError SettingsError TargetError UpgradeError",
@@ -74,6 +76,7 @@ __all__ = [
     "UpgradeError",
     "load",
     "lower",
+    "main",
     "make",
     "setting",
     "upper",

@@ -16,12 +16,15 @@ from .kinds import Kind
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. *source* is the path of its property, for the column's comment."""
+    """A column of a table. *source* is the path of its property, for the column's comment.
+
+    *type* is the database's spelling of it, where the column was there before and stays as it is.
+    """
 
     name: str
     kind: Kind
     source: str = ""
-    required: bool = False
+    type: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,21 @@ def diff(wanted: Table, found: Found | None, policy: Policy = Policy()) -> list[
 
 
 def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
-    """Return *wanted* with the wider kinds that its columns have already, under `narrowing: keep`."""
-    if found is None or policy.narrowing != "keep":
+    """Return *wanted* with the types that its columns have already.
+
+    With the wider kinds, too, under `narrowing: keep`.
+    """
+    if found is None:
         return wanted
 
     def kept(column: Column) -> Column:
         there = found.columns.get(column.name)
-        if there and there.kind and there.kind != column.kind and kinds.can_become(column.kind, there.kind):
-            return replace(column, kind=there.kind)
-        return column
+        if there is None or there.kind is None:
+            return column
+        is_wider = policy.narrowing == "keep" and kinds.can_become(column.kind, there.kind)
+        if there.kind != column.kind and not is_wider:
+            return column
+        return replace(column, kind=there.kind, type="" if there.narrow else there.type)
 
     return replace(wanted, columns=tuple(map(kept, wanted.columns)))
 

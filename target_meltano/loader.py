@@ -61,6 +61,8 @@ class Loader:
         except BaseException:
             self._worker.stop()
             raise
+        if dialect.notice:
+            report.info(dialect.notice)
 
     def close(self) -> None:
         """End the thread and the connection; what is not committed is rolled back."""

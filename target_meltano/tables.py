@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+import backoff
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -19,6 +20,8 @@ from .diff import Change, Column, Found, FoundColumn, Policy, Table
 from .errors import SchemaError, TargetError, UpgradeError
 from .schema import Leaf, Node
 from .settings import Settings
+
+DDL_TRIES = 5  # each waits for locks as long as the dialect says, then we pause and let others in
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
 
 def changes(dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> list[Change]:
     """Return what must be done to the database so that it has *table*."""
-    with our_errors(dialect, f"table {table.full_name}"):
+    with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
         found = dialect.found(connection, table.schema, table.name)
     return diff.diff(diff.kept_kinds(table, found, policy), found, policy)
 
@@ -139,22 +142,50 @@ def follow(
 ) -> Table:
     """Make the database have *table* in a transaction of its own, and return it as it is kept.
 
+    What others do to the table at the same time makes it start again, some times.
+
     Raises:
         SchemaError, UpgradeError: before anything is changed.
         DatabaseError: the database refuses.
     """
-    with our_errors(dialect, f"table {table.full_name}"):
+
+    @backoff.on_exception(
+        backoff.expo,
+        (sa.exc.SQLAlchemyError, *dialect.driver_errors),
+        max_tries=DDL_TRIES,
+        giveup=lambda error: was_open or not dialect.is_transient(error),  # open: rows would be lost
+        on_backoff=lambda _: connection.rollback(),
+    )
+    def followed() -> tuple[Table, list[str]]:
         found = dialect.found(connection, table.schema, table.name)
         kept = diff.kept_kinds(table, found, policy)
-        statements = ddl(dialect, connection, kept, diff.diff(kept, found, policy))
-        if statements:
-            dialect.begin(connection)
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-            connection.commit()
+        changes = diff.diff(kept, found, policy)
+        if not changes:
+            return kept, []
+        dialect.begin(connection, changes)
+        statements = ddl(dialect, connection, kept, changes)
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+        return kept, statements
+
+    was_open = connection.in_transaction()
+    with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
+        kept, statements = followed()
     for statement in statements:
         done(statement)
     return kept
+
+
+@contextmanager
+def _left_as_found(connection: sa.Connection) -> Iterator[None]:
+    """Hold no transaction open afterwards, but for one that is open already: it has rows."""
+    was_open = connection.in_transaction()
+    try:
+        yield
+    finally:
+        if not was_open and connection.in_transaction():
+            connection.rollback()
 
 
 def ddl(
@@ -204,7 +235,7 @@ class Plan:
 
     def follow(self, dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> Table:
         """Return the table that `follow` would return."""
-        with our_errors(dialect, f"table {table.full_name}"):
+        with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
             found = self.made.get(table.full_name) or dialect.found(connection, table.schema, table.name)
             kept = diff.kept_kinds(table, found, policy)
             is_there = table.full_name not in self.made

