@@ -143,15 +143,46 @@ class Dialect(ABC, Generic[S]):
         kind = self.reads.get(name)
         return kind, kind is not None and (bool(digits) or name in self.narrow)
 
-    def error(self, error: Exception, where: str) -> TargetError:
-        """Return our error for one of the driver, without the values that drivers like to print."""
+    def words(self, error: Exception) -> str:
+        """Return what the driver says, in one line, without the values that drivers like to print."""
         cause = getattr(error, "orig", None) or error
         text = str(cause).strip()
-        return DatabaseError(f"{where}: {text.splitlines()[0] if text else type(cause).__name__}")
+        return text.splitlines()[0] if text else type(cause).__name__
+
+    def error(self, error: Exception, where: str) -> TargetError:
+        """Return our error for one of the driver."""
+        return DatabaseError(f"{where}: {self.words(error)}")
 
     def is_transient(self, error: Exception) -> bool:
-        """Tell whether DDL that met *error* may succeed when it is tried again."""
+        """Tell whether what met *error* may succeed when it is tried again, on a new connection."""
         return False
+
+    def is_of_data(self, error: Exception) -> bool:
+        """Tell whether the database refused a value of the rows that were written."""
+        return False
+
+    def refused_row(self, error: Exception) -> int | None:
+        """Return the position in the batch of the row that was refused, where *error* tells."""
+        return None
+
+    def try_lock(self, connection: sa.Connection, name: str) -> bool:
+        """Take a lock that lasts as long as the connection; tell whether nobody else has it.
+
+        It only makes for an early, polite refusal. A database without such locks says True.
+        """
+        return True
+
+    def transaction_id(self, connection: sa.Connection) -> str | None:
+        """Return a name of the open transaction by which `was_committed` finds it."""
+        return None
+
+    def was_committed(self, connection: sa.Connection, transaction: str | None) -> bool:
+        """Tell whether a transaction was committed whose COMMIT got no answer.
+
+        Raises:
+            DatabaseError: it cannot be known.
+        """
+        raise DatabaseError("the connection was lost during COMMIT, so that its outcome is not known")
 
     def has_schema(self, connection: sa.Connection, schema: str) -> bool:
         return sa.inspect(connection).has_schema(schema)

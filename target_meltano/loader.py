@@ -153,8 +153,9 @@ class Loader:
             return None
         self._follow_ours(self.ledger.states)
         self._lock(state_id)
-        state = self.ledger.take_over(self._begun(), state_id)
-        self._connection.commit()
+        with tables.our_errors(self.dialect, "state_id"):
+            state = self.ledger.take_over(self._begun(), state_id)
+            self._connection.commit()
         return state
 
     def _lock(self, state_id: str) -> None:
@@ -168,16 +169,20 @@ class Loader:
             self._follow_ours(self.ledger.rejected)
         if self._kept:  # with `state_id` a transaction ends only at a STATE
             self._kept.add(Followed(stream, table, policy))
-        kept = tables.follow(self.dialect, self._begun(), table, policy, partial(self._done, stream), not self._kept)
-        return kept, self.ledger.last_stamp(self._connection, stream)
+        kept = tables.follow(self.dialect, self._connection, table, policy, partial(self._done, stream))
+        latest = self.ledger.last_loaded_at(self._connection, stream)
+        if not self._kept:
+            self._connection.rollback()
+        return kept, int(latest.timestamp() * 1_000_000) + 1 if latest else 0
 
     def _follow_ours(self, table: Table) -> None:
         if table.name not in self._ours:
-            tables.follow(self.dialect, self._begun(), table, Policy(), lambda statement: None, not self._kept)
+            tables.follow(self.dialect, self._connection, table, Policy(), lambda statement: None)
             self._ours.add(table.name)
 
     def _done(self, stream: str, statement: str) -> None:
-        self._add(stream, Load(ddl=(statement,)))
+        if not statement.startswith("COMMENT "):
+            self._add(stream, Load(ddl=(statement,)))
         self.report.ddl(stream, statement)
 
     def _add(self, stream: str, load: Load) -> None:
@@ -252,7 +257,7 @@ class Loader:
 
     def _refuse(self, written: Written, line: int, error: Exception) -> None:
         """Keep a row that the database refuses as rejected, or raise its fault."""
-        reason = f"the database refuses it: {self.dialect.primary(error)}"
+        reason = f"the database refuses it: {self.dialect.words(error)}"
         if not self.quarantines:
             raise RecordError(reason, line=line, stream=written.stream)
         at = pc.index(written.batch.column(LINE), line).as_py()
@@ -302,7 +307,7 @@ class Loader:
         """Write what goes with the rows, and commit all of it."""
         connection = self._begun()
         for one in self._rejected:
-            self._add(one.stream or "", Load(rows_rejected=1))
+            self._add(one.stream or "", Load(rows_read=1, rows_rejected=1))
         if self._rejected:
             self._put_rejected()
         if self.settings.state_id:
@@ -324,9 +329,13 @@ class Loader:
         self._finish(state)
 
     def _put_rejected(self) -> None:
+        """Write what was rejected, as jsonb too, where the database can hold it so."""
         table, run = self.ledger.rejected, self.ledger.run_id
-        if self._try(table, rejected_batch(run, table, self._rejected)):
-            self.dialect.write(self._begun(), table, rejected_batch(run, table, self._rejected, documents=False))
+        if not self._try(table, rejected_batch(run, table, self._rejected)):
+            return
+        for one in self._rejected:
+            if self._try(table, rejected_batch(run, table, [one])):
+                self.dialect.write(self._begun(), table, rejected_batch(run, table, [one], documents=False))
 
     def _salvage(self, before: int | None) -> None:
         self._states = [(line, state) for line, state in self._states if before is None or line < before]
@@ -359,7 +368,7 @@ class Loader:
             except self._errors as error:
                 if not self.dialect.is_transient(error) or time.monotonic() > until:
                     raise self.dialect.error(error, "the transaction was rolled back") from error
-                self.report.warn(f"the transaction is done again: {self.dialect.primary(error)}")
+                self.report.warn(f"the transaction is done again: {self.dialect.words(error)}")
             time.sleep(next(pauses))
             step = again
 
@@ -373,7 +382,7 @@ class Loader:
                 self._put(item)
             else:
                 done = partial(self._done, item.stream)
-                tables.follow(self.dialect, self._begun(), item.table, item.policy, done, False)
+                tables.follow(self.dialect, self._connection, item.table, item.policy, done)
 
     def _reconnect(self) -> None:
         self.dialect.close(self._connection)

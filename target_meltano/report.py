@@ -62,7 +62,8 @@ class Report:
     def committed(self, stream: str, load: Load) -> None:
         """Take note of what is committed of *stream* by now."""
         counts = self.of(stream)
-        counts.written, counts.rejected = load.rows_read, load.rows_rejected
+        counts.written = load.rows_read - load.rows_rejected
+        counts.rejected = load.rows_rejected
 
     def info(self, text: str) -> None:
         self._say("info", text)

@@ -140,7 +140,9 @@ def changes(dialect: Dialect[Any], connection: sa.Connection, table: Table, poli
 def follow(
     dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy, done: Callable[[str], None]
 ) -> Table:
-    """Make the database have *table* in a transaction of its own, and return it as it is kept.
+    """Make the database have *table*, and return it as it is kept there.
+
+    In a transaction of its own, or in the one that is open, which stays open.
 
     What others do to the table at the same time makes it start again, some times.
 
@@ -166,7 +168,8 @@ def follow(
         statements = ddl(dialect, connection, kept, changes)
         for statement in statements:
             connection.exec_driver_sql(statement)
-        connection.commit()
+        if not was_open:
+            connection.commit()
         return kept, statements
 
     was_open = connection.in_transaction()

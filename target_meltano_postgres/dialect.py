@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -189,17 +190,60 @@ class PostgresDialect(Dialect[PostgresSettings]):
                 "create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             )
 
-    def error(self, error: Exception, where: str) -> TargetError:
+    def words(self, error: Exception) -> str:
         """The primary message only: DETAIL prints whole rows."""
         cause: Any = getattr(error, "orig", None) or error
         diagnosis = getattr(cause, "diag", None)
         primary = getattr(diagnosis, "message_primary", None) or " ".join(str(cause).split())
         column = _COPY_COLUMN.search(getattr(diagnosis, "context", None) or "")
-        return DatabaseError(f"{where}: {f'column {column[1]!r}: ' if column else ''}{primary}")
+        return f"{f'column {column[1]!r}: ' if column else ''}{primary}"
 
     def is_transient(self, error: Exception) -> bool:
-        """Locks that others hold; and what others made in between, which is found the next time."""
-        return isinstance(getattr(error, "orig", None) or error, _TRANSIENT)
+        """Locks that others hold, what others made in between, and connections that are lost."""
+        cause = getattr(error, "orig", None) or error
+        is_lost = isinstance(cause, (psycopg2.OperationalError, psycopg2.InterfaceError)) and not cause.pgcode
+        return is_lost or isinstance(cause, _TRANSIENT)
+
+    def is_of_data(self, error: Exception) -> bool:
+        """Values, keys and constraints, and what is too large for an index or a page."""
+        cause = getattr(error, "orig", None) or error
+        return (cause.pgcode or "")[:2] in ("22", "23", "54") if isinstance(cause, psycopg2.Error) else False
+
+    def refused_row(self, error: Exception) -> int | None:
+        """The context of a COPY names its line; after it comes a merge, which names none."""
+        diagnosis = getattr(getattr(error, "orig", None) or error, "diag", None)
+        line = _COPY_LINE.search(getattr(diagnosis, "context", None) or "")
+        return int(line[1]) - 1 if line else None
+
+    def try_lock(self, connection: sa.Connection, name: str) -> bool:
+        """An advisory lock of the session; so a proxy that shares sessions must be kept out.
+
+        Raises:
+            DatabaseError: two statements met two sessions.
+        """
+        found = set()
+        for _ in range(5):
+            found.add(connection.exec_driver_sql("SELECT pg_catalog.pg_backend_pid()").scalar_one())
+            connection.commit()
+        if len(found) > 1:
+            raise DatabaseError("a proxy in between shares sessions by transaction; state_id needs one of our own: connect to the database itself")
+        query = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended(%s, 0))"
+        taken = bool(connection.exec_driver_sql(query, (f"target-meltano/{name}",)).scalar_one())
+        connection.commit()
+        return taken
+
+    def transaction_id(self, connection: sa.Connection) -> str | None:
+        return str(connection.exec_driver_sql("SELECT pg_catalog.txid_current()").scalar_one())
+
+    def was_committed(self, connection: sa.Connection, transaction: str | None) -> bool:
+        """PostgreSQL remembers; while the old session still works on it, wait."""
+        for pause in (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10):
+            status = connection.exec_driver_sql("SELECT pg_catalog.txid_status(%s::bigint)", (transaction,)).scalar_one()
+            connection.rollback()
+            if status != "in progress":
+                return bool(status == "committed")
+            time.sleep(pause)
+        raise DatabaseError("the connection was lost during COMMIT, and the database still works on it")
 
     # --- the catalogue
 
@@ -380,8 +424,17 @@ _TRANSIENT = (
     errors.DuplicateTable,
     errors.DuplicateColumn,
     errors.DuplicateObject,
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.ConnectionException,
+    errors.ConnectionFailure,
+    errors.ConnectionDoesNotExist,
+    errors.TooManyConnections,
+    errors.IdleInTransactionSessionTimeout,
     errors.UniqueViolation,  # of the catalogue, where two make one thing at once
 )
+_COPY_LINE = re.compile(r"^COPY .*, line (\d+)", re.MULTILINE)
 _COPY_COLUMN = re.compile(r"^COPY .*, line \d+, column (.*?)(?:: \".*)?$", re.MULTILINE)
 _RELATIONS = {
     "v": "a view",
