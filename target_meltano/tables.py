@@ -102,12 +102,25 @@ def check(stream: str, found: Any) -> None:
     """
     import jsonschema
 
-    validator = jsonschema.validators.validator_for(found, default=jsonschema.Draft7Validator)
+    draft = jsonschema.validators.validator_for(found, default=jsonschema.Draft7Validator)
     try:
-        validator.check_schema(found)
+        draft.check_schema(found)
     except jsonschema.SchemaError as error:
+        if "$schema" not in found and _is_draft_4(found):
+            return
         where = ".".join(("$", *map(str, error.path)))
         raise SchemaError(f"the schema is no JSON Schema: {where}: {error.message[:200]}") from None
+
+
+def _is_draft_4(found: Any) -> bool:
+    """Tell whether a schema is one of draft 4, whose exclusiveMaximum is a boolean."""
+    import jsonschema
+
+    try:
+        jsonschema.Draft4Validator.check_schema(found)
+    except jsonschema.SchemaError:
+        return False
+    return True
 
 
 def _keys(message: messages.Schema, node: Node, columns: list[Column]) -> tuple[str, ...]:
