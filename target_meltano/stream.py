@@ -88,7 +88,7 @@ class Stream:
         decoder = self.decoder
         keeps = decoder.layout.rules.unknown_fields == "keep"
         expected = decoder.expected if keeps else decoder.expected.union(notes.unknown)
-        loose = decoder.loose.union(decode.fractions_of_zero(decoder.layout, line))
+        loose = decoder.loose.union(decode.odd_leaves(decoder.layout, line, notes))
         if (expected, loose) != (decoder.expected, decoder.loose) and self.recompiles < RECOMPILES:
             self.recompiles += 1
             self.decoder = Decoder(decoder.layout, expected, loose)
@@ -116,9 +116,9 @@ class Stream:
                 self._validate(layout.validate, line, number)
         if segment.rows:
             return [decode.batch_of_rows(layout, segment.rows[:count])]
-        batch, refused, noted = segment.decoder.batch(segment.messages[:count])
+        batch, refused, noted = segment.decoder.batch(segment.messages[:count], segment.lines[:count])
+        notes.add(noted)
         if not refused:
-            notes.add(noted)
             return [batch]
         parts, done = [], 0  # the rows of the slow path in the places of those that a column refused
         for position in refused:
