@@ -36,7 +36,7 @@ clean:
 	rm -rf .venv .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/pyvenv.cfg: setup.py pyproject.toml
+.venv/pyvenv.cfg: setup.py
 	@test -n '$(PYTHON)' || { echo 'no Python 3.10 or later is on PATH; name one: make PYTHON=/path/to/python3'; exit 1; }
 	@echo 'making .venv with $(PYTHON)'
 	@rm -rf .venv

@@ -15,7 +15,6 @@ DEV = [
     *EMBEDDED,
     "hypothesis>=6.100",
     "mypy>=1.15",
-    "pyarrow-stubs>=17",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.9",

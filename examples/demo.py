@@ -5,7 +5,6 @@ All that it writes is in one folder below /tmp, which is gone afterwards, as is 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -44,8 +43,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # clean up as on Ctrl-C
     console = Console(width=WIDTH, highlight=False)
-    with throw_away_home():
-        console.rule("A PostgreSQL is made and started")
+    with throw_away_home() as home:
+        console.rule(f"A PostgreSQL is made in {home}")
         with embedded.running() as server:
             console.rule(f"{TARGET.name} < examples/{INPUT.name}")
             started = time.monotonic()
@@ -59,15 +58,16 @@ def main() -> None:
 
 
 @contextmanager
-def throw_away_home() -> Iterator[None]:
+def throw_away_home() -> Iterator[Path]:
     """Let the target's own server live in a new folder, whatever databases the user works with."""
     for name in [name for name in os.environ if name.startswith(("PG", "TARGET_MELTANO_"))]:
         del os.environ[name]
     folder = tempfile.mkdtemp(prefix="target-meltano-demo-", dir="/tmp")
     os.chmod(folder, 0o755)  # root's server runs as another user, who has to enter
-    os.environ["TARGET_MELTANO_HOME"] = f"{folder}/home"
+    home = Path(folder, "home")
+    os.environ["TARGET_MELTANO_HOME"] = str(home)
     try:
-        yield
+        yield home
     finally:
         shutil.rmtree(folder)
 

@@ -15,18 +15,15 @@ from functools import cache
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from . import kinds, times, values
+from . import columns, values
+from .columns import Refused, way_of
 from .errors import RecordError
 from .schema import Leaf, Node, Path
-from .values import Notes, Number, Rules
+from .values import Notes, Rules
 
-Refused = Sequence[int]  # positions in a column, or in a batch
 NULL = msgspec.Raw(b"null")
-_LONG = 2 * values.MAX_DEPTH  # JSON shorter than this cannot be nested too deeply
 
 
 @dataclass(frozen=True)
@@ -46,82 +43,68 @@ class Decoder:
     """Decodes the records of one stream as one SCHEMA describes them.
 
     *expected* are fields that the schema does not name but that came before: without them here,
-    each of their records would take the slow path. *loose* are integers that come as 1.0.
+    each of their records would take the slow path. *loose* are leaves with values that came
+    otherwise than declared: integers written as 1.0, values to be coerced, text to be replaced.
     """
 
     def __init__(self, layout: Layout, expected: frozenset[Path] = frozenset(), loose: frozenset[Path] = frozenset()):
         self.layout = layout
         self.expected = expected
         self.loose = loose
+        self.converters = [columns.converter(leaf, way_of(leaf, loose), layout.rules) for leaf in layout.leaves]
         self.decode = self._compiled()
 
     def _compiled(self) -> Callable[[bytes], Any]:
-        self._plan = _Plan(self.layout.node, self.expected, self.loose)
         try:
-            envelope = msgspec.defstruct(
-                "Message",
-                [
-                    ("type", Literal["RECORD"]),
-                    ("stream", Literal[self.layout.stream]),  # type: ignore[valid-type]
-                    ("record", self._plan.struct()),
-                ],
-                gc=False,
-            )
-        except ValueError:  # a property's name that msgspec cannot spell: quotes, control characters
+            self._plan = _Plan(self.layout.node, self.expected, self.loose)
+            fields = [
+                ("type", Literal["RECORD"]),
+                ("stream", Literal[self.layout.stream]),
+                ("record", self._plan.struct()),
+            ]
+            return msgspec.json.Decoder(msgspec.defstruct("Message", fields, gc=False)).decode
+        except (ValueError, RecursionError):  # a name that msgspec cannot spell, hundreds of levels
             return _refuse
-        return msgspec.json.Decoder(envelope).decode
 
-    def batch(self, messages: list[Any]) -> tuple[pa.RecordBatch, Refused, Notes]:
-        """Return the rows of decoded *messages*, and the positions of those that it refuses."""
-        notes, refused = Notes(), set()
-        arrays = []
-        for leaf, cells in zip(self.layout.leaves, self._plan.cells([m.record for m in messages], notes), strict=True):
-            array, bad, cut = self._converter(leaf)(cells)
-            arrays.append(array)
-            refused.update(bad)
-            if cut:
-                notes.cut[leaf.path] += cut
-        for key in self.layout.keys:
-            if arrays[key].null_count:
-                refused.update(np.flatnonzero(arrays[key].is_null()).tolist())
+    def batch(self, messages: list[Any], lines: Sequence[bytes]) -> tuple[pa.RecordBatch, Refused, Notes]:
+        """Return the rows of decoded *messages*, and the positions of those that it refuses.
+
+        *lines* are where they came from. The notes are of the rows that are not refused.
+        """
+        notes = Notes()
+        arrays, refused = self._columns(messages, notes)
+        refused.update(i for i, line in enumerate(lines) if not line.isascii() and not _is_utf8(line))
+        if refused and notes:
+            notes = Notes()
+            self._columns([message for i, message in enumerate(messages) if i not in refused], notes)
         if self.layout.rules.unknown_fields == "keep":
             arrays.append(pa.nulls(len(messages), pa.string()))  # else the decoder had refused them
         return pa.RecordBatch.from_arrays(arrays, schema=self.layout.arrow), sorted(refused), notes
 
-    def _converter(self, leaf: Leaf) -> _Converter:
-        way = way_of(leaf)
-        if way is int and leaf.path in self.loose:
-            return _loose_integers
-        if way == "json":
-            return _json(leaf.types)
-        return _CONVERTERS[way] if way != "cell" else _cells(leaf, self.layout.rules)
+    def _columns(self, messages: list[Any], notes: Notes) -> tuple[list[pa.Array], set[int]]:
+        arrays: list[pa.Array] = []
+        refused: set[int] = set()
+        below = self._plan.cells([message.record for message in messages], notes)
+        for convert, cells in zip(self.converters, below, strict=True):
+            array, bad = convert(cells, notes)
+            arrays.append(array)
+            refused.update(bad)
+        for key in self.layout.keys:
+            if arrays[key].null_count:
+                refused.update(columns.positions(arrays[key].is_null()))
+        return arrays, refused
 
 
 def _refuse(line: bytes) -> Any:
     raise msgspec.ValidationError("has no fast path")
 
 
-def way_of(leaf: Leaf) -> Any:
-    """Return how the values of a leaf come out of the decoder, and so how they are converted.
-
-    bool, int, float, str: as these. A name of _TEXTS: a str to be parsed. "raw …" and
-    "json": raw text, for a whole column at once. "cell": raw text, converted one by one as the
-    slow path does.
-    """
-    kind, types = leaf.kind, leaf.types
-    if leaf.coerce:
-        return "cell"
-    if kind.name in {"number", "decimal"} and types <= {"integer", "number"}:
-        return "raw number" if "number" in types else "raw whole number"
-    if kind == kinds.DOUBLE and types <= {"integer", "number"}:
-        return float
-    if kind == kinds.JSON:
-        return "cell" if "integer" in types and "number" not in types else "json"
-    if types == {"string"} and kind.name in _TEXTS:
-        return kind.name
-    simple = {"boolean": ("boolean", bool), "integer": ("integer", int), "string": ("string", str)}
-    json_type, way = simple.get(kind.name, ("", "cell"))
-    return way if types == {json_type} else "cell"
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Plan:
@@ -134,7 +117,11 @@ class _Plan:
             _Plan(child, expected, loose) if isinstance(child, Node) else child for child in node.properties.values()
         ]
         names = set(node.properties) | node.nulls
-        self.unknown = sorted(path for path in expected if path[:-1] == node.path and path[-1] not in names)
+        self.unknown = sorted(
+            path
+            for path in expected
+            if path[:-1] == node.path and path[-1] not in names and not _UNSPEAKABLE.search(path[-1])
+        )
 
     def struct(self) -> type[msgspec.Struct]:
         """Return the Struct to decode into; a field that is absent is as one that is null."""
@@ -155,10 +142,10 @@ class _Plan:
         name = f"f{position}"
         if isinstance(child, _Plan):
             return name, child.struct() | None, None
-        way = way_of(child)
-        if way in (bool, float, str) or way in _TEXTS or (way is int and child.path not in self.loose):
-            return name, (str if way in _TEXTS else way) | None, None
-        return name, msgspec.Raw, NULL
+        way = way_of(child, self.loose)
+        if way in (bool, int, float, str):
+            return name, way | None, None
+        return (name, str | None, None) if way in columns.TEXTS else (name, msgspec.Raw, NULL)
 
     def cells(self, objects: list[Any], notes: Notes) -> list[list[Any]]:
         """Return the values of each leaf below *objects*, in the order of the schema."""
@@ -177,196 +164,14 @@ class _Plan:
         return found
 
 
+_UNSPEAKABLE = re.compile(r'[\0-\x1f"\\\ud800-\udfff]')  # msgspec takes no such name for a field
+
+
 @cache
 def attribute(position: int) -> Callable[[list[Any]], list[Any]]:
     """Return a function that reads one attribute of many Structs: half the time of attrgetter."""
     reader: Callable[[list[Any]], list[Any]] = eval(f"lambda objects: [o.f{position} for o in objects]")
     return reader
-
-
-# --- columns: cells -> (array, positions refused, how many had digits cut)
-
-_Converter = Callable[[list[Any]], tuple[pa.Array, Refused, int]]
-
-
-def _plain(kind: kinds.Kind) -> _Converter:
-    arrow = kinds.arrow_type(kind)
-
-    def convert(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-        return pa.array(cells, arrow), (), 0
-
-    return convert
-
-
-def _strings(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-    texts = pa.array(cells, pa.string())
-    data = texts.buffers()[2]
-    if data is None or not _has_nul(data):
-        return texts, (), 0
-    return texts, np.flatnonzero(pc.match_substring(texts, "\0").fill_null(False)).tolist(), 0
-
-
-def _has_nul(data: pa.Buffer) -> bool:
-    return not np.frombuffer(data, np.uint8).all()
-
-
-def _integers(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-    try:
-        return pa.array(cells, pa.int64()), (), 0
-    except OverflowError:
-        bad = [i for i, cell in enumerate(cells) if cell is not None and cell not in values.INT64]
-        return _without(cells, bad, pa.int64()), bad, 0
-
-
-def _without(cells: list[Any], bad: Refused, arrow: pa.DataType) -> pa.Array:
-    cells = list(cells)
-    for position in bad:
-        cells[position] = None
-    return pa.array(cells, arrow)
-
-
-def _loose_integers(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-    """Integers of which some are written with a fraction of zeros: 1.0."""
-    texts, bad, _ = _numbers(cells)
-    texts = pc.replace_substring_regex(texts, r"\.0+$", "")
-    try:
-        return pc.cast(texts, pa.int64()), bad, 0
-    except pa.ArrowInvalid:
-        fits = pc.match_substring_regex(texts, r"^-?\d{1,18}$").fill_null(True)
-        bad = sorted({*bad, *np.flatnonzero(~fits.to_numpy(zero_copy_only=False)).tolist()})
-        # An array of nulls, as with a single one if_else spoils strings (apache/arrow#49410).
-        return pc.cast(pc.if_else(fits, texts, pa.nulls(len(texts), texts.type)), pa.int64()), bad, 0
-
-
-def _parsed(parse: Callable[[pa.Array], times.Parsed]) -> _Converter:
-    def convert(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-        parsed = parse(pa.array(cells, pa.string()))
-        return parsed.values, list(parsed.refused), parsed.cut
-
-    return convert
-
-
-def _raw_texts(cells: list[Any]) -> tuple[pa.Array, np.ndarray[Any, Any]]:
-    """Return raw JSON texts as a string array, null for the JSON null, and their first bytes.
-
-    Joined with a byte that cannot be within a line, so that nothing is done per cell in Python.
-    """
-    if not cells:
-        return pa.array([], pa.string()), np.array([], np.uint8)
-    joined = b"\n".join(cells) + b"\n"
-    ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == 10) - np.arange(len(cells))
-    offsets = np.concatenate(([0], ends)).astype(np.int32)
-    data = joined.replace(b"\n", b"")
-    first = np.frombuffer(data, np.uint8)[offsets[:-1]]
-    valid = first != ord("n")
-    bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
-    buffers = [bitmap, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.string(), len(cells), buffers), first
-
-
-def _starting(first: str) -> np.ndarray[Any, Any]:
-    """Return a table of bytes: may a JSON text start with this one?"""
-    return np.isin(np.arange(256), np.frombuffer(first.encode(), np.uint8))
-
-
-_STARTS = {
-    "boolean": "tf",
-    "integer": "-0123456789",
-    "number": "-0123456789",
-    "string": '"',
-    "array": "[",
-    "object": "{",
-    "any": 'tf-0123456789"[{',
-}
-
-
-def _numbers(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-    """Numbers with all their digits; the parser has checked their grammar."""
-    texts, first = _raw_texts(cells)
-    fine = _starting(_STARTS["number"] + "n")[first]
-    return texts, () if fine.all() else np.flatnonzero(~fine).tolist(), 0
-
-
-def _whole_numbers(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-    texts, bad, _ = _numbers(cells)
-    odd = np.flatnonzero(pc.match_substring_regex(texts, "[^-0-9]").fill_null(False))
-    return texts, sorted({*bad, *odd.tolist()}), 0
-
-
-def _decimals(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-    """Numbers in strings: singer.decimal."""
-    texts = pa.array(cells, pa.string())
-    fine = pc.match_substring_regex(texts, f"^{values.NUMBER.pattern}$").fill_null(True)
-    return texts, np.flatnonzero(pc.invert(fine)).tolist(), 0
-
-
-def _json(types: frozenset[str]) -> _Converter:
-    """JSON texts; the parser has checked their grammar, but not type, UTF-8 and depth."""
-    starts = _starting("n" + "".join(_STARTS[name] for name in types))
-
-    def convert(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-        texts, first = _raw_texts(cells)
-        try:
-            texts.validate(full=True)
-        except pa.ArrowInvalid:
-            bad = [i for i, cell in enumerate(cells) if not _is_utf8(bytes(cell))]
-            return convert([NULL if i in set(bad) else cell for i, cell in enumerate(cells)])[0], bad, 0
-        refused = np.flatnonzero(~starts[first]).tolist()
-        if b"\\u0000" in texts.buffers()[2].to_pybytes():
-            refused += np.flatnonzero(pc.match_substring(texts, r"\u0000").fill_null(False)).tolist()
-        if (pc.max(pc.binary_length(texts)).as_py() or 0) > _LONG:
-            refused += [i for i, cell in enumerate(cells) if _is_deep(bytes(cell))]
-        return texts, refused, 0
-
-    return convert
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _is_deep(text: bytes) -> bool:
-    """Tell whether JSON may be nested too deeply; the slow path counts exactly."""
-    return len(text) > _LONG and text.count(b"[") + text.count(b"{") > values.MAX_DEPTH
-
-
-def _cells(leaf: Leaf, rules: Rules) -> _Converter:
-    """Convert one by one, as the slow path does: for mixed types, encodings, overridden types."""
-
-    def convert(cells: list[Any]) -> tuple[pa.Array, Refused, int]:
-        found, bad, notes = [], [], Notes()
-        for position, cell in enumerate(cells):
-            try:
-                found.append(values.convert(leaf, values.parse(bytes(cell)), rules, notes))
-            except ValueError:
-                found.append(None)
-                bad.append(position)
-        odd = notes.coerced or notes.replaced  # to be counted by the slow path, which warns of them
-        return pa.array(found, kinds.arrow_type(leaf.kind)), range(len(cells)) if odd else bad, notes.cut.total()
-
-    return convert
-
-
-_TEXTS = {
-    "timestamp": _parsed(times.timestamps),
-    "date": _parsed(times.dates),
-    "time": _parsed(times.times),
-    "number": _decimals,
-    "decimal": _decimals,
-}
-_CONVERTERS: dict[Any, _Converter] = {
-    bool: _plain(kinds.BOOLEAN),
-    int: _integers,
-    float: _plain(kinds.DOUBLE),
-    str: _strings,
-    **_TEXTS,
-    "raw number": _numbers,
-    "raw whole number": _whole_numbers,
-}
 
 
 # --- the slow path, in the same layout
@@ -398,16 +203,17 @@ def batch_of_rows(layout: Layout, rows: Sequence[Sequence[Any]]) -> pa.RecordBat
     return pa.RecordBatch.from_arrays(arrays, schema=layout.arrow)
 
 
-def fractions_of_zero(layout: Layout, line: bytes) -> frozenset[Path]:
-    """Return the integers of a record that are written with a fraction of zeros."""
-    if not re.search(rb"\.0+\s*[,}]", line):
-        return frozenset()
-    record = values.parse(line)["record"]
-    found = set()
-    for leaf in layout.leaves:
-        value = record
-        for name in leaf.path:
-            value = value.get(name) if isinstance(value, dict) else None
-        if way_of(leaf) is int and isinstance(value, Number) and "." in value:
-            found.add(leaf.path)
+def odd_leaves(layout: Layout, line: bytes, notes: Notes) -> frozenset[Path]:
+    """Return the leaves of an accepted record whose values are not written as declared."""
+    found = {*notes.coerced, *notes.replaced}
+    if re.search(rb"\.0+\s*[,}]", line):
+        record = values.parse(line, layout.rules)["record"]
+        integers = [leaf.path for leaf in layout.leaves if way_of(leaf) is int]
+        found.update(path for path in integers if "." in str(_at(record, path)))
     return frozenset(found)
+
+
+def _at(record: Any, path: Path) -> Any:
+    for name in path:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -66,11 +66,7 @@ class Dialect(ABC, Generic[S]):
     """Of a table."""
 
     name_size: ClassVar[int] = 63
-    """Of a table's or column's name, counted by `name_length`."""
-
-    name_length: ClassVar[Callable[[str], int]] = staticmethod(naming.in_bytes)
-    fold: ClassVar[Callable[[str], str]] = staticmethod(naming.lower)
-    """What the database does to names that are not quoted."""
+    """Of a table's or column's name, as `name_length` counts."""
 
     reserved: ClassVar[frozenset[str]] = frozenset()
     """Names that no column may have, folded."""
@@ -129,6 +125,16 @@ class Dialect(ABC, Generic[S]):
         )
 
     # --- what may differ
+
+    @staticmethod
+    def fold(name: str) -> str:
+        """Do what the database does to a name that is not quoted."""
+        return naming.lower(name)
+
+    @staticmethod
+    def name_length(name: str) -> int:
+        """Return the length of *name* as `name_size` is meant."""
+        return naming.in_bytes(name)
 
     def close(self, connection: sa.Connection) -> None:
         """End what `connect` began."""
@@ -233,8 +239,7 @@ class Dialect(ABC, Generic[S]):
     def comments(self, table: Table, columns: Sequence[diff.Column]) -> Sequence[str]:
         """Return the statements that note the original paths, none where comments are unknown."""
         return [
-            f"COMMENT ON COLUMN {self.full_name(table)}.{self.quote(column.name)} "
-            f"IS {self.literal(column.source)}"
+            f"COMMENT ON COLUMN {self.full_name(table)}.{self.quote(column.name)} IS {self.literal(column.source)}"
             for column in columns
             if column.source
         ]

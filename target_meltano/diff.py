@@ -111,7 +111,7 @@ class Policy:
     max_columns: int = 1600
 
 
-def diff(wanted: Table, found: Found | None, policy: Policy = Policy()) -> list[Change]:  # noqa: B008
+def diff(wanted: Table, found: Found | None, policy: Policy = Policy()) -> list[Change]:
     """Return what must be done so that *found* holds the rows of *wanted*.
 
     Raises:

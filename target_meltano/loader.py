@@ -23,9 +23,9 @@ from .dialect import Dialect
 from .diff import Policy, Table
 from .errors import DatabaseError, RecordError
 from .kept import HIDDEN, LINE, SOURCE, Followed, Kept, Written
+from .kinds import TIMESTAMP, arrow_type
 from .ledger import Ledger, Load, Rejected, rejected_batch
 from .report import Report
-from .kinds import TIMESTAMP, arrow_type
 from .settings import Settings
 from .stream import last_by_key
 from .worker import Worker

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 
 from . import kinds
-from .errors import SchemaError
+from .errors import SchemaError, shown
 from .kinds import Kind
 
 JsonSchema = Mapping[str, Any]
@@ -25,6 +26,7 @@ TYPES = SCALARS | {"array", "object", "null"}
 FORMATS = {"date-time": kinds.TIMESTAMP, "date": kinds.DATE, "time": kinds.TIME}
 DECIMAL_FORMATS = frozenset({"singer.decimal", "x-singer.decimal"})
 ENCODINGS = frozenset({"base64", "base16"})
+MAX_STEPS = 200_000  # schemas and pairs of alternatives looked at, some seconds
 
 
 @dataclass(frozen=True)
@@ -74,21 +76,30 @@ class Options:
     column_types: Mapping[str, Kind] = field(default_factory=dict)
 
 
-def read(stream: str, schema: JsonSchema, options: Options = Options()) -> Node:  # noqa: B008 (frozen)
+@dataclass(frozen=True)
+class Branch:
+    """One of the alternatives of a schema: values of one JSON type, "any" where it does not say.
+
+    *words* are the keywords that matter to a column. *refs* are the references that led here.
+    """
+
+    type: str
+    words: Mapping[str, Any]
+    refs: frozenset[str] = frozenset()
+
+
+def read(stream: str, schema: JsonSchema, options: Options = Options()) -> Node:
     """Return the tree of columns that *schema* of *stream* describes.
 
     Raises:
         SchemaError: where it is no schema of records: a $ref that leads nowhere, a root that is no
-            object or has no properties.
+            object, or nothing to make a column of.
     """
     reader = _Reader(stream, schema, options)
-    branches = [branch for branch in reader.branches(schema) if branch.get("type") != "null"]
-    if not all(branch.get("type", "object") == "object" for branch in branches):
-        raise SchemaError(f"a schema of records has type object, not another one")
-    properties = _properties([branch for branch in branches if "type" in branch or "properties" in branch])
-    if not properties:
-        raise SchemaError(f"the schema has no properties, so there is no column to make")
-    node = reader.node((), properties, frozenset())
+    try:
+        node = reader.root_node()
+    except RecursionError:
+        raise SchemaError("the schema is nested too deeply") from None
     unknown = [name for name in options.column_types if name.startswith(f"{stream}.") and name not in reader.overridden]
     if unknown:
         raise SchemaError(f"column_types names no property of it: {', '.join(unknown)}")
@@ -101,11 +112,22 @@ class _Reader:
     root: JsonSchema
     options: Options
     overridden: set[str] = field(default_factory=set)
+    steps: int = 0
 
-    def node(self, path: Path, properties: Mapping[str, Sequence[Any]], refs: frozenset[str]) -> Node:
+    def root_node(self) -> Node:
+        branches = [branch for branch in self.branches(self.root, frozenset()) if branch.type != "null"]
+        others = sorted({branch.type for branch in branches} - {"object", "any"})
+        if others:
+            raise SchemaError(f"a schema of records has type object, not {' or '.join(others)}")
+        node = self.node((), branches, frozenset())
+        if not any(node.leaves()):
+            raise SchemaError("the schema has no property that can be other than null, so there is no column to make")
+        return node
+
+    def node(self, path: Path, branches: Sequence[Branch], refs: frozenset[str]) -> Node:
         children: dict[str, Leaf | Node] = {}
         nulls = set()
-        for name, schemas in properties.items():
+        for name, schemas in _properties(branches).items():
             child = self.child((*path, name), schemas, refs)
             if child is None:
                 nulls.add(name)
@@ -116,8 +138,8 @@ class _Reader:
     def child(self, path: Path, schemas: Sequence[Any], refs: frozenset[str]) -> Leaf | Node | None:
         """Return what the property at *path* becomes, None where it can only be null."""
         override = self.override(path)
-        branches = [b for schema in schemas for b in self.branches(schema, refs) if b.get("type") != "null"]
-        types = frozenset(str(branch.get("type", "any")) for branch in branches)
+        branches = [b for schema in schemas for b in self.branches(schema, refs) if b.type != "null"]
+        types = frozenset(branch.type for branch in branches)
         if override:
             return Leaf(path, override, types or frozenset({"any"}), _encoding(branches), coerce=True)
         if types == {"object"}:
@@ -125,15 +147,14 @@ class _Reader:
         kind = kind_of(branches, self.options)
         return Leaf(path, kind, types, _encoding(branches), self.options.coerce) if kind else None
 
-    def object(self, path: Path, branches: Sequence[JsonSchema]) -> Leaf | Node:
+    def object(self, path: Path, branches: Sequence[Branch]) -> Leaf | Node:
         """Flatten an object, unless it is open, too deep or contains itself: then it is JSON."""
         depth = self.options.flatten_depth
-        refs = frozenset().union(*(branch.get("$refs", frozenset()) for branch in branches))
-        properties = _properties(branches)
-        open_ended = not all(branch.get("properties") for branch in branches)
-        if open_ended or (depth is not None and len(path) > depth) or _RECURSIVE in refs:
-            return Leaf(path, kinds.JSON, frozenset({"object"}))
-        return self.node(path, properties, refs)
+        refs = frozenset().union(*(branch.refs for branch in branches))
+        is_open = not all(branch.words.get("properties") for branch in branches)
+        if is_open or (depth is not None and len(path) > depth) or _RECURSIVE in refs:
+            return Leaf(path, kinds.JSON, frozenset({"object"}), coerce=self.options.coerce)
+        return self.node(path, branches, refs)
 
     def override(self, path: Path) -> Kind | None:
         name = f"{self.stream}.{'.'.join(path)}"
@@ -141,80 +162,101 @@ class _Reader:
             self.overridden.add(name)
         return self.options.column_types.get(name)
 
-    def branches(self, schema: Any, refs: frozenset[str] = frozenset()) -> Iterator[JsonSchema]:
-        """Yield the alternatives of *schema*, each of one type (or of any, without `type`).
+    def branches(self, schema: Any, refs: frozenset[str]) -> list[Branch]:
+        """Return the alternatives of *schema*, none where it allows nothing.
 
-        A branch remembers the references it came through (`$refs`), so that a schema that
-        contains itself ends as JSON and not in a loop.
+        Each combining keyword narrows: what is left is every pair of an alternative so far and one
+        of the keyword's that go together.
         """
-        if schema is True or schema == {}:
-            yield {"$refs": refs}
-        elif schema is False:
-            return
-        elif not isinstance(schema, Mapping):
-            raise SchemaError(f"{schema!r} is no JSON schema, wanted an object")
-        elif "$ref" in schema:
-            yield from self.referred(schema, refs)
-        elif "allOf" in schema:
-            yield from self.all_of(schema, refs)
-        elif "anyOf" in schema or "oneOf" in schema:
-            word = "anyOf" if "anyOf" in schema else "oneOf"
-            rest = {key: value for key, value in schema.items() if key != word}
-            for option in schema[word]:
-                yield from self.branches(_merged(rest, option), refs)
-        else:
-            for json_type in _types(schema):
-                branch = {**schema, "$refs": refs | schema.get("$refs", frozenset())}
-                branch.pop("type", None)
-                yield branch if json_type == "any" else {**branch, "type": json_type}
+        if schema is False:
+            return []
+        schema = {} if schema is True else _checked(schema)
+        words = {word: schema[word] for word in _WORDS if schema.get(word) is not None}
+        found = [Branch(name, words, refs) for name in _types(schema)]
+        for others in self.combined(schema, refs):
+            self.count(len(found) * len(others))
+            pairs = [_both(left, right) for left in found for right in others]
+            found = _distinct([branch for branch in pairs if branch])
+        self.count(1)
+        return found
 
-    def referred(self, schema: JsonSchema, refs: frozenset[str]) -> Iterator[JsonSchema]:
-        reference = schema["$ref"]
-        if reference in refs:
-            yield {"type": "object", "$refs": frozenset({_RECURSIVE})}
-            return
-        rest = {key: value for key, value in schema.items() if key != "$ref"}
-        yield from self.branches(_merged(rest, self.pointed_at(reference)), refs | {reference})
+    def combined(self, schema: JsonSchema, refs: frozenset[str]) -> Iterator[list[Branch]]:
+        """Yield the alternatives of each combining keyword of *schema*."""
+        for word in ("anyOf", "oneOf"):
+            if word in schema:
+                yield _distinct([branch for option in schema[word] for branch in self.branches(option, refs)])
+        for part in schema.get("allOf", ()):
+            yield self.branches(part, refs)
+        reference = schema.get("$ref")
+        if reference is not None and reference in refs:
+            yield [Branch("object", {}, frozenset({_RECURSIVE}))]
+        elif reference is not None:
+            yield self.branches(self.pointed_at(reference), refs | {reference})
 
-    def all_of(self, schema: JsonSchema, refs: frozenset[str]) -> Iterator[JsonSchema]:
-        merged: Any = {key: value for key, value in schema.items() if key != "allOf"}
-        for part in schema["allOf"]:
-            while isinstance(part, Mapping) and "$ref" in part and part["$ref"] not in refs:
-                refs = refs | {part["$ref"]}
-                rest = {key: value for key, value in part.items() if key != "$ref"}
-                part = _merged(rest, self.pointed_at(part["$ref"]))
-            merged = _merged(merged, part)
-        yield from self.branches(merged, refs)
+    def count(self, steps: int) -> None:
+        """Stop at schemas that are small but explode, like references to two references each."""
+        self.steps += steps
+        if self.steps > MAX_STEPS:
+            raise SchemaError("the schema has too many alternatives or nested properties (setting flatten_depth)")
 
     def pointed_at(self, reference: str) -> Any:
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            raise SchemaError(
-                f"$ref {reference!r} leads outside of the schema; only local ones, #/…, are read"
-            )
+        if reference != "#" and not reference.startswith("#/"):
+            raise SchemaError(f"$ref {shown(reference)} is not read; only those within the schema are, like #/…/…")
         found: Any = self.root
-        for part in reference[1:].split("/")[1:]:
+        for part in unquote(reference).split("/")[1:]:
             part = part.replace("~1", "/").replace("~0", "~")
             try:
                 found = found[int(part)] if isinstance(found, list) else found[part]
             except (KeyError, IndexError, ValueError, TypeError):
-                raise SchemaError(f"$ref {reference!r} leads nowhere in the schema") from None
+                raise SchemaError(f"$ref {shown(reference)} leads nowhere in the schema") from None
         return found
 
 
 _RECURSIVE = "(recursive)"
+_WORDS = (
+    "properties",
+    "format",
+    "contentEncoding",
+    "precision",
+    "scale",
+    "multipleOf",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+)
+_SHAPES: dict[str, tuple[type, ...]] = {
+    "type": (str, list),
+    "enum": (list,),
+    "properties": (Mapping,),
+    "anyOf": (list,),
+    "oneOf": (list,),
+    "allOf": (list,),
+    "$ref": (str,),
+}
+
+
+def _checked(schema: Any) -> JsonSchema:
+    """Return *schema*: a $ref may lead to anything, also to what no validator has seen."""
+    if not isinstance(schema, Mapping):
+        raise SchemaError(f"{shown(schema)} is no JSON schema, wanted an object")
+    for word, types in _SHAPES.items():
+        if schema.get(word) is not None and not isinstance(schema[word], types):
+            raise SchemaError(f"{word!r} is {shown(schema[word])}, which no JSON schema has")
+    return {word: value for word, value in schema.items() if value is not None or word == "const"}
 
 
 def _types(schema: JsonSchema) -> Sequence[str]:
     """Return the JSON types that *schema* allows: "any" where it does not say."""
     found = schema.get("type")
-    if isinstance(found, str):
-        return [found]
-    if found is not None:
-        return list(dict.fromkeys(found))
-    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if values:
-        return list(dict.fromkeys(_type_of(value) for value in values))
-    return ["any"]
+    if found is None:
+        values = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
+        return list(dict.fromkeys(map(_type_of, values))) or ["any"]
+    names = [found] if isinstance(found, str) else found
+    for name in names:
+        if not isinstance(name, str) or name not in TYPES | {"any"}:  # "any" is draft 3's
+            raise SchemaError(f"{shown(name)} is no JSON type, wanted one of {', '.join(sorted(TYPES))}")
+    return list(dict.fromkeys(names))
 
 
 def _type_of(value: object) -> str:
@@ -231,55 +273,57 @@ def _type_of(value: object) -> str:
     return "array" if isinstance(value, list) else "object"
 
 
-def _merged(left: Any, right: Any) -> Any:
-    """Return the schema that both *left* and *right* hold for: as narrow in type as either."""
-    if left is False or right is False:
-        return False
-    if left is True or not left:
-        return right
-    if right is True or not right:
-        return left
-    both = {**left, **right}
-    if "type" in left and "type" in right:
-        both["type"] = _common_types(_types(left), _types(right))
-    if "properties" in left and "properties" in right:
-        both["properties"] = {
-            name: _merged(left["properties"].get(name, True), right["properties"].get(name, True))
-            for name in {**left["properties"], **right["properties"]}
-        }
-    for word in ("anyOf", "oneOf", "allOf", "$ref"):
-        if word in left and word in right:
-            del both[word]
-            both["allOf"] = [*both.get("allOf", []), {word: left[word]}, {word: right[word]}]
-    return both
+def _both(left: Branch, right: Branch) -> Branch | None:
+    """Return the branch for which both hold, None where their types exclude each other."""
+    types = {left.type, right.type} - {"any"}
+    if len(types) == 2:
+        types = {"integer"} if types == {"integer", "number"} else set()
+        if not types:
+            return None
+    words = {**left.words, **right.words}
+    if "properties" in left.words and "properties" in right.words:
+        ours, theirs = left.words["properties"], right.words["properties"]
+        words["properties"] = {**ours, **theirs, **{n: _all_of(ours[n], theirs[n]) for n in ours if n in theirs}}
+    return Branch(types.pop() if types else "any", words, left.refs | right.refs)
 
 
-def _common_types(left: Sequence[str], right: Sequence[str]) -> list[str]:
-    """An integer is a number, too."""
-    common = [name for name in left if name in right]
-    if "integer" not in common and ("integer" in left and "number" in right or "integer" in right and "number" in left):
-        common.append("integer")
-    return common
+def _all_of(left: Any, right: Any) -> Any:
+    return left if left == right else {"allOf": [left, right]}
 
 
-def _properties(branches: Sequence[JsonSchema]) -> dict[str, list[Any]]:
-    """Collect the schemas that the *branches* of an object have for each of its properties."""
-    found: dict[str, list[Any]] = {}
+def _distinct(branches: Sequence[Branch]) -> list[Branch]:
+    found: list[Branch] = []
     for branch in branches:
-        for name, schema in (branch.get("properties") or {}).items():
-            found.setdefault(name, []).append(schema)
+        if branch not in found:
+            found.append(branch)
     return found
 
 
-def _encoding(branches: Sequence[JsonSchema]) -> str | None:
-    found = {branch.get("contentEncoding") for branch in branches}
-    encoding = found.pop() if len(found) == 1 else None
-    return encoding if encoding in ENCODINGS else None
+def _properties(branches: Sequence[Branch]) -> dict[str, list[Any]]:
+    """Collect the schemas that the *branches* of an object have for each of its properties."""
+    found: dict[str, list[Any]] = {}
+    for branch in branches:
+        for name, schema in branch.words.get("properties", {}).items():
+            schemas = found.setdefault(name, [])
+            if schema not in schemas:
+                schemas.append(schema)
+    return found
 
 
-def kind_of(branches: Sequence[JsonSchema], options: Options = Options()) -> Kind | None:  # noqa: B008
+def _encoding(branches: Sequence[Branch]) -> str | None:
+    """Return the one encoding of all strings, None where they have none or different ones."""
+    found = {_encoding_of(branch) for branch in branches}
+    return found.pop() if len(found) == 1 else None
+
+
+def _encoding_of(branch: Branch) -> str | None:
+    encoding = branch.words.get("contentEncoding")
+    return encoding.lower() if isinstance(encoding, str) and encoding.lower() in ENCODINGS else None
+
+
+def kind_of(branches: Sequence[Branch], options: Options = Options()) -> Kind | None:
     """Return the kind that holds the values of all *branches* (null left out), None for no branch."""
-    types = {branch.get("type", "any") for branch in branches}
+    types = {branch.type for branch in branches}
     if not types:
         return None
     if not types <= SCALARS:
@@ -293,28 +337,25 @@ def kind_of(branches: Sequence[JsonSchema], options: Options = Options()) -> Kin
     return kinds.STRING
 
 
-def _string_kind(branches: Sequence[JsonSchema], options: Options) -> Kind:
-    found = {_kind_of_string(branch, options) for branch in branches}
+def _string_kind(branches: Sequence[Branch], options: Options) -> Kind:
+    found = {_kind_of_string(branch.words) for branch in branches}
+    if options.decode_binary and _encoding(branches):
+        return kinds.BINARY
     return found.pop() if len(found) == 1 else kinds.STRING
 
 
-def _kind_of_string(branch: JsonSchema, options: Options) -> Kind:
-    if branch.get("format") in DECIMAL_FORMATS:
-        return _given_decimal(branch) or (kinds.DOUBLE if options.double else kinds.NUMBER)
-    if options.decode_binary and branch.get("contentEncoding") in ENCODINGS:
-        return kinds.BINARY
-    return FORMATS.get(str(branch.get("format")), kinds.STRING)
-
-
-def _given_decimal(branch: JsonSchema) -> Kind | None:
-    precision, scale = branch.get("precision"), branch.get("scale", 0)
-    if isinstance(precision, int) and isinstance(scale, int) and 0 <= scale <= precision and precision > 0:
+def _kind_of_string(words: Mapping[str, Any]) -> Kind:
+    text = str(words.get("format"))
+    if text not in DECIMAL_FORMATS:
+        return FORMATS.get(text, kinds.STRING)
+    precision, scale = words.get("precision"), words.get("scale", 0)
+    if type(precision) is int and type(scale) is int and 0 <= scale <= precision and precision > 0:
         return kinds.decimal(precision, scale)
-    return None
+    return kinds.NUMBER
 
 
-def _number_kind(branches: Sequence[JsonSchema], options: Options) -> Kind:
-    if all(branch["type"] == "integer" for branch in branches):
+def _number_kind(branches: Sequence[Branch], options: Options) -> Kind:
+    if all(branch.type == "integer" for branch in branches):
         return kinds.INTEGER if all(map(_fits_int64, branches)) else kinds.decimal(38, 0)
     scales = [_scale(branch) for branch in branches]
     known = [scale for scale in scales if scale is not None]
@@ -323,20 +364,24 @@ def _number_kind(branches: Sequence[JsonSchema], options: Options) -> Kind:
     return kinds.DOUBLE if options.double else kinds.NUMBER
 
 
-def _fits_int64(branch: JsonSchema) -> bool:
-    """Bounds are read with the sense of their draft: draft 4's exclusive ones are booleans."""
+def _fits_int64(branch: Branch) -> bool:
+    """Tell whether all bounds are in 64 bits; draft 4's exclusive ones are booleans and say nothing."""
     words = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-    bounds = [branch[word] for word in words if isinstance(branch.get(word), (int, float, Decimal))]
-    return all(INT64[0] <= bound <= INT64[-1] or isinstance(bound, bool) for bound in bounds)
+    bounds = [branch.words[word] for word in words if _is_number(branch.words.get(word))]
+    return all(INT64[0] <= bound <= INT64[-1] for bound in bounds)
 
 
-def _scale(branch: JsonSchema) -> int | None:
+def _scale(branch: Branch) -> int | None:
     """Return the fractional digits of numbers that are multiples of 10^-s, None where unknown."""
-    if branch["type"] == "integer":
+    if branch.type == "integer":
         return 0
-    step = branch.get("multipleOf")
-    if isinstance(step, bool) or not isinstance(step, (int, float, Decimal)) or step <= 0:
+    step: Any = branch.words.get("multipleOf")
+    if not _is_number(step) or step <= 0:
         return None
-    exact = Decimal(str(step)).normalize()
-    is_power_of_ten = exact.as_tuple().digits == (1,)
-    return max(0, -int(exact.as_tuple().exponent)) if is_power_of_ten else None
+    _, digits, exponent = Decimal(str(step)).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    return max(0, -int(exponent) - (len(digits) - len(text))) if text == "1" else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)

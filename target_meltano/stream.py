@@ -98,7 +98,7 @@ class Stream:
         decoder = self.decoder
         keeps = decoder.layout.rules.unknown_fields == "keep"
         expected = decoder.expected if keeps else decoder.expected.union(notes.unknown)
-        loose = decoder.loose.union(decode.fractions_of_zero(decoder.layout, line))
+        loose = decoder.loose.union(decode.odd_leaves(decoder.layout, line, notes))
         if (expected, loose) != (decoder.expected, decoder.loose) and self.recompiles < RECOMPILES:
             self.recompiles += 1
             self.decoder = Decoder(decoder.layout, expected, loose)
@@ -133,10 +133,9 @@ class Stream:
         if segment.rows:
             batch, refused = decode.batch_of_rows(layout, segment.rows[:count]), set()
         else:
-            batch, positions, notes = segment.decoder.batch(segment.messages[:count])
+            batch, positions, notes = segment.decoder.batch(segment.messages[:count], segment.lines[:count])
             refused = set(positions)
-            if not refused:
-                settled.notes.add(notes)
+            settled.notes.add(notes)
         invalid = self._invalid(layout.validate, segment, count) if layout.validate else {}
         done = 0
         for position in sorted(refused.union(invalid)):

@@ -307,9 +307,10 @@ def _worded(fault: Any) -> str:
 @contextmanager
 def our_errors(dialect: Dialect[Any], where: str) -> Iterator[None]:
     """Turn the errors of the database and its driver into ours, with the place in front."""
+    theirs: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
     try:
         yield
     except TargetError:
         raise
-    except (sa.exc.SQLAlchemyError, *dialect.driver_errors) as error:
+    except theirs as error:
         raise dialect.error(error, where) from error

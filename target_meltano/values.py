@@ -8,14 +8,12 @@ takes them: integers for times (microseconds) and dates (days), text for exact n
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from . import kinds, times
@@ -43,6 +41,9 @@ class Notes:
     coerced: Counter[Path] = field(default_factory=Counter)
     replaced: Counter[Path] = field(default_factory=Counter)
 
+    def __bool__(self) -> bool:
+        return bool(self.unknown or self.cut or self.coerced or self.replaced)
+
     def add(self, other: Notes) -> None:
         for name in ("unknown", "cut", "coerced", "replaced"):
             getattr(self, name).update(getattr(other, name))
@@ -56,15 +57,16 @@ class Rules:
     unknown_fields: str = "warn"  # or "fail" or "keep"
 
 
-def parse(line: bytes, rules: Rules = Rules()) -> Any:  # noqa: B008 (frozen)
+def parse(line: bytes, rules: Rules = Rules()) -> Any:
     """Parse one line of JSON; numbers come as `Number`, the last of equal keys wins.
+
+    Where bad text is to be replaced, bytes that are not UTF-8 come as lone surrogates: bad text, too.
 
     Raises:
         ValueError: with the fault in words.
     """
     try:
-        text = line.decode("utf-8", "replace" if rules.replace_bad_text else "strict")
-        return _DECODER.decode(text)
+        return _DECODER.decode(line.decode("utf-8", "surrogateescape" if rules.replace_bad_text else "strict"))
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start + 1} is not valid UTF-8") from None
     except json.JSONDecodeError as error:
@@ -187,12 +189,24 @@ def json_type(value: Any) -> str:
 
 def is_integral(number: Number) -> bool:
     """Tell whether the number has no fraction: 5, 5.0 and 5e3, but not 5e-1."""
-    if number.lstrip("-").isdigit():
-        return True
-    exact = Decimal(number)
-    if exact.adjusted() > 10_000:  # 1e999999999 would be written out
-        return int(exact.as_tuple().exponent) >= 0
-    return exact == exact.to_integral_value()
+    return number.isdigit() or exact(number)[1] >= 0
+
+
+def exact(number: str) -> tuple[str, int]:
+    """Return a number's digits, without zeros at either end, and the power of ten behind the last.
+
+    Decimal is of no use: 1e999999999 fills its memory, and larger exponents it does not take. No
+    digits: 0. Of the power, 20 digits count; no database comes near.
+    """
+    mantissa, _, power = number.lower().partition("e")
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    digits = (whole + fraction).lstrip("0")
+    stripped = digits.rstrip("0")
+    if not stripped:
+        return "", 0
+    sign = -1 if power.startswith("-") else 1
+    power = power.lstrip("+-0")[:20] or "0"
+    return stripped, sign * int(power) - len(fraction) + len(digits) - len(stripped)
 
 
 def _may_be_coerced(value: Any, leaf: Leaf) -> bool:
@@ -213,12 +227,14 @@ def _boolean(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bool:
 
 def _integer(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
     token = _number_token(value, "integer")
-    exact = Decimal(token)
-    if exact.adjusted() > 19 or exact != exact.to_integral_value():
-        raise ValueError(f"{_shown(value)} is no integer of 64 bits{_remedy(leaf)}")
-    if int(exact) not in INT64:
+    digits, power = exact(token)
+    if power < 0:
+        raise ValueError(f"{_shown(value)} is no integer{_remedy(leaf)}")
+    found = int(digits or "0") * 10**power if len(digits) + power < 20 else INT64.stop
+    found = -found if token.startswith("-") else found
+    if found not in INT64:
         raise ValueError(f"{_shown(value)} is beyond the 64 bits of an integer column{_remedy(leaf)}")
-    return int(exact)
+    return found
 
 
 def _remedy(leaf: Leaf) -> str:
@@ -237,16 +253,19 @@ def _number_token(value: Any, wanted: str) -> str:
 
 
 def _double(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> float:
-    found = float(_number_token(value, "number"))
+    token = _number_token(value, "number")
+    found = float(token)
     if math.isinf(found):
         raise ValueError(f"{_shown(value)} is beyond a double precision column{_remedy(leaf)}")
+    if not isinstance(value, Number) and exact(repr(found)) != exact(token):  # a string has to convert back
+        raise ValueError(f"{_shown(value)} would change in a double precision column{_remedy(leaf)}")
     return found
 
 
 def _string(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
     if isinstance(value, str):
         return _text(value, leaf, rules, notes)
-    return json_text(value, lambda text: _text(text, leaf, rules, notes))
+    return _json(value, leaf, rules, notes)
 
 
 def _text(value: str, leaf: Leaf, rules: Rules, notes: Notes) -> str:
@@ -284,23 +303,22 @@ def _is_text(value: Any) -> str:
 
 
 def _binary(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bytes:
-    text = _is_text(value)
+    text, encoding = _is_text(value), leaf.encoding or "base64"
     try:
-        if leaf.encoding == "base16":
-            return bytes.fromhex(text) if not re.search(r"\s", text) else _no_code("base16")
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return _no_code(leaf.encoding or "base64")
-
-
-def _no_code(encoding: str) -> bytes:
-    raise ValueError(f"the string is not {encoding}")
+        found = bytes.fromhex(text) if encoding == "base16" else base64.b64decode(text)
+        back = found.hex() if encoding == "base16" else base64.b64encode(found).decode()
+    except ValueError:
+        back = None
+    if back != (text.lower() if encoding == "base16" else text):  # both skip what they do not know
+        raise ValueError(f"the string is not {encoding}")
+    return found
 
 
 def _json(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
-    return json_text(value, lambda text: _text(text, leaf, rules, notes))
+    return json_text(value, lambda text: _quoted(_text(text, leaf, rules, notes)))
 
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 _CONVERTERS: dict[str, Callable[[Any, Leaf, Rules, Notes], Any]] = {
     "boolean": _boolean,
     "integer": _integer,
@@ -316,41 +334,48 @@ _CONVERTERS: dict[str, Callable[[Any, Leaf, Rules, Notes], Any]] = {
 }
 
 
-def json_text(value: Any, text: Callable[[str], str] = str, depth: int = 0) -> str:
-    """Write a parsed value as JSON; numbers as they were written, strings as *text* returns them.
+def json_text(value: Any, quoted: Callable[[str], str] = json.dumps, depth: int = 0) -> str:
+    """Write a parsed value as JSON; numbers as they were written, strings as *quoted* returns them.
 
     Raises:
-        ValueError: nested deeper than MAX_DEPTH levels, or what *text* raises.
+        ValueError: nested deeper than MAX_DEPTH levels, or what *quoted* raises.
     """
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, str):
-        return json.dumps(text(value))
+        return quoted(value)
     if not isinstance(value, (list, dict)):
         return {None: "null", True: "true", False: "false"}[value]
     if depth == MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-    parts = []  # loops, not comprehensions: those would take two frames a level
-    if isinstance(value, list):
+    if isinstance(value, list):  # loops, not comprehensions: those would take two frames a level
+        items = []
         for item in value:
-            parts.append(json_text(item, text, depth + 1))
-        return f"[{','.join(parts)}]"
+            items.append(json_text(item, quoted, depth + 1))
+        return f"[{','.join(items)}]"
+    members: dict[str, str] = {}
     for key, item in value.items():
-        parts.append(f"{json_text(key, text)}:{json_text(item, text, depth + 1)}")
-    return f"{{{','.join(parts)}}}"
+        name = quoted(key)
+        if name in members:
+            raise ValueError("two names in an object would become one")  # by the replacement of bad text
+        members[name] = f"{name}:{json_text(item, quoted, depth + 1)}"
+    return f"{{{','.join(members.values())}}}"
 
 
 def canonical(value: Any) -> str:
     """Return one JSON text for all that are equal as values: 1.0 is 1, the order of names is none."""
     if isinstance(value, Number):
-        sign, digits, exponent = Decimal(value).as_tuple()
-        text = "".join(map(str, digits)).lstrip("0")
-        stripped = text.rstrip("0")
-        return f"{'-' * sign}{stripped}e{int(exponent) + len(text) - len(stripped)}" if stripped else "0"
+        digits, power = exact(value)
+        return f"{'-' * value.startswith('-')}{digits}e{power}" if digits else "0"
+    items = []
     if isinstance(value, list):
-        return f"[{','.join(map(canonical, value))}]"
+        for item in value:
+            items.append(canonical(item))
+        return f"[{','.join(items)}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{json.dumps(key)}:{canonical(value[key])}' for key in sorted(value))}}}"
+        for key in sorted(value):
+            items.append(f"{json.dumps(key)}:{canonical(value[key])}")
+        return f"{{{','.join(items)}}}"
     return json_text(value)
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import backoff
 import psycopg2
 import pyarrow as pa
 import sqlalchemy as sa
@@ -34,56 +30,14 @@ from target_meltano import (
     Dialect,
     Found,
     Kind,
-    Settings,
-    SettingsError,
     Table,
-    TargetError,
-    setting,
 )
 
-from . import embedded, upgrades
+from . import embedded, faults, session, upgrades
 from .copy import READ_BYTES, NumberError, Reader, encode
+from .session import PostgresSettings
 
-CONNECT_SECONDS = 30  # of trying to connect, with growing pauses
 LOCK_TIMEOUT = "10s"  # for DDL; after it, others come first and we try again
-SESSION = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "search_path": "",
-    "standard_conforming_strings": "on",
-    "default_transaction_isolation": "read committed",
-}
-
-
-@dataclass(frozen=True)
-class PostgresSettings(Settings):
-    """How to reach PostgreSQL; what is missing comes from libpq's own PG* variables and files."""
-
-    url: str | None = setting(None, "Where the database is: postgresql://user:password@host:port/dbname.", secret=True)
-    host: str | None = setting(None, "Host name, address or folder of the socket.")
-    port: int | None = setting(None, "Port.", least=1)
-    user: str | None = setting(None, "Role to sign in as.", aliases=("username",))
-    password: str | None = setting(None, "Its password.", secret=True)
-    dbname: str | None = setting(None, "Database.", aliases=("database",))
-    sslmode: str | None = setting(None, "TLS, as libpq names it: `require`, `verify-full`, …", choices=("disable", "allow", "prefer", "require", "verify-ca", "verify-full"))
-    sslrootcert: str | None = setting(None, "File with the certificates of the authorities to trust.")
-    sslcert: str | None = setting(None, "File with the client's certificate.")
-    sslkey: str | None = setting(None, "File with the client's key.")
-
-    def faults(self) -> Iterable[str]:
-        yield from super().faults()
-        if self.url and any((self.host, self.port, self.user, self.password, self.dbname)):
-            yield "url: give either url, or host, port, user, password, dbname"
-        if not self.schema and not self.is_embedded():
-            yield "schema: missing; name the schema that the tables go into, like the tap"
-
-    def is_embedded(self) -> bool:
-        """Tell whether nothing says where a database is, so that our own one is meant."""
-        given = (self.url, self.host, self.port, self.user, self.password, self.dbname)
-        return not any(given) and not any(os.environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT", "PGUSER"))
 
 
 class PostgresDialect(Dialect[PostgresSettings]):
@@ -149,101 +103,43 @@ class PostgresDialect(Dialect[PostgresSettings]):
             super().close(connection)
 
     def _connect(self) -> sa.Connection:
-        """One round trip sets the session, whatever server, database and role say."""
-        parameters = self.parameters()
+        parameters = session.parameters(self.settings, self._url)
         try:
-            session = _connected(parameters)
-            session.autocommit = True
-            self._check_encoding(session)
-            session.cursor().execute(_set_session())
-            session.autocommit = False
+            raw = session.start(parameters)
         except psycopg2.Error as error:
             raise self.error(error, "cannot connect") from error
         # Without no_parameters a % in a name or comment would be read as a placeholder.
         engine = sa.create_engine(
             "postgresql+psycopg2://",
-            creator=lambda: session,
+            creator=lambda: raw,
             poolclass=sa.NullPool,
             use_native_hstore=False,
             execution_options={"no_parameters": True},
         )
         return engine.connect()
 
-    def parameters(self) -> dict[str, Any]:
-        """Return what libpq is to be told.
-
-        Raises:
-            SettingsError: for a url that libpq reads in another way than it was meant.
-        """
-        names = ("host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey")
-        given = {name: getattr(self.settings, name) for name in names}
-        known = {name: value for name, value in given.items() if value is not None}
-        ours = {"fallback_application_name": "target-meltano-postgres", "keepalives_idle": 30, "connect_timeout": 10}
-        return {**ours, **_parts(self._url), **known, "client_encoding": "UTF8"}
-
-    def _check_encoding(self, session: Any) -> None:
-        encoding = session.get_parameter_status("server_encoding")
-        if encoding != "UTF8":
-            session.close()
-            raise DatabaseError(
-                f"the database's encoding is {encoding}, wanted UTF8: others cannot hold every text; "
-                "create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
-            )
+    # --- what its errors mean
 
     def words(self, error: Exception) -> str:
-        """The primary message only: DETAIL prints whole rows."""
-        cause: Any = getattr(error, "orig", None) or error
-        diagnosis = getattr(cause, "diag", None)
-        primary = getattr(diagnosis, "message_primary", None) or " ".join(str(cause).split())
-        column = _COPY_COLUMN.search(getattr(diagnosis, "context", None) or "")
-        return f"{f'column {column[1]!r}: ' if column else ''}{primary}"
+        return faults.words(error)
 
     def is_transient(self, error: Exception) -> bool:
-        """Locks that others hold, what others made in between, and connections that are lost."""
-        cause = getattr(error, "orig", None) or error
-        is_lost = isinstance(cause, (psycopg2.OperationalError, psycopg2.InterfaceError)) and not cause.pgcode
-        return is_lost or isinstance(cause, _TRANSIENT)
+        return faults.is_transient(error)
 
     def is_of_data(self, error: Exception) -> bool:
-        """Values, keys and constraints, and what is too large for an index or a page."""
-        cause = getattr(error, "orig", None) or error
-        return (cause.pgcode or "")[:2] in ("22", "23", "54") if isinstance(cause, psycopg2.Error) else False
+        return faults.is_of_data(error)
 
     def refused_row(self, error: Exception) -> int | None:
-        """The context of a COPY names its line; after it comes a merge, which names none."""
-        diagnosis = getattr(getattr(error, "orig", None) or error, "diag", None)
-        line = _COPY_LINE.search(getattr(diagnosis, "context", None) or "")
-        return int(line[1]) - 1 if line else None
+        return faults.refused_row(error)
 
     def try_lock(self, connection: sa.Connection, name: str) -> bool:
-        """An advisory lock of the session; so a proxy that shares sessions must be kept out.
-
-        Raises:
-            DatabaseError: two statements met two sessions.
-        """
-        found = set()
-        for _ in range(5):
-            found.add(connection.exec_driver_sql("SELECT pg_catalog.pg_backend_pid()").scalar_one())
-            connection.commit()
-        if len(found) > 1:
-            raise DatabaseError("a proxy in between shares sessions by transaction; state_id needs one of our own: connect to the database itself")
-        query = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended(%s, 0))"
-        taken = bool(connection.exec_driver_sql(query, (f"target-meltano/{name}",)).scalar_one())
-        connection.commit()
-        return taken
+        return faults.try_lock(connection, name)
 
     def transaction_id(self, connection: sa.Connection) -> str | None:
         return str(connection.exec_driver_sql("SELECT pg_catalog.txid_current()").scalar_one())
 
     def was_committed(self, connection: sa.Connection, transaction: str | None) -> bool:
-        """PostgreSQL remembers; while the old session still works on it, wait."""
-        for pause in (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10):
-            status = connection.exec_driver_sql("SELECT pg_catalog.txid_status(%s::bigint)", (transaction,)).scalar_one()
-            connection.rollback()
-            if status != "in progress":
-                return bool(status == "committed")
-            time.sleep(pause)
-        raise DatabaseError("the connection was lost during COMMIT, and the database still works on it")
+        return faults.was_committed(connection, transaction)
 
     # --- the catalogue
 
@@ -350,43 +246,6 @@ class PostgresDialect(Dialect[PostgresSettings]):
         )
 
 
-@backoff.on_exception(
-    backoff.expo, psycopg2.OperationalError, max_time=CONNECT_SECONDS, giveup=lambda error: not _may_pass(error)
-)
-def _connected(parameters: Mapping[str, Any]) -> Any:
-    return psycopg2.connect(**parameters)
-
-
-def _may_pass(error: Exception) -> bool:
-    """A starting server passes; wrong passwords and missing databases do not mend themselves."""
-    text = str(error)
-    return any(words in text for words in _PASSING)
-
-
-def _set_session() -> str:
-    calls = [f"set_config('{name}', '{value}', false)" for name, value in SESSION.items()]
-    at_least_on = (
-        "CASE WHEN current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') "
-        "THEN set_config('synchronous_commit', 'on', false) END"
-    )
-    return f"SELECT {', '.join([*calls, at_least_on])}"
-
-
-def _parts(url: str | None) -> Mapping[str, Any]:
-    """Return the parts of *url*; the driver's own errors would show a password with odd characters."""
-    try:
-        parts = psycopg2.extensions.parse_dsn(url) if url else {}
-    except psycopg2.Error:
-        parts = {"port": "none"}
-    ports, hosts = parts.get("port", ""), parts.get("host", "")
-    if not all(port.isdigit() or not port for port in ports.split(",")) or "@" in hosts:
-        raise SettingsError(
-            "settings: url: wanted postgresql://user:password@host:port/dbname, with %40 for @, %2F for /, "
-            "%3A for : and %3F for ? in the password"
-        )
-    return dict(parts)
-
-
 def _encoded(table: Table, batch: pa.RecordBatch) -> list[bytes]:
     """The binary form of json is its text; that of jsonb has a version in front."""
     kinds = [STRING if column.type == "json" else column.kind for column in table.columns]
@@ -401,41 +260,6 @@ def _names(dialect: PostgresDialect, table: Table) -> str:
     return dialect.names([column.name for column in table.columns])
 
 
-_PASSING = (
-    "refused",
-    "starting up",
-    "shutting down",
-    "in recovery mode",
-    "not yet accepting",
-    "timeout",
-    "timed out",
-    "closed the connection",
-    "reset by peer",
-    "too many",
-    "connection slots",
-    "could not translate",
-    "unreachable",
-)
-_TRANSIENT = (
-    errors.LockNotAvailable,
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
-    errors.DuplicateSchema,
-    errors.DuplicateTable,
-    errors.DuplicateColumn,
-    errors.DuplicateObject,
-    errors.AdminShutdown,
-    errors.CrashShutdown,
-    errors.CannotConnectNow,
-    errors.ConnectionException,
-    errors.ConnectionFailure,
-    errors.ConnectionDoesNotExist,
-    errors.TooManyConnections,
-    errors.IdleInTransactionSessionTimeout,
-    errors.UniqueViolation,  # of the catalogue, where two make one thing at once
-)
-_COPY_LINE = re.compile(r"^COPY .*, line (\d+)", re.MULTILINE)
-_COPY_COLUMN = re.compile(r"^COPY .*, line \d+, column (.*?)(?:: \".*)?$", re.MULTILINE)
 _RELATIONS = {
     "v": "a view",
     "m": "a materialized view",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from target_meltano import DOUBLE, JSON, NUMBER, STRING, TIMESTAMP, FoundColumn, Kind
 
 # As the core writes times as text (`times.py`); 0 is the column.
@@ -55,12 +57,13 @@ def unchanged(column: str, found: Kind | None, wanted: Kind) -> str | None:
 
 
 def rewrites(found: FoundColumn, wanted: Kind) -> bool:
-    """varchar(n) to text, numeric(p,s) to numeric, timestamptz(3) only change the catalogue."""
+    """Tell whether PostgreSQL writes the table anew: not for numeric(p,s) to numeric, for one."""
     if found.type.startswith("numeric"):
         return wanted != NUMBER
-    same_storage = ("character varying", "timestamp(", "time(")
-    return found.kind != wanted or not found.type.startswith(same_storage) or found.type.endswith("without time zone") and wanted == TIMESTAMP
+    return found.kind != wanted or re.sub(r"\(.*\)", "", found.type) not in _WIDENED_IN_PLACE
 
+
+_WIDENED_IN_PLACE = {"character varying", "timestamp with time zone", "time without time zone"}
 
 # What ALTER COLUMN TYPE refuses: it makes anew indexes, constraints and statistics, but no views,
 # triggers, policies, functions, publications and generated columns.

@@ -1,0 +1,106 @@
+"""What PostgreSQL's errors mean, and how the outcome of a lost COMMIT is found."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import psycopg2
+import sqlalchemy as sa
+from psycopg2 import errors
+
+from target_meltano import DatabaseError
+
+TRANSIENT = (
+    errors.LockNotAvailable,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.DuplicateSchema,
+    errors.DuplicateTable,
+    errors.DuplicateColumn,
+    errors.DuplicateObject,
+    errors.UniqueViolation,  # of the catalogue, where two make one thing at once
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.ConnectionException,
+    errors.ConnectionFailure,
+    errors.ConnectionDoesNotExist,
+    errors.TooManyConnections,
+    errors.IdleInTransactionSessionTimeout,
+)
+OF_DATA = ("22", "23", "54")  # classes: values, constraints, too large for an index or a page
+_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?)(?:: \".*)?)?$", re.MULTILINE)
+_PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)  # seconds
+
+
+def cause_of(error: Exception) -> Any:
+    """Return the driver's error, which SQLAlchemy may have wrapped."""
+    return getattr(error, "orig", None) or error
+
+
+def words(error: Exception) -> str:
+    """Return the primary message only: DETAIL prints whole rows."""
+    cause = cause_of(error)
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None) or " ".join(str(cause).split())
+    found = _copied(error)
+    return f"column {found[2]!r}: {primary}" if found and found[2] else primary
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether it was a lock that others hold, what others made in between, or a lost connection."""
+    cause = cause_of(error)
+    is_lost = isinstance(cause, (psycopg2.OperationalError, psycopg2.InterfaceError)) and not cause.pgcode
+    return is_lost or isinstance(cause, TRANSIENT)
+
+
+def is_of_data(error: Exception) -> bool:
+    return (getattr(cause_of(error), "pgcode", None) or "")[:2] in OF_DATA
+
+
+def refused_row(error: Exception) -> int | None:
+    """Return the position that the context of a COPY names; a merge names none."""
+    found = _copied(error)
+    return int(found[1]) - 1 if found else None
+
+
+def _copied(error: Exception) -> re.Match[str] | None:
+    return _COPY_LINE.search(getattr(getattr(cause_of(error), "diag", None), "context", None) or "")
+
+
+def try_lock(connection: sa.Connection, name: str) -> bool:
+    """Take an advisory lock of the session; so a proxy that shares sessions must be kept out.
+
+    Raises:
+        DatabaseError: two statements met two sessions.
+    """
+    sessions = set()
+    for _ in range(5):
+        sessions.add(connection.exec_driver_sql("SELECT pg_catalog.pg_backend_pid()").scalar_one())
+        connection.commit()
+    if len(sessions) > 1:
+        raise DatabaseError(
+            "a proxy in between shares sessions by transaction, and state_id needs one of our own: "
+            "connect to the database itself, or set the proxy to pool by session"
+        )
+    query = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended(%s, 0))"
+    taken = bool(connection.exec_driver_sql(query, (f"target-meltano/{name}",)).scalar_one())
+    connection.commit()
+    return taken
+
+
+def was_committed(connection: sa.Connection, transaction: str | None) -> bool:
+    """Tell how a transaction ended whose COMMIT got no answer; while the old session works, wait.
+
+    Raises:
+        DatabaseError: it still works after a minute.
+    """
+    for pause in _PAUSES:
+        query = "SELECT pg_catalog.txid_status(%s::bigint)"
+        status = connection.exec_driver_sql(query, (transaction,)).scalar_one()
+        connection.rollback()
+        if status != "in progress":
+            return bool(status == "committed")
+        time.sleep(pause)
+    raise DatabaseError("the connection was lost during COMMIT, and the database still works on it")

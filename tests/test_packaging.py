@@ -1,0 +1,100 @@
+"""What is installed is what is meant to be: built here, without an index."""
+
+from __future__ import annotations
+
+import configparser
+import email
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+import pytest
+
+from target_meltano import __version__
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("target_meltano", "target_meltano/elt", "target_meltano_postgres", "target_meltano_snowflake")
+COMMANDS = ("target-meltano", "target-meltano-postgres", "target-meltano-snowflake")
+BUILD = "from setuptools import build_meta as b; b.build_wheel('made'); b.build_sdist('made')"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a wheel and an sdist of a copy of the checkout, which stays clean."""
+    if int(metadata.version("setuptools").split(".")[0]) < 77:
+        pytest.skip('pip install "setuptools>=77" to test the packages without an index')
+    copy = tmp_path_factory.mktemp("build") / "checkout"
+    copytree(ROOT, copy, ignore=ignore_patterns(".*_cache", ".git", ".venv", ".tox", "*.egg-info", "build", "dist", "__pycache__"))
+    done = subprocess.run([sys.executable, "-c", BUILD], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return copy / "made"
+
+
+@pytest.fixture(scope="module")
+def wheel(made: Path) -> Iterator[zipfile.ZipFile]:
+    (path,) = made.glob("*.whl")
+    assert path.name == f"target_meltano-{__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(path) as file:
+        yield file
+
+
+def info(wheel: zipfile.ZipFile, name: str) -> str:
+    return wheel.read(f"target_meltano-{__version__}.dist-info/{name}").decode()
+
+
+def test_wheel_has_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    sources = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).glob("*.py")}
+    markers = {f"{package}/py.typed" for package in PACKAGES}
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == sources | markers
+
+
+def test_wheel_has_the_licence(wheel: zipfile.ZipFile) -> None:
+    assert "MIT License" in info(wheel, "licenses/LICENSE")
+
+
+def test_wheel_has_the_commands(wheel: zipfile.ZipFile) -> None:
+    entry_points = configparser.ConfigParser()
+    entry_points.read_string(info(wheel, "entry_points.txt"))
+    assert set(entry_points["console_scripts"]) == set(COMMANDS)
+
+
+def test_metadata_says_what_is_needed(wheel: zipfile.ZipFile) -> None:
+    about = email.message_from_string(info(wheel, "METADATA"))
+    assert (about["Name"], about["Version"], about["Requires-Python"]) == ("target-meltano", __version__, ">=3.10")
+    assert set(about.get_all("Provides-Extra", [])) == {"postgres", "snowflake", "embedded", "singer", "dev"}
+    needed = {line for line in about.get_all("Requires-Dist", []) if "extra ==" not in line}
+    names = {"SQLAlchemy", "backoff", "jsonschema", "msgspec", "numpy", "pyarrow", "rich"}
+    assert {line.split(">")[0] for line in needed} == names
+
+
+def test_sdist_has_what_it_takes_to_test_it(made: Path) -> None:
+    (path,) = made.glob("*.tar.gz")
+    with tarfile.open(path) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    wanted = {"setup.py", "pyproject.toml", "LICENSE", "Makefile", ".ci/run", "tests/conftest.py", "examples/demo.singer"}
+    assert wanted <= names
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_tell_their_version(command: str) -> None:
+    done = run(command, "--version")
+    assert (done.returncode, done.stdout) == (0, f"{command} {__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["target-meltano", "target-meltano-snowflake"])
+def test_what_is_not_there_yet_says_so(command: str) -> None:
+    done = run(command, "--config", "x.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"CRITICAL {command} is not available in this version; target-meltano-postgres is\n"
+
+
+def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run what the entry point of *command* names, wherever it is installed."""
+    module = command.replace("-", "_") if command != "target-meltano" else "target_meltano.elt"
+    code = f"from {module} import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
