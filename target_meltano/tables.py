@@ -215,9 +215,9 @@ def ddl(
         UpgradeError: the data, its size, or something that depends on it forbids a change.
     """
     statements = []
-    if any(isinstance(change, diff.CreateTable) for change in changes):
-        if not dialect.has_schema(connection, table.schema):
-            statements.append(dialect.create_schema(table.schema))
+    creates = any(isinstance(change, diff.CreateTable) for change in changes)
+    if creates and not dialect.has_schema(connection, table.schema):
+        statements.append(dialect.create_schema(table.schema))
     for change in changes:
         if isinstance(change, diff.ChangeType) and is_there:
             _refuse_unsafe(dialect, connection, change)

@@ -26,6 +26,8 @@ ORDER = [
     "diff",
     "settings",
     "dialect",
+    "kept",
+    "ledger",
     "report",
     "tables",
     "stream",
