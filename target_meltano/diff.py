@@ -127,7 +127,8 @@ def diff(wanted: Table, found: Found | None, policy: Policy = Policy()) -> list[
     if found is None:
         changes: list[Change] = [CreateTable(wanted)]
     else:
-        changes = [*_keys(wanted, found), *_columns(wanted, found, policy)]
+        key = _keys(wanted, found)
+        changes = [*_columns(wanted, found, policy), *key]  # a new key may be a new column
         _refuse_required_columns(wanted, found)
     if changes and policy.schema_changes == "fail":
         raise SchemaError(f"{wanted.full_name}: {_worded(changes[0])}, and the setting schema_changes is fail")

@@ -21,6 +21,7 @@ ORDER = [
     "schema",
     "times",
     "values",
+    "columns",
     "decode",
     "messages",
     "diff",
