@@ -9,14 +9,12 @@ Needs pytest and hypothesis.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import itertools
 import json
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -26,148 +24,31 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from . import kinds
 from .dialect import Dialect
 from .diff import ChangeType, Column, Found, FoundColumn, Table
 from .errors import RecordError, SchemaError, UpgradeError
-from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
+from .kinds import BINARY, DOUBLE, INTEGER, JSON, TIMESTAMP
 from .library import load
+from .samples import (
+    INT,
+    NUM,
+    PAIRS,
+    SAMPLES,
+    STR,
+    UTC,
+    Sample,
+    as_wanted,
+    is_up,
+    pair_id,
+    record,
+    schema,
+    settings_of,
+    state,
+)
 from .target import Result
 
-UTC = dt.timezone.utc
-INT = {"type": ["integer", "null"]}
-NUM = {"type": ["number", "null"]}
-STR = {"type": ["string", "null"]}
 few = examples(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 counted = itertools.count()
-
-
-# --- messages
-
-
-def schema(stream: str = "orders", keys: tuple[str, ...] = ("id",), **properties: Any) -> dict[str, Any]:
-    """Return a SCHEMA; without properties of `id` only."""
-    properties = properties or {"id": INT}
-    described = {"type": "object", "properties": properties}
-    return {"type": "SCHEMA", "stream": stream, "schema": described, "key_properties": list(keys)}
-
-
-def record(stream: str = "orders", **fields: Any) -> dict[str, Any]:
-    return {"type": "RECORD", "stream": stream, "record": fields}
-
-
-def state(value: Any) -> dict[str, Any]:
-    return {"type": "STATE", "value": value}
-
-
-# --- values
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A kind of column: the JSON Schema that makes one, and values for it.
-
-    *values* are pairs of what a tap sends and what is read back. *one* is such a pair, *text* is
-    what a column of strings has of it, *json* what one of JSON has.
-    """
-
-    kind: Kind
-    schema: Any
-    values: st.SearchStrategy[tuple[Any, Any]]
-    one: tuple[Any, Any]
-    text: str = ""
-    json: Any = None
-
-
-def _same(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any]]:
-    return values.map(lambda value: (value, value))
-
-
-def _instant(naive: dt.datetime, minutes: int) -> tuple[str, dt.datetime]:
-    """Return what a tap with an offset of its own sends, and the same in UTC."""
-    zone = dt.timezone(dt.timedelta(minutes=minutes))
-    return naive.replace(tzinfo=zone).isoformat(), (naive - zone.utcoffset(None)).replace(tzinfo=UTC)
-
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
-EXACT = st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal("-1e40"), max_value=Decimal("1e40"))
-JSONS = st.recursive(
-    st.none() | st.booleans() | st.integers() | EXACT | TEXTS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
-    max_leaves=10,
-)
-INSTANTS = st.builds(
-    _instant, st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 12, 31)), st.integers(-23 * 60, 23 * 60)
-)
-NOON = dt.datetime(2024, 2, 29, 12, 0, 0, 120, tzinfo=UTC)
-SAMPLES = (
-    Sample(BOOLEAN, {"type": "boolean"}, _same(st.booleans()), (True, True), "true", True),
-    Sample(INTEGER, INT, _same(st.integers(-(2**63), 2**63 - 1)), (-7, -7), "-7", -7),
-    Sample(NUMBER, NUM, _same(EXACT), (Decimal("19.90"), Decimal("19.90")), "19.90", Decimal("19.90")),
-    Sample(DOUBLE, NUM, _same(st.floats(allow_nan=False, allow_infinity=False)), (0.25, 0.25), "0.25", Decimal("0.25")),
-    Sample(STRING, STR, _same(TEXTS), ('a"\\\n€', 'a"\\\n€'), 'a"\\\n€', 'a"\\\n€'),
-    Sample(
-        DATE,
-        {"type": "string", "format": "date"},
-        st.dates().map(lambda day: (day.isoformat(), day)),
-        ("0044-03-15", dt.date(44, 3, 15)),
-        "0044-03-15",
-        "0044-03-15",
-    ),
-    Sample(
-        TIME,
-        {"type": "string", "format": "time"},
-        st.times().map(lambda time: (time.isoformat(), time)),
-        ("23:59:59.5", dt.time(23, 59, 59, 500_000)),
-        "23:59:59.500000",
-        "23:59:59.500000",
-    ),
-    Sample(
-        TIMESTAMP,
-        {"type": "string", "format": "date-time"},
-        INSTANTS,
-        ("2024-02-29T13:00:00.00012+01:00", NOON),
-        "2024-02-29T12:00:00.000120Z",
-        "2024-02-29T12:00:00.000120Z",
-    ),
-    Sample(
-        BINARY,
-        {"type": "string", "contentEncoding": "base64"},
-        st.binary().map(lambda data: (base64.b64encode(data).decode(), data)),
-        ("AP8=", b"\0\xff"),
-    ),
-    Sample(JSON, {}, _same(JSONS), ([Decimal("1.10"), {"b": None}], [Decimal("1.10"), {"b": None}])),
-)
-SAMPLE = {sample.kind: sample for sample in SAMPLES}
-PAIRS = [(found, wanted) for found in SAMPLES for wanted in SAMPLES if found.kind != wanted.kind]
-
-
-def _is_up(found: Sample, wanted: Sample) -> bool:
-    return kinds.can_become(found.kind, wanted.kind)
-
-
-def _pair_id(sample: Sample) -> str:
-    return sample.kind.name
-
-
-def _settings(*samples: Sample) -> dict[str, Any]:
-    """Return the settings under which the samples' schemas make columns of their kinds."""
-    return {
-        "number": "double" if samples[-1].kind == DOUBLE else "exact",
-        "decode_binary": any(sample.kind == BINARY for sample in samples),
-    }
-
-
-def _as_wanted(found: Sample, wanted: Sample) -> Any:
-    """Return the one value of *found* as a column of the kind *wanted* has it."""
-    if wanted.kind == STRING:
-        return found.text
-    if wanted.kind == JSON:
-        return found.json
-    if wanted.kind == TIMESTAMP:
-        day: dt.date = found.one[1]
-        return dt.datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return float(found.one[1]) if wanted.kind == DOUBLE else found.one[1]
 
 
 class Conformance:
@@ -214,8 +95,9 @@ class Conformance:
 
     def commits(self, *messages: Any, **settings: Any) -> int:
         """Load *messages* and return how many COMMITs that took."""
-        dialect, seen = self.make_dialect(**settings), []
+        dialect = self.make_dialect(**settings)
         connect = dialect.connect
+        seen: list[Any] = []
 
         def watched() -> sa.Connection:
             connection = connect()
@@ -232,7 +114,8 @@ class Conformance:
         properties = {f"a_{sample.kind}": sample.schema for sample in SAMPLES if sample.kind != DOUBLE}
         self.load(schema(id=INT, **properties), decode_binary=True)
         found = self.found()
-        assert found and found.keys == (self.make_dialect().fold("id"),)
+        assert found
+        assert found.keys == (self.make_dialect().fold("id"),)
         kinds_found = [column.kind for column in found.columns.values()]
         assert kinds_found == [INTEGER, *(sample.kind for sample in SAMPLES if sample.kind != DOUBLE), TIMESTAMP]
         assert not any(column.narrow for column in found.columns.values())
@@ -245,17 +128,23 @@ class Conformance:
         assert self.read("id", "a__b__c", "list") == [(1, 5, digits), (2, None, None)]
         assert list(map(str, self.read("list")[-1][:2])) == list(map(str, digits[:2]))
 
-    @pytest.mark.parametrize("name", ["Ünï", 'q"uote', "a.b", "100%", "%(x)s", "select", "back\\slash", "it's", "\0", "\ud800", "日本"])
+    @pytest.mark.parametrize(
+        "name", ["Ünï", 'q"uote', "a.b", "100%", "%(x)s", "select", "back\\slash", "it's", "\0", "\ud800", "日本"]
+    )
     def test_names_are_any_text(self, name: str) -> None:
         for _ in range(2):
             self.load(schema(id=INT, **{name: STR}), record(id=1, **{name: "x"}))
         (row,) = self.rows(self.make_dialect().fold("orders"))
-        assert "x" in row.values() and len(row) == 3
+        assert "x" in row.values()
+        assert len(row) == 3
 
     def test_long_names_are_cut_and_stay_apart(self) -> None:
         long = "x" * 300
         for value in ("1", "2"):
-            self.load(schema(id=INT, **{f"{long}a": STR, f"{long}b": STR}), record(id=1, **{f"{long}a": value, f"{long}b": "b"}))
+            self.load(
+                schema(id=INT, **{f"{long}a": STR, f"{long}b": STR}),
+                record(id=1, **{f"{long}a": value, f"{long}b": "b"}),
+            )
         (row,) = self.rows(self.make_dialect().fold("orders"))
         assert [value for name, value in row.items() if name.lower().startswith("xxx")] == ["2", "b"]
 
@@ -279,14 +168,14 @@ class Conformance:
 
     # --- values
 
-    @pytest.mark.parametrize("sample", SAMPLES, ids=_pair_id)
+    @pytest.mark.parametrize("sample", SAMPLES, ids=pair_id)
     @few
     @given(data=st.data())
     def test_values_come_back_as_they_were_sent(self, sample: Sample, data: st.DataObject) -> None:
         pairs = data.draw(st.lists(sample.values, min_size=1, max_size=20))
         stream = f"s{next(counted)}"
         records = [record(stream, id=i, value=sent) for i, (sent, _) in enumerate(pairs)]
-        self.load(schema(stream, id=INT, value=sample.schema), *records, **_settings(sample))
+        self.load(schema(stream, id=INT, value=sample.schema), *records, **settings_of(sample))
         back = self.read("id", "value", table=stream)
         assert back == [(i, wanted) for i, (_, wanted) in enumerate(pairs)]
         if sample.kind != JSON:  # 1.0 is 1 there
@@ -299,18 +188,18 @@ class Conformance:
 
     # --- upgrades
 
-    @pytest.mark.parametrize(("found", "wanted"), [p for p in PAIRS if _is_up(*p)], ids=_pair_id)
+    @pytest.mark.parametrize(("found", "wanted"), [p for p in PAIRS if is_up(*p)], ids=pair_id)
     def test_an_upgrade_keeps_the_data_or_is_refused_as_a_whole(self, found: Sample, wanted: Sample) -> None:
         (sent, was), (new, expected) = found.one, wanted.one
-        self.load(schema(id=INT, v=found.schema), record(id=1, v=sent), record(id=2, v=None), **_settings(found))
+        self.load(schema(id=INT, v=found.schema), record(id=1, v=sent), record(id=2, v=None), **settings_of(found))
         after = [schema(id=INT, v=wanted.schema, more=STR), record(id=3, v=new)]
         before = self.found()
         if self._can(found, wanted):
-            self.load(*after, **_settings(found, wanted))
-            assert self.read("id", "v") == [(1, _as_wanted(found, wanted)), (2, None), (3, expected)]
+            self.load(*after, **settings_of(found, wanted))
+            assert self.read("id", "v") == [(1, as_wanted(found, wanted)), (2, None), (3, expected)]
         else:
             with pytest.raises(UpgradeError):
-                self.load(*after, **_settings(found, wanted))
+                self.load(*after, **settings_of(found, wanted))
             assert self.read("id", "v") == [(1, was), (2, None)]
             assert self.found() == before
 
@@ -324,12 +213,14 @@ class Conformance:
             return False
         return True
 
-    @pytest.mark.parametrize(("found", "wanted"), [p for p in PAIRS if not _is_up(*p)], ids=_pair_id)
+    @pytest.mark.parametrize(("found", "wanted"), [p for p in PAIRS if not is_up(*p)], ids=pair_id)
     def test_any_other_change_is_refused_before_any_ddl(self, found: Sample, wanted: Sample) -> None:
-        self.load(schema(id=INT, v=found.schema), record(id=1, v=found.one[0]), **_settings(found))
+        self.load(schema(id=INT, v=found.schema), record(id=1, v=found.one[0]), **settings_of(found))
         before = self.found()
         with pytest.raises(UpgradeError, match=r"orders.*column 'v'.*cannot become"):
-            self.load(schema(id=INT, v=wanted.schema, more=STR), record(id=2, v=wanted.one[0]), **_settings(found, wanted))
+            self.load(
+                schema(id=INT, v=wanted.schema, more=STR), record(id=2, v=wanted.one[0]), **settings_of(found, wanted)
+            )
         assert self.found() == before
         assert self.read("id", "v") == [(1, found.one[1])]
 
@@ -343,7 +234,8 @@ class Conformance:
         self.load(schema(id=INT, a=STR))
         self.load(schema(keys=("b",), id=INT, b=INT), record(id=1, b=1))
         found = self.found()
-        assert found and found.keys == (self.make_dialect().fold("b"),)
+        assert found
+        assert found.keys == (self.make_dialect().fold("b"),)
         with pytest.raises(SchemaError, match="key"):
             self.load(schema(id=INT, b=INT))
 
@@ -360,12 +252,23 @@ class Conformance:
 
     def test_keys_are_compared_as_values(self) -> None:
         wanted = schema(keys=("a", "b"), a=STR, b=STR, n=INT)
-        pairs = [("a,b", "c"), ("a", "b,c"), ("", ""), ("A", "b"), ("a ", "b"), ("a", "b"), ("é", "e\u0301"), ("e\u0301", "é")]
+        pairs = [
+            ("a,b", "c"),
+            ("a", "b,c"),
+            ("", ""),
+            ("A", "b"),
+            ("a ", "b"),
+            ("a", "b"),
+            ("é", "e\u0301"),
+            ("e\u0301", "é"),
+        ]
         for batch_rows in (100, 1):
             self.load(wanted, *(record(a=a, b=b, n=i) for i, (a, b) in enumerate(pairs)), batch_rows=batch_rows)
             assert sorted(self.read("a", "b", "n")) == sorted((a, b, i) for i, (a, b) in enumerate(pairs))
 
-    @pytest.mark.parametrize("sample", [sample for sample in SAMPLES if sample.kind not in (BINARY, JSON, DOUBLE)], ids=_pair_id)
+    @pytest.mark.parametrize(
+        "sample", [sample for sample in SAMPLES if sample.kind not in (BINARY, JSON, DOUBLE)], ids=pair_id
+    )
     def test_a_key_may_be_of_any_scalar_kind(self, sample: Sample) -> None:
         wanted = schema(id=sample.schema, a=INT)
         for value in (1, 2):
@@ -394,7 +297,8 @@ class Conformance:
         self.load(schema(keys=()), *(record(id=i) for i in range(500)), batch_rows=70)
         stamps = [stamp for _, stamp in self.read("id", "__loaded_at")]
         assert stamps == sorted(set(stamps))
-        assert start < stamps[0] and stamps[-1] < dt.datetime.now(UTC) + dt.timedelta(seconds=1)
+        assert start < stamps[0]
+        assert stamps[-1] < dt.datetime.now(UTC) + dt.timedelta(seconds=1)
 
     def test_streams_of_one_input_are_loaded_together(self) -> None:
         names = ["a", "b", "c"]
@@ -406,7 +310,9 @@ class Conformance:
 
     # --- bad input
 
-    @pytest.mark.parametrize("bad", [{"id": None}, {}, {"id": "x"}, {"id": 2**63}, {"id": 2, "a": "\0"}, {"id": 2, "a": "\ud800"}])
+    @pytest.mark.parametrize(
+        "bad", [{"id": None}, {}, {"id": "x"}, {"id": 2**63}, {"id": 2, "a": "\0"}, {"id": 2, "a": "\ud800"}]
+    )
     def test_what_came_before_an_invalid_record_is_committed(self, bad: Mapping[str, Any]) -> None:
         states: list[Any] = []
         with pytest.raises(RecordError, match=r"line 4: stream 'orders': \$\.(id|a): "):
@@ -418,7 +324,8 @@ class Conformance:
     def test_unknown_fields_are_told_once_refused_or_kept(self) -> None:
         lines = [schema(), record(id=1, new=[Decimal("1.10")]), record(id=2, new=2)]
         warnings = self.load(*lines).summary["warnings"]
-        assert len(warnings) == 1 and "$.new" in warnings[0]
+        assert len(warnings) == 1
+        assert "$.new" in warnings[0]
         with pytest.raises(RecordError, match=r"line 2: .*\$\.new"):
             self.load(*lines, unknown_fields="fail")
         self.load(*lines, unknown_fields="keep")
@@ -462,4 +369,5 @@ class Conformance:
         with os.fdopen(reading, "rb") as pipe:
             load(self.make_dialect(batch_seconds=0.2), pipe, on_state=lambda _: came.set())
         thread.join()
-        assert silent == [True] and self.read("id") == [1]
+        assert silent == [True]
+        assert self.read("id") == [1]

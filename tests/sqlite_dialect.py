@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -58,7 +58,7 @@ class SqliteDialect(Dialect[SqliteSettings]):
     name = "sqlite"
     settings_type = SqliteSettings
     sql = sqlite.dialect()
-    types = {
+    types: ClassVar = {
         "boolean": Type("BOOLEAN"),
         "integer": Type("BIGINT"),
         "number": Type("NUMBER_TEXT COLLATE by_value"),
@@ -70,7 +70,7 @@ class SqliteDialect(Dialect[SqliteSettings]):
         "binary": Type("BLOB"),
         "json": Type("JSON_TEXT"),
     }
-    reads = {
+    reads: ClassVar = {
         "boolean": BOOLEAN,
         "bigint": INTEGER,
         "number_text": NUMBER,
@@ -82,7 +82,7 @@ class SqliteDialect(Dialect[SqliteSettings]):
         "blob": BINARY,
         "json_text": JSON,
     }
-    same_kinds = {"decimal": NUMBER}
+    same_kinds: ClassVar = {"decimal": NUMBER}
     default_schema = "main"  # as SQLite calls the file itself
     max_columns = 2000
     name_size = 255
@@ -125,7 +125,9 @@ class SqliteDialect(Dialect[SqliteSettings]):
         others = [self.quote(name) for name in names if name not in table.keys]
         if table.keys:
             changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in others)
-            statement += f" ON CONFLICT ({self.names(table.keys)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
+            statement += (
+                f" ON CONFLICT ({self.names(table.keys)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
+            )
         columns = [map(_stored, column.to_pylist()) for column in batch.columns]
         connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
 

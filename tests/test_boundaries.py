@@ -35,6 +35,7 @@ ORDER = [
     "target",
     "library",
     "cli",
+    "samples",
     "testing",
 ]
 ADAPTERS = ("target_meltano_postgres", "target_meltano_snowflake")

@@ -13,8 +13,8 @@ from typing import Any
 
 import psycopg2.extras
 import pytest
-
 from sqlite_dialect import SqliteDialect, SqliteSettings
+
 from target_meltano import Dialect, make
 from target_meltano.testing import Conformance
 from target_meltano_postgres.dialect import PostgresDialect
