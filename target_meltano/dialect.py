@@ -232,6 +232,8 @@ class Dialect(ABC, Generic[S]):
         statements = []
         if change.found.keys:
             statements.append(f"ALTER TABLE {name} DROP CONSTRAINT {self.quote(change.found.key_name)}")
+            others = [key for key in change.found.keys if key not in change.table.keys]
+            statements += [f"ALTER TABLE {name} ALTER COLUMN {self.quote(key)} DROP NOT NULL" for key in others]
         if change.table.keys:
             statements.append(f"ALTER TABLE {name} ADD PRIMARY KEY ({self.names(change.table.keys)})")
         return statements

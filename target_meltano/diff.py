@@ -127,7 +127,8 @@ def diff(wanted: Table, found: Found | None, policy: Policy = Policy()) -> list[
     if found is None:
         changes: list[Change] = [CreateTable(wanted)]
     else:
-        changes = [*_keys(wanted, found), *_columns(wanted, found, policy)]
+        key = _keys(wanted, found)
+        changes = [*_columns(wanted, found, policy), *key]  # a new key may be a new column
         _refuse_required_columns(wanted, found)
     if changes and policy.schema_changes == "fail":
         raise SchemaError(f"{wanted.full_name}: {_worded(changes[0])}, and the setting schema_changes is fail")
@@ -146,12 +147,16 @@ def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
         there = found.columns.get(column.name)
         if there is None or there.kind is None:
             return column
-        is_wider = policy.narrowing == "keep" and kinds.can_become(column.kind, there.kind)
+        is_wider = policy.narrowing == "keep" and _holds(there.kind, column.kind)
         if there.kind != column.kind and not is_wider:
             return column
         return replace(column, kind=there.kind, type="" if there.narrow else there.type)
 
     return replace(wanted, columns=tuple(map(kept, wanted.columns)))
+
+
+def _holds(kind: Kind, narrower: Kind) -> bool:
+    return kinds.can_become(narrower, kind) and not kinds.may_lose(narrower, kind)
 
 
 def _keys(wanted: Table, found: Found) -> list[Change]:
@@ -193,7 +198,9 @@ def _type_change(table: Table, column: Column, there: FoundColumn, policy: Polic
 def _remedy(table: Table, column: Column, there: FoundColumn) -> str:
     if there.kind is None:
         return "; change the column's type, or load the stream into another table (setting table_names)"
-    if kinds.can_become(column.kind, there.kind):
+    if not column.source:  # ours, like the time of receipt
+        return "; rename that column of the table, or load the stream into another one (setting table_names)"
+    if _holds(there.kind, column.kind):
         return "; with `narrowing: keep` the column stays and takes the values"
     name = f"{table.source}.{column.source}"
     return f'; with `column_types: {{"{name}": "{there.kind}"}}` it takes the values that convert exactly'

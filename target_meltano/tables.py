@@ -170,6 +170,7 @@ def follow(
         max_tries=DDL_TRIES,
         giveup=lambda error: was_open or not dialect.is_transient(error),  # open: rows would be lost
         on_backoff=lambda _: connection.rollback(),
+        logger=None,  # it would log the driver's errors as they are
     )
     def followed() -> tuple[Table, list[str]]:
         found = dialect.found(connection, table.schema, table.name)

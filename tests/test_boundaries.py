@@ -21,6 +21,7 @@ ORDER = [
     "schema",
     "times",
     "values",
+    "columns",
     "decode",
     "messages",
     "diff",
@@ -36,6 +37,7 @@ ORDER = [
     "target",
     "library",
     "cli",
+    "samples",
     "testing",
 ]
 ADAPTERS = ("target_meltano_postgres", "target_meltano_snowflake")
