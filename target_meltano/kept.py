@@ -46,18 +46,31 @@ class Followed:
     policy: Policy
 
 
+@dataclass(frozen=True)
+class Activated:
+    """Rows of versions older than *version* are not current any more, since line *line*."""
+
+    stream: str
+    table: Table
+    version: int
+    line: int
+
+
+Step = Written | Followed | Activated
+
+
 @dataclass
 class Kept:
     """The steps of a transaction, their batches: the first ones in memory, the others in an unlinked file."""
 
     size: int = 0
-    _items: list[Written | Followed | tuple[str, Table, int, int]] = field(default_factory=list)
+    _items: list[Step | tuple[str, Table, int, int]] = field(default_factory=list)
     _file: IO[bytes] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._items)
 
-    def add(self, step: Written | Followed) -> None:
+    def add(self, step: Step) -> None:
         """Keep *step*, too."""
         if isinstance(step, Written):
             self.size += step.batch.nbytes
@@ -74,7 +87,7 @@ class Kept:
             self._file.close()
             self._file = None
 
-    def __iter__(self) -> Iterator[Written | Followed]:
+    def __iter__(self) -> Iterator[Step]:
         for item in self._items:
             if isinstance(item, tuple):
                 stream, table, start, size = item

@@ -41,6 +41,7 @@ LOADS = _table(
     ddl=kinds.STRING,
     state=kinds.STRING,
     last_loaded_at=kinds.TIMESTAMP,
+    live_version=kinds.INTEGER,
 )
 STATE = _table(
     "__state",
@@ -144,7 +145,9 @@ class Ledger:
         self._states = dialect.as_sqlalchemy(self.states)
         self._fold = dialect.fold
 
-    def note(self, connection: sa.Connection, stream: str, load: Load, state: str | None) -> None:
+    def note(
+        self, connection: sa.Connection, stream: str, load: Load, state: str | None, live_version: int | None
+    ) -> None:
         """Bring the run's row for *stream* up to date."""
         found = {
             "committed_at": now(),
@@ -154,6 +157,7 @@ class Ledger:
             "ddl": ";\n".join(load.ddl) or None,
             "state": state,
             "last_loaded_at": load.last_loaded_at,
+            "live_version": live_version,
         }
         keys = {"run_id": self.run_id, "stream": stream}
         if not self._update(connection, self._loads, keys, found):
@@ -189,6 +193,16 @@ class Ledger:
         changes = {"updated_at": now()} if state is None else {"updated_at": now(), "state": state}
         if not self._update(connection, self._states, keys, changes):
             raise DatabaseError(f"another run has taken over the state_id {state_id!r}; nothing of this one is committed any more")
+
+    def live_version(self, connection: sa.Connection, stream: str) -> int | None:
+        """Return the version below which no row of *stream* is current, None where it is not known.
+
+        It spares ACTIVATE_VERSION a look at the whole table.
+        """
+        loads, fold = self._loads.c, self._fold
+        latest = sa.select(loads[fold("live_version")]).where(loads[fold("stream")] == stream)
+        found: int | None = connection.execute(latest.order_by(loads[fold("committed_at")].desc()).limit(1)).scalar()
+        return found
 
     def _update(self, connection: sa.Connection, table: sa.Table, keys: dict[str, Any], found: dict[str, Any]) -> bool:
         changes = {self._fold(name): value for name, value in found.items()}

@@ -20,11 +20,11 @@ import sqlalchemy as sa
 
 from . import tables
 from .dialect import Dialect
-from .diff import Policy, Table
-from .errors import DatabaseError, RecordError
-from .kept import HIDDEN, LINE, SOURCE, Followed, Kept, Written
+from .diff import Found, Policy, Table
+from .errors import DatabaseError, MessageError, RecordError
+from .kept import HIDDEN, LINE, SOURCE, Activated, Followed, Kept, Step, Written
 from .kinds import TIMESTAMP, arrow_type
-from .ledger import Ledger, Load, Rejected, rejected_batch
+from .ledger import Ledger, Load, Rejected, now, rejected_batch
 from .report import Report
 from .settings import Settings
 from .stream import last_by_key
@@ -51,7 +51,8 @@ class Loader:
         self._states: list[tuple[int, str]] = []  # with their lines
         self._rejected: list[Rejected] = []
         self._rejections = 0  # that are committed
-        self._fault: RecordError | None = None  # why nothing is written or committed any more
+        self._versions: dict[str, int | None] = {}  # as noted, by stream
+        self._fault: MessageError | None = None  # why nothing is written or committed any more
         self._is_resting = False  # the transaction was rolled back, to be written again
         self._limit: int | None = None  # only rows of lines before this one are to be written
         self._ours: set[str] = set()  # our tables that are there
@@ -87,7 +88,7 @@ class Loader:
             RecordError: for a record of this batch or one before. From then on batches are only
                 kept, for `salvage`.
         """
-        self._worker.submit(self._write, Written(stream, table, batch), size=batch.nbytes)
+        self._worker.submit(self._step, Written(stream, table, batch), size=batch.nbytes)
         self._check()
 
     def keep(self, stream: str, table: Table, batch: pa.RecordBatch) -> None:
@@ -122,13 +123,14 @@ class Loader:
         """
         self._worker.call(self._salvage, before)
 
-    def needs_changes(self, table: Table, policy: Policy) -> bool:
-        """Tell whether the database lacks something that *table* needs.
+    def activate(self, stream: str, table: Table, version: int, line: int) -> None:
+        """Let rows of older versions not be current any more, in the open transaction."""
+        self._worker.submit(self._step, Activated(stream, table, version, line))
+        self._check()
 
-        Raises:
-            SchemaError: it cannot be had.
-        """
-        return bool(self._worker.call(tables.changes, self.dialect, self._connection, table, policy))
+    def found(self, table: Table) -> Found | None:
+        """Return *table* as the database has it."""
+        return self._worker.call(tables.found, self.dialect, self._connection, table)
 
     def start(self) -> str | None:
         """Take over the setting `state_id`, if it is set, and return the STATE that is kept for it.
@@ -188,14 +190,25 @@ class Loader:
     def _add(self, stream: str, load: Load) -> None:
         self._open[stream] = self._open.get(stream, Load()).plus(load)
 
-    def _write(self, written: Written) -> None:
-        self._kept.add(written)
+    def _step(self, step: Step) -> None:
+        """Do *step* in the open transaction, and keep it."""
+        self._kept.add(step)
         if self._fault:
             return
         try:
-            self._steadily(self._rewrite if self._is_resting else partial(self._put, written), again=self._rewrite)
-        except RecordError as fault:
+            self._steadily(self._rewrite if self._is_resting else partial(self._do, step), again=self._rewrite)
+        except MessageError as fault:
             self._fault = fault
+
+    def _do(self, step: Step) -> None:
+        if isinstance(step, Written):
+            self._put(step)
+        elif isinstance(step, Activated):
+            if self._limit is None or step.line < self._limit:
+                self._end_versions(step)
+        else:
+            done = partial(self._done, step.stream)
+            tables.follow(self.dialect, self._begun(), step.table, step.policy, done)
 
     def _rest(self) -> None:
         if not self._fault and self._kept:
@@ -222,6 +235,51 @@ class Loader:
         stamps = rows.column(written.table.columns[-1].name) if rows.num_rows else None
         last = stamps[-1].as_py() if stamps and stamps.type == STAMP else None
         self._add(written.stream, Load(batch.num_rows, rows.num_rows, last_loaded_at=last))
+        self._note_older(written, rows)
+
+    def _note_older(self, written: Written, rows: pa.RecordBatch) -> None:
+        """Let the next ACTIVATE_VERSION look at the table, where rows of an older version came."""
+        name = self.dialect.fold("__version")
+        if name not in rows.schema.names:
+            return
+        oldest, live = pc.min(rows.column(name)).as_py(), self._live_version(written.stream)
+        if oldest is not None and live is not None and oldest < live:
+            self._versions[written.stream] = None
+
+    def _live_version(self, stream: str) -> int | None:
+        if stream not in self._versions:
+            self._versions[stream] = self.ledger.live_version(self._begun(), stream)
+        return self._versions[stream]
+
+    def _end_versions(self, step: Activated) -> None:
+        """Stamp or delete the rows of older versions, unless it is known that none is current."""
+        if self._live_version(step.stream) == step.version:
+            return
+        table = self.dialect.as_sqlalchemy(step.table)
+        older = table.c[self.dialect.fold("__version")] < step.version
+        deleted = table.c[self.dialect.fold("__deleted_at")]
+        hard = self.settings.activate_version == "hard"
+        older = older if hard else older & deleted.is_(None)
+        self._guard_deletes(table, older, step)
+        change = sa.delete(table) if hard else sa.update(table).values({deleted: now()})
+        self._begun().execute(change.where(older))
+        self._versions[step.stream] = step.version
+        self._add(step.stream, Load())
+
+    def _guard_deletes(self, table: sa.Table, older: Any, step: Activated) -> None:
+        most = self.settings.max_deletes_percent
+        if most is None:
+            return
+        every, ended = (
+            self._begun().execute(sa.select(sa.func.count()).select_from(table).where(*which)).scalar_one()
+            for which in ((), (older,))
+        )
+        if ended * 100 > most * every:
+            raise MessageError(
+                f"stream {step.stream!r}: version {step.version} would end {ended:,} of {every:,} rows, "
+                f"more than {most:g} % (setting max_deletes_percent)",
+                line=step.line,
+            )
 
     def _try(self, table: Table, rows: pa.RecordBatch) -> Exception | None:
         """Write *rows*, or nothing and return the error, if it is one of their values."""
@@ -266,7 +324,7 @@ class Loader:
     def _rejected_by_us(self, rejected: Sequence[Rejected]) -> None:
         try:
             self._reject(rejected)
-        except RecordError as fault:
+        except MessageError as fault:
             self._fault = self._fault or fault
 
     def _reject(self, rejected: Sequence[Rejected]) -> None:
@@ -313,7 +371,8 @@ class Loader:
         if self.settings.state_id:
             self.ledger.keep(connection, self.settings.state_id, state)
         for stream, load in self._open.items():
-            self.ledger.note(connection, stream, self.loads.get(stream, Load()).plus(load), state)
+            load = self.loads.get(stream, Load()).plus(load)
+            self.ledger.note(connection, stream, load, state, self._versions.get(stream))
         transaction = self.dialect.transaction_id(connection)
         try:
             connection.commit()
@@ -377,12 +436,9 @@ class Loader:
         self._reconnect()
         self._is_resting = False
         self._open.clear()
-        for item in self._kept:
-            if isinstance(item, Written):
-                self._put(item)
-            else:
-                done = partial(self._done, item.stream)
-                tables.follow(self.dialect, self._connection, item.table, item.policy, done)
+        self._versions.clear()
+        for step in self._kept:
+            self._do(step)
 
     def _reconnect(self) -> None:
         self.dialect.close(self._connection)

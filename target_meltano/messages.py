@@ -224,14 +224,22 @@ class State:
 
 
 @dataclass(frozen=True)
+class Activate:
+    """An ACTIVATE_VERSION message: rows of older versions are not current any more."""
+
+    stream: str
+    version: int
+
+
+@dataclass(frozen=True)
 class Other:
-    """A message that means nothing to a table: ACTIVATE_VERSION so far, and unknown types."""
+    """A message of a type that is not known."""
 
     type: str
     stream: str | None
 
 
-Message = Schema | Record | State | Other
+Message = Schema | Record | State | Activate | Other
 
 
 def parse(line: bytes, number: int, rules: values.Rules) -> Message:
@@ -287,6 +295,13 @@ def _other(found: dict[str, Any]) -> Other:
     return Other(found["type"].upper(), found["stream"] if _is_text(found.get("stream")) else None)
 
 
+def _activate(found: dict[str, Any]) -> Activate:
+    stream, version = _stream(found), values.version_of(found)
+    if version is None:
+        raise ValueError(f'stream {stream!r}: an ACTIVATE_VERSION has a "version"')
+    return Activate(stream, version)
+
+
 def _stream(found: dict[str, Any]) -> str:
     stream = found.get("stream")
     if _is_text(stream) and stream:
@@ -303,6 +318,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], Message]] = {
     "SCHEMA": _schema,
     "RECORD": _record,
     "STATE": _state,
+    "ACTIVATE_VERSION": _activate,
 }
 
 

@@ -24,6 +24,9 @@ from .settings import Settings
 DDL_TRIES = 5  # each waits for locks as long as the dialect says, then we pause and let others in
 
 
+VERSION_COLUMNS = {"__version": kinds.INTEGER, "__deleted_at": kinds.TIMESTAMP}
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a SCHEMA asks for: a table, and the tree of properties that fills its columns in order."""
@@ -33,6 +36,15 @@ class Wanted:
     leaves: tuple[Leaf, ...]
     schema: str  # as JSON, for `validation: schema`
     stamped: bool
+    versioned: bool = False
+
+    def with_versions(self, dialect: Dialect[Any]) -> Wanted:
+        """Return the same with the columns that ACTIVATE_VERSION needs, before the stamp."""
+        last = len(self.table.columns) - self.stamped
+        columns = self.table.columns
+        more = tuple(Column(dialect.fold(name), kind) for name, kind in VERSION_COLUMNS.items())
+        table = replace(self.table, columns=(*columns[:last], *more, *columns[last:]))
+        return replace(self, table=table, versioned=True)
 
 
 @dataclass
@@ -143,11 +155,10 @@ def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
     )
 
 
-def changes(dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> list[Change]:
-    """Return what must be done to the database so that it has *table*."""
+def found(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Found | None:
+    """Return *table* as the database has it, None where there is none."""
     with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
-        found = dialect.found(connection, table.schema, table.name)
-    return diff.diff(diff.kept_kinds(table, found, policy), found, policy)
+        return dialect.found(connection, table.schema, table.name)
 
 
 def follow(
@@ -273,7 +284,9 @@ def layout(wanted: Wanted, table: Table, settings: Settings, rules: values.Rules
     arrow = pa.schema([pa.field(column.name, kinds.arrow_type(column.kind)) for column in columns])
     keys = tuple(i for i, column in enumerate(columns) if column.name in table.keys)
     validate = _validator(wanted.schema) if wanted.schema else None
-    return Layout(table.source, rebuilt(wanted.node, iter(leaves)), leaves, arrow, keys, rules, validate)
+    tree = rebuilt(wanted.node, iter(leaves))
+    versions = None if settings.activate_version == "ignore" else wanted.versioned
+    return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions)
 
 
 def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:

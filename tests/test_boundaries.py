@@ -34,6 +34,7 @@ ORDER = [
     "stream",
     "worker",
     "loader",
+    "outbox",
     "target",
     "library",
     "cli",
