@@ -98,6 +98,10 @@ def test_adapters_import_the_root_of_the_core_and_not_each_other(package: str) -
         assert others == set(), path
 
 
+def test_the_dialect_that_is_shown_takes_no_more_than_the_root() -> None:
+    assert core_imports(ROOT / "tests/sqlite_dialect.py") == set()
+
+
 def test_the_wrapper_calls_targets_and_imports_none() -> None:
     for path in modules("target_meltano/elt"):
         assert core_imports(path) <= {"elt"}, path
