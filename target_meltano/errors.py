@@ -35,9 +35,14 @@ class MessageError(TargetError):
     """A line of the input is not a Singer message that can be used."""
 
     def __init__(self, fault: str, *, line: int) -> None:
-        super().__init__(f"line {line}: {fault}")
+        super().__init__(fault)
         self.line = line
         self.fault = fault
+        self.place = ""
+        """Where it was, if the line alone does not tell: the record of a BATCH."""
+
+    def __str__(self) -> str:
+        return f"{self.place or f'line {self.line}'}: {self.fault}"
 
 
 class RecordError(MessageError):

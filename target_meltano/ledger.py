@@ -19,6 +19,7 @@ from . import kinds, values
 from .dialect import Dialect
 from .diff import Column, Table
 from .errors import DatabaseError
+from .kept import Lines
 from .schema import Leaf
 
 POSITION = Leaf(("message",), kinds.JSON, frozenset({"any"}))
@@ -99,11 +100,13 @@ class Rejected:
         return str(text)
 
 
-def rejected_batch(run_id: str, table: Table, rejected: Sequence[Rejected], documents: bool = True) -> pa.RecordBatch:
+def rejected_batch(
+    run_id: str, table: Table, rejected: Sequence[Rejected], lines: Lines, documents: bool = True
+) -> pa.RecordBatch:
     """Return rows for `__rejected`; without *documents* the lines are kept as bytes only."""
     at = now()
     rows = [
-        (run_id, at, one.stream, one.line, one.path, one.reason, one.source, one.message() if documents else None)
+        (run_id, at, one.stream, lines.of(one.line)[0], one.path, one.reason, one.source, one.message() if documents else None)
         for one in rejected
     ]
     columns = zip(table.columns, zip(*rows, strict=True), strict=True)

@@ -22,7 +22,7 @@ from . import tables
 from .dialect import Dialect
 from .diff import Found, Policy, Table
 from .errors import DatabaseError, MessageError, RecordError
-from .kept import HIDDEN, LINE, SOURCE, Activated, Followed, Kept, Step, Written
+from .kept import HIDDEN, LINE, SOURCE, Activated, Followed, Kept, Lines, Step, Written
 from .kinds import TIMESTAMP, arrow_type
 from .ledger import Ledger, Load, Rejected, now, rejected_batch
 from .report import Report
@@ -37,11 +37,14 @@ RETRY_SECONDS = 60.0  # of doing a transaction again, besides the time that conn
 class Loader:
     """Writes batches and commits them. Methods return at once unless they return something."""
 
-    def __init__(self, dialect: Dialect[Any], emit: Callable[[str], None], report: Report, ledger: Ledger):
+    def __init__(
+        self, dialect: Dialect[Any], emit: Callable[[str], None], report: Report, ledger: Ledger, lines: Lines
+    ):
         self.dialect = dialect
         self.settings: Settings = dialect.settings
         self.report = report
         self.ledger = ledger
+        self.lines = lines
         self.emitted: str | None = None
         self.loads: dict[str, Load] = {}  # as committed
         self.quarantines = self.settings.invalid_records == "quarantine"
@@ -390,11 +393,11 @@ class Loader:
     def _put_rejected(self) -> None:
         """Write what was rejected, as jsonb too, where the database can hold it so."""
         table, run = self.ledger.rejected, self.ledger.run_id
-        if not self._try(table, rejected_batch(run, table, self._rejected)):
+        if not self._try(table, rejected_batch(run, table, self._rejected, self.lines)):
             return
         for one in self._rejected:
-            if self._try(table, rejected_batch(run, table, [one])):
-                self.dialect.write(self._begun(), table, rejected_batch(run, table, [one], documents=False))
+            if self._try(table, rejected_batch(run, table, [one], self.lines)):
+                self.dialect.write(self._begun(), table, rejected_batch(run, table, [one], self.lines, documents=False))
 
     def _salvage(self, before: int | None) -> None:
         self._states = [(line, state) for line, state in self._states if before is None or line < before]

@@ -106,7 +106,7 @@ def _pieces_of_iterable(source: Iterable[Any]) -> Iterator[bytes | None]:
     parts: list[bytes] = []
     size = 0
     for number, item in enumerate(source, 1):
-        parts.append(_line_of(item, number))
+        parts.append(line_of(item, number))
         size += len(parts[-1])
         if size >= CHUNK:
             yield b"".join(parts)
@@ -114,7 +114,7 @@ def _pieces_of_iterable(source: Iterable[Any]) -> Iterator[bytes | None]:
     yield b"".join(parts)
 
 
-def _line_of(item: Any, number: int) -> bytes:
+def line_of(item: Any, number: int) -> bytes:
     """Return the line of a message: bytes, text, a dict, or an object of singer-python."""
     if hasattr(item, "asdict"):
         item = item.asdict()
@@ -232,6 +232,16 @@ class Activate:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """A BATCH message: the records are in files. *compression* is None or gzip."""
+
+    stream: str
+    format: str
+    compression: str | None
+    manifest: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Other:
     """A message of a type that is not known."""
 
@@ -239,7 +249,7 @@ class Other:
     stream: str | None
 
 
-Message = Schema | Record | State | Activate | Other
+Message = Schema | Record | State | Activate | Batch | Other
 
 
 def parse(line: bytes, number: int, rules: values.Rules) -> Message:
@@ -302,6 +312,18 @@ def _activate(found: dict[str, Any]) -> Activate:
     return Activate(stream, version)
 
 
+def _batch(found: dict[str, Any]) -> Batch:
+    stream, encoding, manifest = _stream(found), found.get("encoding"), found.get("manifest")
+    encoding = encoding if isinstance(encoding, dict) else {}
+    form, compression = encoding.get("format"), encoding.get("compression")
+    if (form, compression) not in BATCH_FORMATS:
+        formats = ", ".join(f"{form}/{compression or 'none'}" for form, compression in BATCH_FORMATS)
+        raise ValueError(f"stream {stream!r}: a BATCH has an \"encoding\" with format and compression: {formats}")
+    if not isinstance(manifest, list) or not all(map(_is_text, manifest)):
+        raise ValueError(f'stream {stream!r}: a BATCH has a "manifest", a list of URLs of files')
+    return Batch(stream, str(form), compression, tuple(manifest))
+
+
 def _stream(found: dict[str, Any]) -> str:
     stream = found.get("stream")
     if _is_text(stream) and stream:
@@ -314,11 +336,13 @@ def _is_text(value: Any) -> TypeGuard[str]:
 
 
 _MISSING = object()
+BATCH_FORMATS = (("jsonl", None), ("jsonl", "gzip"), ("parquet", None))
 _READERS: dict[str, Callable[[dict[str, Any]], Message]] = {
     "SCHEMA": _schema,
     "RECORD": _record,
     "STATE": _state,
     "ACTIVATE_VERSION": _activate,
+    "BATCH": _batch,
 }
 
 

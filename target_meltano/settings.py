@@ -73,7 +73,7 @@ class Settings:
     narrowing: PerStream = setting("error", "A stream's type narrower than its column's: `error`, or `keep` the column; also {stream: value}.", choices=("error", "keep"))
     max_rewrite_rows: int = setting(10_000_000, "Largest table, in rows, that a type change may rewrite.", least=0)
     state_id: str | None = setting(None, "Name of a pipeline: commit at STATEs only and keep the STATE in `__state`.")
-    batch_root: str | None = setting(None, "Folder from which BATCH files may be read.", available=(None,))
+    batch_root: str | None = setting(None, "Folder below which files of BATCH messages may be read.")
     grants: Mapping[str, Any] = setting({}, "Roles that may read the tables: {select: [role, …]}.", available=({},))
     indexes: Mapping[str, Any] = setting({}, "Indexes per stream: {stream: [[column, …], …]}.", available=({},))
     pii: Mapping[str, Any] = setting({}, "Rules for personal data, applied before anything is stored.", available=({},))

@@ -20,11 +20,12 @@ from typing import Any
 
 import msgspec
 
-from . import messages, tables, values
+from . import batches, messages, tables, values
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import Found, diff, kept_kinds
 from .errors import DatabaseError, MessageError, OutputError, RecordError, SchemaError, Stopped, TargetError
+from .kept import Lines
 from .ledger import Ledger, new_run_id
 from .loader import Loader
 from .outbox import Outbox
@@ -90,6 +91,8 @@ class Target:
         self.current: Stream | None = None  # of the line before
         self.schema_lines: dict[bytes, Stream] = {}  # the last SCHEMA of each stream
         self.is_covered = True  # by the newest STATE is every record before it
+        self.lines = Lines()
+        self.shift = 0  # from a line's number to that of its record: the records of each BATCH count
         self.unsettled = 0  # bytes of input since the last `_settle`
         self.rows = 0  # since the last COMMIT
         self.bytes = 0  # of input since then
@@ -104,7 +107,8 @@ class Target:
             TargetError: after all that came before the fault is committed and its STATE emitted.
         """
         schema = self.settings.schema or self.dialect.default_schema or ""
-        self.loader = Loader(self.dialect, self.emit, self.report, Ledger(self.dialect, schema, new_run_id()))
+        ledger = Ledger(self.dialect, schema, new_run_id())
+        self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
         keeps = self.settings.invalid_records == "quarantine"
         self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams)
         try:
@@ -129,7 +133,7 @@ class Target:
         except (DatabaseError, OutputError):
             raise
         except TargetError as fault:
-            raise self._finished(fault) from None
+            raise self.lines.placed(self._finished(fault)) from None
 
     def _finished(self, fault: TargetError) -> TargetError:
         """Commit what came before *fault*; return it, or an earlier one that shows only now."""
@@ -181,15 +185,14 @@ class Target:
     def _chunk(self, chunk: messages.Chunk) -> None:
         """Take all lines of a chunk."""
         lines: Iterator[bytes] = iter(chunk.lines)
-        number = chunk.first
-        end = chunk.first + len(chunk.lines)
-        while number < end:
-            number += self._records(chunk, lines, number)
+        at = 0
+        while at < len(chunk.lines):
+            at += self._records(chunk, lines, at)
             if self.rows >= self.most_rows:
                 self._flush()
-            elif number < end:
-                self._odd_line(chunk.lines[number - chunk.first], number)
-                number += 1
+            elif at < len(chunk.lines):
+                self._odd_line(chunk.lines[at], chunk.first + at + self.shift)
+                at += 1
         self.bytes += chunk.size
         self.report.bytes += chunk.size
         self.unsettled += chunk.size
@@ -197,7 +200,7 @@ class Target:
         if self.unsettled >= SETTLE_BYTES * min(waiting, SETTLE_STREAMS):
             self._settle()
 
-    def _records(self, chunk: messages.Chunk, lines: Iterator[bytes], number: int) -> int:
+    def _records(self, chunk: messages.Chunk, lines: Iterator[bytes], at: int) -> int:
         """Decode records of the current stream until another line comes, and return how many.
 
         That other line is consumed. Fewer lines than there are, when the batch is full.
@@ -213,7 +216,7 @@ class Target:
         except REFUSED:
             pass  # the list has what came before
         count = len(segment.messages) - before
-        at = number - chunk.first
+        number = chunk.first + at + self.shift
         segment.lines.extend(chunk.lines[at : at + count])
         segment.numbers.extend(range(number, number + count))
         self._count(self.current, count)
@@ -260,6 +263,8 @@ class Target:
             self._schema(message, line, number)
         elif isinstance(message, messages.Activate):
             self._activate(message, number)
+        elif isinstance(message, messages.Batch):
+            self._batch(message, number)
         else:
             self.report.warn(f"a message of type {message.type!r} is skipped")
 
@@ -300,6 +305,20 @@ class Target:
             self.rows += 1  # something to be committed
             self.is_covered = False
 
+    def _batch(self, message: messages.Batch, number: int) -> None:
+        """Take the records of a BATCH as if each were a line of its own, behind the BATCH's."""
+        before, self.shift = self.shift, number
+        count = 0
+        try:
+            for chunk in batches.read_records(message, self.settings.batch_root, self.settings.max_message_bytes):
+                count += len(chunk.lines)
+                self.lines.add(number, count)
+                self._chunk(chunk)
+        except ValueError as error:
+            raise MessageError(f"stream {message.stream!r}: {error}", line=number) from None
+        finally:
+            self.shift = before + count
+
     # --- a SCHEMA
 
     def _schema(self, message: messages.Schema, line: bytes, number: int) -> None:
@@ -313,7 +332,7 @@ class Target:
             if stream is None or stream.wanted != wanted:
                 stream = self._followed(message.stream, wanted, stream)
         except SchemaError as error:
-            raise type(error)(f"line {number}: stream {message.stream!r}: {error}") from None
+            raise type(error)(f"line {self.lines.of(number)[0]}: stream {message.stream!r}: {error}") from None
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
         self.schema_lines[line] = stream
         self.current = stream

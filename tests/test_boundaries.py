@@ -24,6 +24,7 @@ ORDER = [
     "columns",
     "decode",
     "messages",
+    "batches",
     "diff",
     "settings",
     "dialect",
