@@ -6,6 +6,7 @@ TargetError                exit code
 │   └── RecordError        1   a record does not fit its schema, or the database
 ├── SchemaError            1   a SCHEMA cannot become a table
 │   └── UpgradeError       1   a table cannot follow its SCHEMA without losing something
+├── IncompleteError        1   an overwrite ended before all of its rows were there
 ├── OutputError            1   stdout is gone, a STATE could not be delivered
 ├── DatabaseError          3   the database cannot be reached, or refuses
 └── Stopped            128+n   signal n came
@@ -61,6 +62,10 @@ class SchemaError(TargetError):
 
 class UpgradeError(SchemaError):
     """A table cannot follow its SCHEMA without losing something."""
+
+
+class IncompleteError(TargetError):
+    """The input ended where it cannot be known that all rows of an overwrite came."""
 
 
 class OutputError(TargetError):

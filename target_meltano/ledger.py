@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from . import kinds, values
+from . import kinds, naming, values
 from .dialect import Dialect
 from .diff import Column, Table
 from .errors import DatabaseError
@@ -141,6 +141,7 @@ class Ledger:
     def __init__(self, dialect: Dialect[Any], schema: str, run_id: str):
         self.run_id = run_id
         self.started_at = now()
+        self.naming = naming.Naming("preserve", dialect.fold, dialect.name_size, dialect.name_length)
         self.loads = placed(LOADS, schema, dialect)
         self.states = placed(STATE, schema, dialect)
         self.rejected = placed(REJECTED, schema, dialect)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -47,6 +48,7 @@ class Loader:
         self.lines = lines
         self.emitted: str | None = None
         self.loads: dict[str, Load] = {}  # as committed
+        self.overwrites = self.settings.load_method == "overwrite"
         self.quarantines = self.settings.invalid_records == "quarantine"
         self._emit = emit
         self._open: dict[str, Load] = {}  # of the open transaction, as are the next three
@@ -59,6 +61,7 @@ class Loader:
         self._is_resting = False  # the transaction was rolled back, to be written again
         self._limit: int | None = None  # only rows of lines before this one are to be written
         self._ours: set[str] = set()  # our tables that are there
+        self._swaps: dict[str, Table] = {}  # whose rows are to be replaced, with `overwrite`
         self._worker = Worker()
         try:
             self._connection: sa.Connection = self._worker.call(dialect.connect)
@@ -126,6 +129,11 @@ class Loader:
         """
         self._worker.call(self._salvage, before)
 
+    def swap(self) -> None:
+        """Let the rows of this run take the place of all others, and emit the newest STATE."""
+        self._worker.submit(self._swap)
+        self._check()
+
     def activate(self, stream: str, table: Table, version: int, line: int) -> None:
         """Let rows of older versions not be current any more, in the open transaction."""
         self._worker.submit(self._step, Activated(stream, table, version, line))
@@ -175,10 +183,56 @@ class Loader:
         if self._kept:  # with `state_id` a transaction ends only at a STATE
             self._kept.add(Followed(stream, table, policy))
         kept = tables.follow(self.dialect, self._connection, table, policy, partial(self._done, stream))
+        if self.overwrites:
+            self._follow_beside(kept)
         latest = self.ledger.last_loaded_at(self._connection, stream)
         if not self._kept:
             self._connection.rollback()
         return kept, int(latest.timestamp() * 1_000_000) + 1 if latest else 0
+
+    def _follow_beside(self, table: Table) -> None:
+        """Make the table for the new rows of an overwrite; one that a run has left is emptied."""
+        beside = self._beside(table)
+        if beside.full_name not in self._ours:
+            with tables.our_errors(self.dialect, f"table {beside.full_name}"):
+                self._begun().exec_driver_sql(f"DROP TABLE IF EXISTS {self.dialect.full_name(beside)}")
+                self._connection.commit()
+        tables.follow(self.dialect, self._connection, beside, Policy(), lambda statement: None)
+        self._ours.add(beside.full_name)
+        self._swaps[table.full_name] = table
+
+    def _beside(self, table: Table) -> Table:
+        """Return where rows for *table* go until the swap."""
+        name = self.ledger.naming.of([f"__new_{table.name}"])
+        return replace(table, name=name, columns=tuple(replace(column, source="") for column in table.columns))
+
+    def _swap(self) -> None:
+        """DELETE and INSERT: readers see the old rows until COMMIT, which TRUNCATE would not give them."""
+        if self._fault:
+            return
+        self._steadily(self._swap_contents, again=self._swap_again)
+        state = self._states[-1][1] if self._states else None
+        self._forget()
+        self._states.clear()
+        with tables.our_errors(self.dialect, "after the swap"):
+            for table in self._swaps.values():
+                self._begun().exec_driver_sql(f"DROP TABLE {self.dialect.full_name(self._beside(table))}")
+            self._connection.commit()
+        if state is not None:
+            self._emit(state)
+            self.emitted = state
+
+    def _swap_contents(self) -> None:
+        for table in self._swaps.values():
+            names = self.dialect.names([column.name for column in table.columns])
+            old, new = self.dialect.full_name(table), self.dialect.full_name(self._beside(table))
+            self._begun().exec_driver_sql(f"DELETE FROM {old}")
+            self._begun().exec_driver_sql(f"INSERT INTO {old} ({names}) SELECT {names} FROM {new}")
+        self._finish(self._states[-1][1] if self._states else None)
+
+    def _swap_again(self) -> None:
+        self._reconnect()
+        self._swap_contents()
 
     def _follow_ours(self, table: Table) -> None:
         if table.name not in self._ours:
@@ -226,13 +280,14 @@ class Loader:
         """
         refused = {one.line for one in self._rejected if one.stream == written.stream}
         error: Exception | None = None
+        into = self._beside(written.table) if self.overwrites else written.table
         while True:
             batch = written.rows(self._limit, refused)
             rows = last_by_key(batch, written.table)
-            error = self._try(written.table, rows) if rows.num_rows else None
+            error = self._try(into, rows) if rows.num_rows else None
             if error is None:
                 break
-            line = self._refused_line(written.table, rows, error)
+            line = self._refused_line(into, rows, error)
             self._refuse(written, line, error)
             refused.add(line)
         stamps = rows.column(written.table.columns[-1].name) if rows.num_rows else None
@@ -343,11 +398,14 @@ class Loader:
         """Commit, then emit; a STATE alone needs no transaction, unless it is kept here."""
         if self._fault:
             return
-        state = self._states[-1][1] if self._states else None
+        state = self._states[-1][1] if self._states and not self.overwrites else None
         if self._kept or self._rejected or (self.settings.state_id and state is not None):
             again = partial(self._finish_again, state)
             self._steadily(again if self._is_resting else partial(self._finish, state), again)
             self._forget()
+        if self.overwrites:
+            del self._states[:-1]  # the newest waits for the swap
+            return
         self._states.clear()
         if state is not None:
             self._emit(state)

@@ -59,7 +59,7 @@ class Settings:
     decode_binary: bool = setting(False, "Store strings with contentEncoding base64 or base16 as bytes.")
     naive_timestamps: str = setting("error", "A column of others without time zone: `error`, or `utc`: its times are UTC.", choices=("error", "utc"))
     timestamp_column: str = setting("__loaded_at", "Column with the time at which a record was received; not added where the stream has it.")
-    load_method: str = setting("upsert", "`upsert` by key; `append`: keep every version, no key; `overwrite`.", choices=("upsert", "append", "overwrite"), available=("upsert", "append"))
+    load_method: str = setting("upsert", "`upsert` by key; `append`: keep every version, no key; `overwrite`: replace all rows at the end of a run that is whole.", choices=("upsert", "append", "overwrite"))
     validation: str = setting("types", "`types`: JSON types, the formats that make a column's type, keys; `schema`: every keyword, by jsonschema.", choices=("types", "schema"))
     coerce: str = setting("strict", "Values of another type than the schema's: `strict` refuses, `lossless` converts what converts back exactly.", choices=("strict", "lossless"))
     unknown_fields: str = setting("warn", "Fields that the schema does not name: `warn` and count, `fail`, or `keep` in a JSON column `__extra`.", choices=("warn", "fail", "keep"))

@@ -24,7 +24,7 @@ from . import batches, messages, tables, values
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import Found, diff, kept_kinds
-from .errors import DatabaseError, MessageError, OutputError, RecordError, SchemaError, Stopped, TargetError
+from .errors import DatabaseError, IncompleteError, MessageError, OutputError, RecordError, SchemaError, Stopped, TargetError
 from .kept import Lines
 from .ledger import Ledger, new_run_id
 from .loader import Loader
@@ -91,6 +91,8 @@ class Target:
         self.current: Stream | None = None  # of the line before
         self.schema_lines: dict[bytes, Stream] = {}  # the last SCHEMA of each stream
         self.is_covered = True  # by the newest STATE is every record before it
+        self.is_whole = False  # a STATE has come, and no record or stream after it
+        self.overwrites = self.settings.load_method == "overwrite"
         self.lines = Lines()
         self.shift = 0  # from a line's number to that of its record: the records of each BATCH count
         self.unsettled = 0  # bytes of input since the last `_settle`
@@ -128,18 +130,27 @@ class Target:
                     raise Stopped(self.signals.received)
                 self._end_of_chunk(is_idle=not chunk.lines)
                 self.report.progress()
-            self._flush()
-            self.loader.wait()
+            self._end()
         except (DatabaseError, OutputError):
             raise
         except TargetError as fault:
             raise self.lines.placed(self._finished(fault)) from None
 
+    def _end(self) -> None:
+        """Commit the rest; with `overwrite` let the new rows take the place of the old ones."""
+        self._flush()
+        if self.overwrites and self.streams and not self.plan:
+            if not self.is_whole:
+                names = ", ".join(map(repr, self.streams))
+                raise IncompleteError(f"the input ended without a STATE after its last record, so the old rows of {names} stay as they are")
+            self.loader.swap()
+        self.loader.wait()
+
     def _finished(self, fault: TargetError) -> TargetError:
         """Commit what came before *fault*; return it, or an earlier one that shows only now."""
         try:
             self._settle(fault.line if isinstance(fault, MessageError) else None)
-            if self.settings.state_id:
+            if self.settings.state_id or self.overwrites:
                 return self._salvaged(fault, None)
             self._flush()
             self.loader.wait()
@@ -227,6 +238,7 @@ class Target:
             self.since = time.monotonic()
         self.rows += count
         self.is_covered = self.is_covered and not count
+        self.is_whole = self.is_whole and not count
         self.report.of(stream.name).read += count
 
     def _odd_line(self, line: bytes, number: int) -> None:
@@ -290,7 +302,7 @@ class Target:
 
     def _state(self, message: messages.State, number: int) -> None:
         self.outbox.states.append((number, message.text))
-        self.is_covered = True
+        self.is_covered = self.is_whole = True
         if not self.rows or (self.settings.state_id and self._is_due()):
             self._flush()
 
@@ -348,6 +360,7 @@ class Target:
             if diff(kept_kinds(wanted.table, found, policy), found, policy):
                 self.outbox.send_all() if self.settings.state_id and not self.is_covered else self._flush()
             table, stamp = self.loader.follow(name, wanted.table, policy)
+            self.is_whole = False
         if stream is None:
             stream = self.streams[name] = Stream(name, stamp=stamp)
         elif stream.pending or stream.batches:
