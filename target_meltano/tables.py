@@ -178,6 +178,7 @@ def follow(
     @backoff.on_exception(
         backoff.expo,
         (sa.exc.SQLAlchemyError, *dialect.driver_errors),
+        factor=0.2,  # seconds, doubled each time
         max_tries=DDL_TRIES,
         giveup=lambda error: was_open or not dialect.is_transient(error),  # open: rows would be lost
         on_backoff=lambda _: connection.rollback(),

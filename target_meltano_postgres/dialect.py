@@ -219,7 +219,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
         cursor.execute("SAVEPOINT before_copy")
         try:
             self._copy(cursor, self.full_name(table), table, buffers)
-        except errors.UniqueViolation:
+        except (errors.UniqueViolation, errors.DeadlockDetected):  # of rows that others are writing
             cursor.execute("ROLLBACK TO SAVEPOINT before_copy")
             return False
         cursor.execute("RELEASE SAVEPOINT before_copy")

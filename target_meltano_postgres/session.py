@@ -111,7 +111,7 @@ def start(parameters: Mapping[str, Any]) -> Any:
 @backoff.on_exception(
     backoff.expo,
     psycopg2.OperationalError,
-    max_time=CONNECT_SECONDS,
+    max_time=lambda: CONNECT_SECONDS,
     giveup=lambda error: not _may_pass(error),
     logger=None,
 )
