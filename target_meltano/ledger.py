@@ -15,14 +15,15 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from . import kinds, naming, values
+from . import kinds, naming, times, values
 from .dialect import Dialect
 from .diff import Column, Table
 from .errors import DatabaseError
 from .kept import Lines
 from .schema import Leaf
 
-POSITION = Leaf(("message",), kinds.JSON, frozenset({"any"}))
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+MESSAGE = Leaf(("message",), kinds.JSON, frozenset({"any"}))
 
 
 def _table(name: str, keys: Sequence[str], **columns: kinds.Kind) -> Table:
@@ -94,7 +95,7 @@ class Rejected:
     def message(self) -> str | None:
         """Return the line as JSON, None where a database could not hold it as such."""
         try:
-            text = values.convert(POSITION, values.parse(self.source), values.Rules(), values.Notes())
+            text = values.convert(MESSAGE, values.parse(self.source), values.Rules(), values.Notes())
         except ValueError:
             return None
         return str(text)
@@ -167,12 +168,17 @@ class Ledger:
         if not self._update(connection, self._loads, keys, found):
             self._insert(connection, self._loads, {**keys, "started_at": self.started_at, **found})
 
-    def last_loaded_at(self, connection: sa.Connection, stream: str) -> dt.datetime | None:
-        """Return the latest stamp that any run gave a record of *stream*."""
+    def last_stamp(self, connection: sa.Connection, stream: str) -> int:
+        """Return the latest `__loaded_at` that any run gave a record of *stream*, 0 for none.
+
+        In microseconds since 1970.
+        """
         column = self._loads.c[self._fold("last_loaded_at")]
         found = sa.select(sa.func.max(column)).where(self._loads.c[self._fold("stream")] == stream)
-        latest: dt.datetime | None = connection.execute(found).scalar_one()
-        return latest
+        latest = connection.execute(found).scalar_one()
+        if isinstance(latest, str):  # of a database without a type for it
+            return times.timestamp(latest)[0]
+        return (latest - EPOCH) // dt.timedelta(microseconds=1) if latest else 0
 
     def take_over(self, connection: sa.Connection, state_id: str) -> str | None:
         """Make this run the owner of *state_id*, and return the STATE that was kept last."""

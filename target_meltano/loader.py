@@ -185,10 +185,10 @@ class Loader:
         kept = tables.follow(self.dialect, self._connection, table, policy, partial(self._done, stream))
         if self.overwrites:
             self._follow_beside(kept)
-        latest = self.ledger.last_loaded_at(self._connection, stream)
+        stamp = self.ledger.last_stamp(self._connection, stream)
         if not self._kept:
             self._connection.rollback()
-        return kept, int(latest.timestamp() * 1_000_000) + 1 if latest else 0
+        return kept, stamp
 
     def _follow_beside(self, table: Table) -> None:
         """Make the table for the new rows of an overwrite; one that a run has left is emptied."""
