@@ -122,7 +122,10 @@ class Stream:
             return [batch]
         parts, done = [], 0  # the rows of the slow path in the places of those that a column refused
         for position in refused:
-            row = decode.slow_row(layout, segment.lines[position], segment.numbers[position], notes)
+            line, ours = segment.lines[position], Notes()
+            row = decode.slow_row(layout, line, segment.numbers[position], ours)
+            notes.add(ours)
+            self._expect(line, ours)
             parts += [batch.slice(done, position - done), decode.batch_of_rows(layout, [row])]
             done = position + 1
         return [*parts, batch.slice(done)]

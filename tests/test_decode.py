@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from target_meltano import decode, kinds, messages, schema, values
@@ -150,12 +150,16 @@ def comparable(layout: Layout, rows: list[list[Any]]) -> list[list[Any]]:
 
 
 def assert_same(layout: Layout, lines: Sequence[bytes], every: int = 1000) -> Read:
-    slow, fast = read_slow(layout, lines), read_fast(layout, lines, every=every)
+    fast = read_fast(layout, lines, every=every)
+    assert_same_read(layout, fast, read_slow(layout, lines))
+    return fast
+
+
+def assert_same_read(layout: Layout, fast: Read, slow: Read) -> None:
     assert fast.error == slow.error
     assert comparable(layout, fast.rows) == comparable(layout, slow.rows)
     if slow.error is None:
         assert fast.notes == slow.notes
-    return fast
 
 
 # --- schemas, and records that fit them more or less
@@ -329,3 +333,132 @@ def edits(draw: st.DrawFn) -> tuple[Layout, list[bytes]]:
 def test_both_paths_read_bytes_the_same(stream: tuple[Layout, list[bytes]]) -> None:
     made, lines = stream
     assert_same(made, lines)
+
+
+# --- what once went wrong, or would at once
+
+
+def read(properties: dict[str, Any], *records: str, rules: Rules = Rules(), **options: Any) -> Read:
+    """Read records as both paths do, each twice."""
+    return assert_same(layout(properties, rules, **options), [record(text) for text in records for _ in "12"])
+
+
+INT, STR = {"type": "integer"}, {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("properties", "text", "rules", "options"),
+    [
+        ({"a": INT}, '{"a": 1, "x": 2}', Rules(), {}),
+        ({"o": {"type": "object", "properties": {"a": INT}}}, '{"o": {"x": []}}', Rules(), {}),
+        ({"a": INT}, '{"a": 1.0}', Rules(), {}),
+        ({"a": {"type": "integer", "maximum": 10**30}}, '{"a": 1.0}', Rules(), {}),
+        ({"a": INT}, '{"a": "1"}', Rules(), {"coerce": True}),
+        ({"a": STR}, '{"a": 5}', Rules(), {"coerce": True}),
+        ({"a": {"type": "array"}}, '{"a": 5}', Rules(), {"coerce": True}),
+        ({"a": STR, "b": INT}, '{"a": "\\u0000", "b": 1}', Rules(replace_bad_text=True), {}),
+    ],
+    ids=["field", "nested field", "1.0", "large 1.0", "integer from text", "text from integer", "JSON", "NUL"],
+)
+def test_an_oddity_is_expected_once_it_came(properties: dict[str, Any], text: str, rules: Rules, options: dict[str, Any]) -> None:
+    stream = Stream(NAME)
+    stream.decoder = Decoder(layout(properties, rules, **options))
+    take(stream, record(text), 1, rules)
+    stream.settle(None)
+    batch, refused, notes = stream.decoder.batch([stream.decoder.decode(record(text))], [record(text)])
+    assert not refused
+    assert_same_read(stream.decoder.layout, Read(rows_of(batch), notes), read_slow(stream.decoder.layout, [record(text)]))
+
+
+def test_a_batch_with_a_refused_row_still_tells_what_it_cut() -> None:
+    times = {"t": {"type": "string", "format": "date-time"}, "s": STR}
+    got = read(times, '{"t": "2024-01-01T00:00:00.1234567Z"}', '{"s": "\\u0000"}', rules=Rules(replace_bad_text=True))
+    assert (got.notes.cut, got.notes.replaced) == ({("t",): 2}, {("s",): 2})
+
+
+def test_an_integer_in_a_column_of_doubles_is_an_integer() -> None:
+    made = layout({"a": INT}, column_types={f"{NAME}.a": kinds.DOUBLE})
+    assert_same(made, [record('{"a": 1}'), record('{"a": 1.5}')])
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(replace_bad_text=True)], ids=["fail", "replace"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        record(b'{"a": {"b": "\xff"}}'),
+        record(b'{"x": "\xff", "a": 1.0}'),
+        b'{"type": "RECORD", "stream": "s", "y": "\xff", "record": {"a": 1}}',
+        record('{"a": "\ud800"}'),
+    ],
+    ids=["json", "unknown field", "envelope", "surrogate"],
+)
+def test_invalid_utf8_is_found_wherever_it_is(line: bytes, rules: Rules) -> None:
+    assert_same(layout({"a": {}}, rules), [record('{"x": 1}'), line, line])
+    assert_same(layout({"a": INT}, rules), [record('{"x": 1}'), line, line])
+
+
+@pytest.mark.parametrize("name", ['quo"te', "back\\slash", "line\n", "\0", "\ud800", ""], ids=ascii)
+def test_names_of_any_kind(name: str) -> None:
+    written = json.dumps(name)
+    assert read({name: INT}, f"{{{written}: 1}}").rows == [[1], [1]]
+    assert read({"a": INT}, f'{{"a": 1, {written}: 1}}').notes.unknown == {(name,): 2}
+
+
+def test_a_stream_with_a_name_that_is_no_text_has_no_fast_path() -> None:
+    made = layout({"a": INT})
+    assert Decoder(Layout("\ud800", made.node, made.leaves, made.arrow, ())).decode is decode._refuse
+
+
+@pytest.mark.parametrize("depth", [5000, 100_000])
+@pytest.mark.parametrize("name", ["a", "x"])
+def test_no_depth_ends_in_a_traceback(depth: int, name: str) -> None:
+    text = f'{{"{name}": {"[" * depth}{"]" * depth}}}'
+    got = read_fast(layout({"a": {}}), [record(text)])
+    assert got.error is None or "nested deeper than 500 levels" in got.error or "not JSON" in got.error
+
+
+def test_columns_beyond_what_any_database_has() -> None:
+    names = [f"c{i}" for i in range(3000)]
+    got = read(dict.fromkeys(names, INT), json.dumps(dict.fromkeys(names, 7)))
+    assert got.rows == [[7] * 3000] * 2
+
+
+def test_hundred_levels_of_objects() -> None:
+    properties: dict[str, Any] = {"a": INT}
+    for _ in range(100):
+        properties = {"a": {"type": "object", "properties": properties}}
+    assert read(properties, '{"a":' * 101 + "1" + "}" * 101).rows == [[1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('{"a": 1, "a": 2}', 2),
+        ('{"a": null, "a": 2}', 2),
+        ('{"a": 2, "a": null}', None),
+        ('{"a": "x", "a": 2}', 2),
+        ('{"\\u0061": 2}', 2),
+        ('{ "a" \t: \r 2 }', 2),
+    ],
+)
+def test_the_last_of_equal_names_counts(text: str, wanted: int | None) -> None:
+    assert read({"a": INT}, text).rows == [[wanted]] * 2
+
+
+def test_the_last_of_equal_envelope_fields_counts() -> None:
+    made = layout({"a": INT})
+    lines = [
+        b'{"type": "RECORD", "stream": "s", "record": {"a": 1}, "record": {"a": 2}}',
+        b'{"type": "RECORD", "type": "STATE", "stream": "s", "record": {"a": 3}, "value": 1}',
+        b'{"type": "STATE", "type": "RECORD", "stream": "t", "stream": "s", "record": {"a": 4}}',
+        b'{"stream": "s", "stream": "t", "type": "RECORD", "record": {"a": 5}}',
+    ]
+    assert assert_same(made, lines).rows == [[2], [4]]
+
+
+def test_a_key_must_have_a_value() -> None:
+    made = layout({"a": {}, "b": INT}, keys=(0,))
+    for text in ('{"a": null, "b": 1}', '{"b": 1}'):
+        got = assert_same(made, [record('{"a": 1}'), record(text), record('{"a": 2}')])
+        assert got.rows == [["1", None]]
+        assert got.error == "line 2: stream 's': $.a: a key must not be absent or null"
