@@ -224,7 +224,7 @@ def odd_leaves(layout: Layout, line: bytes, notes: Notes) -> frozenset[Path]:
     found = {*notes.coerced, *notes.replaced}
     if re.search(rb"\.0+\s*[,}]", line):
         record = values.parse(line, layout.rules)["record"]
-        integers = [leaf.path for leaf in layout.leaves if way_of(leaf) is int]
+        integers = [leaf.path for leaf in layout.leaves if way_of(leaf) in (int, "raw whole number")]
         found.update(path for path in integers if "." in str(_at(record, path)))
     return frozenset(found)
 

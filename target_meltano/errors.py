@@ -4,6 +4,7 @@ TargetError                exit code
 ├── SettingsError          2   settings unknown, missing or wrong
 ├── MessageError           1   a line is not a Singer message
 │   └── RecordError        1   a record does not fit its schema, or the database
+├── RowError               1   a row of a batch, on its way to become a RecordError
 ├── SchemaError            1   a SCHEMA cannot become a table
 │   └── UpgradeError       1   a table cannot follow its SCHEMA without losing something
 ├── IncompleteError        1   an overwrite ended before all of its rows were there
@@ -54,6 +55,14 @@ class RecordError(MessageError):
         self.stream = stream
         self.path = path
         self.reason = fault
+
+
+class RowError(TargetError):
+    """A dialect cannot write a row of a batch: the *row* counts from 0. It becomes a RecordError."""
+
+    def __init__(self, fault: str, *, row: int) -> None:
+        super().__init__(fault)
+        self.row = row
 
 
 class SchemaError(TargetError):

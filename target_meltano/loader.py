@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from . import tables
 from .dialect import Dialect
 from .diff import Found, Policy, Table
-from .errors import DatabaseError, MessageError, RecordError
+from .errors import DatabaseError, MessageError, RecordError, RowError
 from .kept import HIDDEN, LINE, SOURCE, Activated, Followed, Kept, Lines, Step, Written
 from .kinds import TIMESTAMP, arrow_type
 from .ledger import Ledger, Load, Rejected, now, rejected_batch
@@ -51,6 +51,7 @@ class Loader:
         self.overwrites = self.settings.load_method == "overwrite"
         self.quarantines = self.settings.invalid_records == "quarantine"
         self._emit = emit
+        self._errors: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
         self._open: dict[str, Load] = {}  # of the open transaction, as are the next three
         self._kept = Kept()
         self._states: list[tuple[int, str]] = []  # with their lines
@@ -177,12 +178,12 @@ class Loader:
 
     def _follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept, and the last stamp of its stream."""
-        self._follow_ours(self.ledger.loads)
-        if self.quarantines:
-            self._follow_ours(self.ledger.rejected)
         if self._kept:  # with `state_id` a transaction ends only at a STATE
             self._kept.add(Followed(stream, table, policy))
         kept = tables.follow(self.dialect, self._connection, table, policy, partial(self._done, stream))
+        self._follow_ours(self.ledger.loads)
+        if self.quarantines:
+            self._follow_ours(self.ledger.rejected)
         if self.overwrites:
             self._follow_beside(kept)
         stamp = self.ledger.last_stamp(self._connection, stream)
@@ -345,8 +346,9 @@ class Loader:
         try:
             self.dialect.write(self._connection, table, _visible(rows))
             savepoint.commit()
-        except self._errors as error:
-            if not self.dialect.is_of_data(error):
+        except Exception as error:
+            is_of_data = isinstance(error, self._errors) and self.dialect.is_of_data(error)
+            if not is_of_data and not isinstance(error, RowError):
                 raise
             savepoint.rollback()
             return error
@@ -359,7 +361,7 @@ class Loader:
 
     def _refused_line(self, table: Table, rows: pa.RecordBatch, error: Exception) -> int:
         """Return the line of the first row that the database refuses, by halving where it says nothing."""
-        position = self.dialect.refused_row(error)
+        position = error.row if isinstance(error, RowError) else self.dialect.refused_row(error)
         if position is None:
             position, bad = 0, rows.num_rows  # so many are fine, so many are not
             while bad - position > 1:
@@ -373,7 +375,8 @@ class Loader:
 
     def _refuse(self, written: Written, line: int, error: Exception) -> None:
         """Keep a row that the database refuses as rejected, or raise its fault."""
-        reason = f"the database refuses it: {self.dialect.words(error)}"
+        words = str(error) if isinstance(error, RowError) else self.dialect.words(error)
+        reason = f"the database refuses it: {words}"
         if not self.quarantines:
             raise RecordError(reason, line=line, stream=written.stream)
         at = pc.index(written.batch.column(LINE), line).as_py()
@@ -468,10 +471,6 @@ class Loader:
         self._commit()
 
     # --- in the thread: doing it again
-
-    @property
-    def _errors(self) -> tuple[type[Exception], ...]:
-        return (sa.exc.SQLAlchemyError, *self.dialect.driver_errors)
 
     def _steadily(self, step: Callable[[], None], again: Callable[[], None]) -> None:
         """Do *step*; where the connection is lost or another session was in the way, do *again*.

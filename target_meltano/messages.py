@@ -158,9 +158,10 @@ def _without_bom(pieces: Iterator[bytes | None]) -> Iterator[bytes | None]:
     begun = b""
     for piece in pieces:
         begun += piece or b""
-        if piece is not None and len(begun) >= len(codecs.BOM_UTF8):
+        if len(begun) >= len(codecs.BOM_UTF8) or not codecs.BOM_UTF8.startswith(begun):
             break
-        yield None
+        if piece is None:
+            yield None
     yield begun.removeprefix(codecs.BOM_UTF8)
     yield from pieces
 

@@ -17,7 +17,7 @@ from . import diff, kinds, messages, naming, schema, values
 from .decode import Layout
 from .dialect import Dialect
 from .diff import Change, Column, Found, FoundColumn, Policy, Table
-from .errors import SchemaError, TargetError, UpgradeError
+from .errors import SchemaError, SettingsError, TargetError, UpgradeError
 from .schema import Leaf, Node
 from .settings import Settings
 
@@ -114,7 +114,9 @@ def check(stream: str, found: Any) -> None:
     """
     import jsonschema
 
-    draft = jsonschema.validators.validator_for(found, default=jsonschema.Draft7Validator)
+    draft = _draft(found)
+    if draft is None:
+        return
     try:
         draft.check_schema(found)
     except jsonschema.SchemaError as error:
@@ -122,6 +124,17 @@ def check(stream: str, found: Any) -> None:
             return
         where = ".".join(("$", *map(str, error.path)))
         raise SchemaError(f"the schema is no JSON Schema: {where}: {error.message[:200]}") from None
+
+
+def _draft(found: Any) -> Any:
+    """Return the validator of the schema's own draft, else of draft 7; None where jsonschema has none.
+
+    It is too old then, as singer-python wants it.
+    """
+    import jsonschema
+
+    default: Any = getattr(jsonschema, "Draft7Validator", False)
+    return jsonschema.validators.validator_for(found, default=default) or None
 
 
 def _is_draft_4(found: Any) -> bool:
@@ -300,11 +313,11 @@ def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
 
 def _validator(text: str) -> Callable[[bytes], None]:
     """Return a function that checks a record's line by every keyword of the schema."""
-    import jsonschema
-
     found = json.loads(text, parse_float=Decimal)
-    cls = jsonschema.validators.validator_for(found, default=jsonschema.Draft7Validator)
-    validator = cls(found, format_checker=None)
+    draft = _draft(found)
+    if draft is None:
+        raise SettingsError("settings: validation: schema needs jsonschema 3.0 or later; singer-python holds it back")
+    validator = draft(found, format_checker=None)
 
     def validate(line: bytes) -> None:
         record = messages.numbers_as_python(values.parse(line)["record"])

@@ -24,7 +24,16 @@ from . import batches, messages, tables, values
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import Found, diff, kept_kinds
-from .errors import DatabaseError, IncompleteError, MessageError, OutputError, RecordError, SchemaError, Stopped, TargetError
+from .errors import (
+    DatabaseError,
+    IncompleteError,
+    MessageError,
+    OutputError,
+    RecordError,
+    SchemaError,
+    Stopped,
+    TargetError,
+)
 from .kept import Lines
 from .ledger import Ledger, new_run_id
 from .loader import Loader

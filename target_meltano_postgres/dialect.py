@@ -30,6 +30,7 @@ from target_meltano import (
     Dialect,
     Found,
     Kind,
+    RowError,
     Table,
 )
 
@@ -253,7 +254,7 @@ def _encoded(table: Table, batch: pa.RecordBatch) -> list[bytes]:
         return encode(batch, kinds)
     except NumberError as error:
         column = table.columns[error.column].name
-        raise DatabaseError(f"table {table.full_name}: column {column!r}: {error.fault}") from None
+        raise RowError(f"column {column!r}: {error.fault}", row=error.row) from None
 
 
 def _names(dialect: PostgresDialect, table: Table) -> str:

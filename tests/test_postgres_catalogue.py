@@ -163,5 +163,8 @@ def test_missing_privileges_are_told(db: Any) -> None:
         with pytest.raises(DatabaseError, match="must be owner of table t"):
             load(dialect(db, url), [schema("t")])
         db.query(f"ALTER TABLE {db.schema}.t ADD COLUMN __loaded_at timestamptz")
+        with pytest.raises(DatabaseError, match="__loads: permission denied for schema"):
+            load(dialect(db, url), [schema("t")])
+        db.query(f"GRANT CREATE ON SCHEMA {db.schema} TO {name}")
         load(dialect(db, url), [schema("t"), record("t", id=1), record("t", id=2)])
         assert rows(db, "id") == [(1,), (2,)]

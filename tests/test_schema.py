@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 
 from target_meltano import schema
 from target_meltano.errors import SchemaError
-from target_meltano.kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind, decimal
+from target_meltano.kinds import (
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    JSON,
+    NUMBER,
+    STRING,
+    TIME,
+    TIMESTAMP,
+    Kind,
+    decimal,
+)
 from target_meltano.schema import Node, Options
 
 DATE_TIME = {"type": "string", "format": "date-time"}

@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 
 from target_meltano import schema, values
 from target_meltano.errors import RecordError
-from target_meltano.kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind, decimal
+from target_meltano.kinds import (
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    JSON,
+    NUMBER,
+    STRING,
+    TIME,
+    TIMESTAMP,
+    Kind,
+    decimal,
+)
 from target_meltano.schema import Leaf
 from target_meltano.values import Notes, Number, Rules
 
