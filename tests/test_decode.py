@@ -361,7 +361,7 @@ def test_an_oddity_is_expected_once_it_came(properties: dict[str, Any], text: st
     stream = Stream(NAME)
     stream.decoder = Decoder(layout(properties, rules, **options))
     take(stream, record(text), 1, rules)
-    stream.settle(None)
+    stream.settle(None, keep=False)
     batch, refused, notes = stream.decoder.batch([stream.decoder.decode(record(text))], [record(text)])
     assert not refused
     assert_same_read(stream.decoder.layout, Read(rows_of(batch), notes), read_slow(stream.decoder.layout, [record(text)]))

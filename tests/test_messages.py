@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from target_meltano import messages
 from target_meltano.errors import MessageError, TargetError
-from target_meltano.messages import Other, Record, Schema, State, parse
+from target_meltano.messages import Activate, Other, Record, Schema, State, parse
 from target_meltano.values import Rules
 
 LONGEST = 1000
@@ -203,7 +203,7 @@ def test_messages() -> None:
         Schema("s", {}, ()),
         Record("s"),
         State('{"at":1.10,"t":"\\ud800\\u00e9"}'),
-        Other("ACTIVATE_VERSION", "s"),
+        Activate("s", 1),
         Other("WHATEVER", None),
     ]
 
