@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, ReplaceKey, Table
     from .errors import (
         DatabaseError,
+        IncompleteError,
         MessageError,
         OutputError,
         RecordError,
@@ -35,7 +36,7 @@ _HOMES = {
     "cli": "main",
     "dialect": "Dialect",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
-    "errors": "DatabaseError MessageError OutputError RecordError RowError SchemaError SettingsError TargetError UpgradeError",
+    "errors": "DatabaseError IncompleteError MessageError OutputError RecordError RowError SchemaError SettingsError TargetError UpgradeError",
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
     "naming": "lower upper",
@@ -63,6 +64,7 @@ __all__ = [
     "Dialect",
     "Found",
     "FoundColumn",
+    "IncompleteError",
     "Kind",
     "MessageError",
     "OutputError",
