@@ -60,9 +60,14 @@ def is_of_data(error: Exception) -> bool:
 
 
 def refused_row(error: Exception) -> int | None:
-    """Return the position that the context of a COPY names; a merge names none."""
+    """Return the position that the context of a COPY names; a merge names none.
+
+    Rows are put into pages many at a time, and one that is too big for a page shows only then,
+    under the number of the last row that was read.
+    """
     found = _copied(error)
-    return int(found[1]) - 1 if found else None
+    is_of_page = isinstance(cause_of(error), errors.ProgramLimitExceeded)
+    return int(found[1]) - 1 if found and not is_of_page else None
 
 
 def _copied(error: Exception) -> re.Match[str] | None:

@@ -1,0 +1,197 @@
+"""Rows and states end to end, where the suite for every dialect does not look."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from on_postgres import dialect, rows, run
+
+from target_meltano import MessageError, RecordError, SchemaError, UpgradeError, load
+from target_meltano.samples import INT, NUM, STR, record, schema, state
+
+
+def states_of(db: Any, *lines: Any, **settings: Any) -> list[Any]:
+    """Load *lines* and return the values of the STATEs that came out."""
+    states: list[Any] = []
+    load(dialect(db, **settings), lines, on_state=lambda text: states.append(json.loads(text)))
+    return states
+
+
+def columns(db: Any, table: str = "t") -> list[str]:
+    query = "SELECT column_name::text FROM information_schema.columns WHERE (table_schema, table_name) = (%s, %s) ORDER BY ordinal_position"
+    return [name for (name,) in db.query(query, (db.schema, table))]
+
+
+def test_a_state_without_rows_before_it_comes_out_at_once(db: Any) -> None:
+    assert states_of(db, state(1), schema("t"), state(2), record("t", id=1), state(3)) == [1, 2, 3]
+
+
+def test_of_the_states_in_a_batch_the_newest_comes_out(db: Any) -> None:
+    """And the one that comes right after a COMMIT, which covers it as well."""
+    lines = [line for i in range(10) for line in (record("t", id=i), state(i))]
+    assert states_of(db, schema("t"), *lines, batch_rows=4) == [2, 3, 6, 7, 9]
+
+
+def test_a_state_is_passed_on_as_it_was_written(db: Any) -> None:
+    big = {"at": Decimal("1.10"), "n": 10**30, "é": [None, True]}
+    texts: list[str] = []
+    load(dialect(db), [schema("t"), state(big)], on_state=texts.append)
+    assert "1.10" in texts[0]
+    assert json.loads(texts[0], parse_float=Decimal) == big
+
+
+def test_enough_bytes_are_a_batch(db: Any) -> None:
+    lines = [line for i in range(4) for line in (record("t", id=i, v="x" * (1 << 20)), state(i))]
+    assert states_of(db, schema("t", id=INT, v=STR), *lines, batch_bytes=1 << 20) == [0, 1, 2, 3]
+
+
+def test_a_table_follows_in_the_middle_of_its_stream(db: Any) -> None:
+    """Rows of before are converted, rows of after fit, and both SCHEMAs may come again."""
+    lines = [
+        schema("t", id=INT, v=INT),
+        record("t", id=1, v=1),
+        state(1),
+        schema("t", id=INT, v=NUM),
+        record("t", id=2, v=Decimal("2.50")),
+        schema("t", id=INT, v=STR, w=STR),
+        record("t", id=3, v="three", w="x"),
+        state(2),
+    ]
+    assert states_of(db, *lines) == [1, 2]
+    assert rows(db, "id, v, w") == [(1, "1", None), (2, "2.50", None), (3, "three", "x")]
+
+
+def test_a_table_that_cannot_follow_keeps_what_came_before(db: Any) -> None:
+    lines = [
+        schema("t", id=INT, v=STR),
+        record("t", id=1, v="x"),
+        state(1),
+        schema("t", id=INT, v=INT),
+        record("t", id=2),
+        state(2),
+    ]
+    states: list[str] = []
+    with pytest.raises(UpgradeError, match=r"line 4: stream 't': .*'v' is text and cannot become integer"):
+        load(dialect(db), lines, on_state=states.append)
+    assert (rows(db, "id, v"), states) == ([(1, "x")], ["1"])
+
+
+def test_an_error_in_one_stream_keeps_the_rows_of_others(db: Any) -> None:
+    lines = [
+        schema("a"),
+        schema("b"),
+        record("a", id=1),
+        record("b", id=1),
+        state(1),
+        record("a", id=2),
+        record("b", id="x"),
+    ]
+    with pytest.raises(RecordError, match=r"line 7: stream 'b': \$\.id: "):
+        run(db, *lines)
+    assert (rows(db, "id", "a"), rows(db, "id", "b")) == ([(1,), (2,)], [(1,)])
+
+
+def test_of_two_faults_the_first_line_is_told(db: Any) -> None:
+    lines = [
+        schema("a"),
+        schema("b"),
+        record("b", id=1),
+        record("a", id=1),
+        record("a", id=2**70),
+        record("b", id=None),
+    ]
+    with pytest.raises(RecordError, match=r"line 5: stream 'a'"):
+        run(db, *lines)
+    assert (rows(db, "id", "a"), rows(db, "id", "b")) == ([(1,)], [(1,)])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[]", '{"type": "RECORD"}', '{"type": "RECORD", "stream": "other", "record": {}}', '{"type": "STATE"}'],
+)
+def test_a_line_that_is_no_message_stops_the_load(db: Any, line: str) -> None:
+    with pytest.raises(MessageError, match=r"^line 3: "):
+        run(db, schema("t"), record("t", id=1), line, record("t", id=2))
+    assert rows(db, "id") == [(1,)]
+
+
+def test_what_came_before_a_row_that_the_database_refuses_is_committed(db: Any) -> None:
+    run(db, schema("t", id=INT, v=STR))
+    db.query(f"ALTER TABLE {db.schema}.t ADD CHECK (v <> 'bad')")
+    lines = [schema("t", id=INT, v=STR), record("t", id=1, v="good"), state(1), record("t", id=2, v="bad"), state(2)]
+    states: list[str] = []
+    with pytest.raises(RecordError, match=r"line 4: stream 't': .*check constraint") as error:
+        load(dialect(db), lines, on_state=states.append)
+    assert "bad" not in str(error.value)
+    assert (rows(db, "id"), states) == ([(1,)], ["1"])
+
+
+def test_the_database_names_the_column_of_a_value_that_it_cannot_hold(db: Any) -> None:
+    """jsonb has the numbers of numeric, and its own limits show only in the COPY."""
+    lines = [
+        schema("t", id=INT, v={}),
+        record("t", id=1, v=1),
+        record("t", id=2, v=[Decimal("1e200000")]),
+        record("t", id=3),
+    ]
+    with pytest.raises(RecordError, match=r"line 3: stream 't': .*column 'v': .*overflow"):
+        run(db, *lines)
+    assert rows(db, "id") == [(1,)]
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "upsert"])
+def test_a_row_too_big_for_a_page_is_the_one_that_is_refused(db: Any, there: bool) -> None:
+    """The error of COPY names another row."""
+    many = {f"c{i}": INT for i in range(1500)}
+    big = dict.fromkeys(many, 7)
+    before = [record("t", id=i) for i in range(3)] if there else []
+    lines = [schema("t", id=INT, **many), *before, *(record("t", id=i, **(big if i == 3 else {})) for i in range(6))]
+    with pytest.raises(RecordError, match=rf"line {5 + len(before)}: stream 't': .*row is too big"):
+        run(db, *lines)
+    assert rows(db, "id") == [(0,), (1,), (2,)]
+
+
+# --- how far a table may follow
+
+
+def test_narrower_values_may_go_into_the_wider_column(db: Any) -> None:
+    run(db, schema("t", id=INT, v=STR), record("t", id=1, v="x"))
+    with pytest.raises(UpgradeError, match="`narrowing: keep`"):
+        run(db, schema("t", id=INT, v=INT))
+    for narrowing in ("keep", {"t": "keep"}, {"*": "keep"}):
+        run(db, schema("t", id=INT, v=INT), record("t", id=2, v=7), narrowing=narrowing)
+    assert rows(db, "id, v") == [(1, "x"), (2, "7")]
+    with pytest.raises(UpgradeError):
+        run(db, schema("t", id=INT, v=INT), narrowing={"other": "keep"})
+
+
+def test_columns_alone_may_be_added(db: Any) -> None:
+    run(db, schema("t", id=INT, v=INT))
+    run(db, schema("t", id=INT, v=INT, w=INT), schema_changes="add")
+    with pytest.raises(UpgradeError, match="schema_changes is add"):
+        run(db, schema("t", id=INT, v=STR, x=INT), schema_changes="add")
+    with pytest.raises(SchemaError, match="column 'x' is missing, and the setting schema_changes is fail"):
+        run(db, schema("t", id=INT, v=INT, x=INT), schema_changes={"t": "fail"})
+    assert columns(db) == ["id", "v", "__loaded_at", "w"]
+
+
+def test_too_many_columns_are_refused_before_any_ddl(db: Any) -> None:
+    with pytest.raises(SchemaError, match=r"1701 columns, and the database takes 1600; .*flatten_depth"):
+        run(db, schema("t", id=INT, o={"type": "object", "properties": {f"c{i}": INT for i in range(1699)}}))
+    assert db.query("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (db.schema,)) == []
+    run(
+        db,
+        schema("t", id=INT, o={"type": "object", "properties": {f"c{i}": INT for i in range(1598)}}),
+        flatten_depth=0,
+    )
+    assert columns(db) == ["id", "o", "__loaded_at"]
+
+
+def test_as_many_columns_as_the_database_takes(db: Any) -> None:
+    many = {f"c{i}": INT for i in range(1598)}
+    for _ in range(2):
+        run(db, schema("t", id=INT, **many), record("t", id=1, **{f"c{i}": i for i in range(0, 1598, 3)}))
+    assert db.query(f"SELECT c3, c4, c1596 FROM {db.schema}.t") == [(3, None, 1596)]
