@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ def _load(dialect: Any, options: argparse.Namespace) -> None:
     report = Report(as_json=options.log_format == "json", quiet=bool(options.plan))
     plan = Plan(lambda statement: print(f"{statement};", flush=True)) if options.plan else None
     with _signals() as signals, _summary(report, options.summary):
-        Target(dialect, emit, report, signals, plan).run(sys.stdin.buffer)
+        Target(dialect, emit, report, signals, plan, _tap_status(options.tap_status_fd)).run(sys.stdin.buffer)
 
 
 def emit(state: str) -> None:
@@ -72,6 +72,19 @@ def emit(state: str) -> None:
     except (BrokenPipeError, ValueError, OSError) as error:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
         raise OutputError(f"stdout is gone ({error}): rows are committed, but their STATE could not be delivered") from None
+
+
+def _tap_status(descriptor: int | None) -> Callable[[], int] | None:
+    """Return what waits for the exit status that is written to *descriptor*; nothing written is a failure."""
+    if descriptor is None:
+        return None
+
+    def status() -> int:
+        with open(descriptor, "rb") as file:
+            text = file.read().strip()
+        return int(text) if text.isdigit() else 1
+
+    return status
 
 
 @contextmanager
@@ -142,6 +155,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--about", nargs="?", const="json", choices=("json", "markdown"), help="describe the settings")
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of stderr")
+    parser.add_argument(
+        "--tap-status-fd", type=int, metavar="N", help="inherited descriptor on which the tap's exit status comes, as digits"
+    )
     parser.add_argument("--summary", metavar="FILE", help="write what was done as JSON")
     return parser
 

@@ -20,7 +20,7 @@ Refused = Sequence[int]  # positions in a column, or in a batch
 Converter = Callable[[list[Any], Notes], tuple[pa.Array, Refused]]
 """Makes the array of a column and tells what it refuses; what is odd is counted in the notes."""
 
-_LONG = 2 * values.MAX_DEPTH  # JSON shorter than this cannot be nested too deeply
+_LONG = pa.scalar(2 * values.MAX_DEPTH)  # bytes; shorter JSON cannot be nested too deeply
 
 
 def way_of(leaf: Leaf, loose: frozenset[Path] = frozenset()) -> Any:
@@ -170,7 +170,7 @@ def _json(types: frozenset[str]) -> Converter:
         refused = np.flatnonzero(~starts[first]).tolist()
         if b"\\u0000" in data:
             refused += positions(pc.match_substring(texts, r"\u0000"))
-        if len(data) > _LONG:
+        if len(data) > 2 * values.MAX_DEPTH:
             long = positions(pc.greater(pc.binary_length(texts), _LONG))
             refused += [i for i in long if _may_be_deep(bytes(cells[i]))]
         return texts, refused

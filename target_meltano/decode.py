@@ -80,7 +80,8 @@ class Decoder:
         """
         notes = Notes()
         arrays, refused = self._columns(messages, notes)
-        refused.update(i for i, line in enumerate(lines) if not line.isascii() and not _is_utf8(line))
+        if not _is_utf8(b"\n".join(lines)):
+            refused.update(i for i, line in enumerate(lines) if not _is_utf8(line))
         if refused and notes:
             notes = Notes()
             self._columns([message for i, message in enumerate(messages) if i not in refused], notes)

@@ -8,6 +8,7 @@ TargetError                exit code
 ├── SchemaError            1   a SCHEMA cannot become a table
 │   └── UpgradeError       1   a table cannot follow its SCHEMA without losing something
 ├── IncompleteError        1   an overwrite ended before all of its rows were there
+├── TapError               1   the tap that feeds us has failed
 ├── OutputError            1   stdout is gone, a STATE could not be delivered
 ├── DatabaseError          3   the database cannot be reached, or refuses
 └── Stopped            128+n   signal n came
@@ -75,6 +76,10 @@ class UpgradeError(SchemaError):
 
 class IncompleteError(TargetError):
     """The input ended where it cannot be known that all rows of an overwrite came."""
+
+
+class TapError(TargetError):
+    """The tap ended with an exit status other than 0."""
 
 
 class OutputError(TargetError):

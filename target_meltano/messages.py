@@ -16,6 +16,8 @@ from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import IO, Any, TypeGuard
 
+import msgspec
+
 from . import values
 from .errors import MessageError, shown
 
@@ -248,6 +250,25 @@ class Other:
 
     type: str
     stream: str | None
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """What a line says of itself; the rest is skipped."""
+
+    type: str = ""
+    stream: str = ""
+    version: int | None = None
+
+
+REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what a decoder raises
+
+
+def envelope(line: bytes) -> Envelope:
+    """Return what a line says of itself, nothing where it is no JSON object."""
+    try:
+        return msgspec.json.decode(line, type=Envelope)
+    except REFUSED:
+        return Envelope()
 
 
 Message = Schema | Record | State | Activate | Batch | Other

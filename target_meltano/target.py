@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import msgspec
-
 from . import batches, messages, tables, values
 from .decode import Decoder
 from .dialect import Dialect
@@ -32,6 +30,7 @@ from .errors import (
     RecordError,
     SchemaError,
     Stopped,
+    TapError,
     TargetError,
 )
 from .kept import Lines
@@ -45,15 +44,6 @@ from .stream import Stream
 SETTLE_BYTES = 1 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
 SETTLE_STREAMS = 8
 IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
-REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class Envelope(msgspec.Struct, gc=False):
-    """What a line says of itself, if it says it; the rest is skipped."""
-
-    type: str = ""
-    stream: str = ""
-    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,8 @@ class Target:
     """One run. All that changes while it runs is here, or in the streams that it holds.
 
     *emit* is called with each STATE's JSON after its COMMIT, in the thread of the database. With
-    *plan* the DDL is shown and nothing is changed.
+    *plan* the DDL is shown and nothing is changed. *tap_status* waits for the tap's exit status at
+    the end of the input, which a bare pipe cannot know.
     """
 
     def __init__(
@@ -86,6 +77,7 @@ class Target:
         report: Report | None = None,
         signals: Signals | None = None,
         plan: tables.Plan | None = None,
+        tap_status: Callable[[], int] | None = None,
     ):
         self.dialect = dialect
         self.settings: Settings = dialect.settings
@@ -93,6 +85,7 @@ class Target:
         self.report = report or Report()
         self.signals = signals or Signals()
         self.plan = plan
+        self.tap_status = tap_status
         self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
         self.names = tables.Names()
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
@@ -146,12 +139,20 @@ class Target:
             raise self.lines.placed(self._finished(fault)) from None
 
     def _end(self) -> None:
-        """Commit the rest; with `overwrite` let the new rows take the place of the old ones."""
+        """Commit the rest, if the tap has ended well as far as can be known.
+
+        With `overwrite` let the new rows take the place of the old ones.
+        """
+        status = self.tap_status() if self.tap_status else None
+        if status:
+            raise TapError(f"the tap ended with exit status {status}: what came behind its last STATE may be incomplete")
         self._flush()
         if self.overwrites and self.streams and not self.plan:
-            if not self.is_whole:
+            if not (self.is_whole or status == 0):
                 names = ", ".join(map(repr, self.streams))
-                raise IncompleteError(f"the input ended without a STATE after its last record, so the old rows of {names} stay as they are")
+                raise IncompleteError(
+                    f"the input ended without a STATE after its last record, so the old rows of {names} stay as they are"
+                )
             self.loader.swap()
         self.loader.wait()
 
@@ -233,7 +234,7 @@ class Target:
         before = len(segment.messages)
         try:
             segment.messages.extend(map(self.current.decoder.decode, islice(lines, room)))
-        except REFUSED:
+        except messages.REFUSED:
             pass  # the list has what came before
         count = len(segment.messages) - before
         number = chunk.first + at + self.shift
@@ -266,10 +267,7 @@ class Target:
             return
         if not line.strip():
             return
-        try:
-            envelope = msgspec.json.decode(line, type=Envelope)
-        except REFUSED:
-            envelope = Envelope()
+        envelope = messages.envelope(line)
         if envelope.type == "RECORD" and envelope.stream in self.streams:
             self._record(line, number, self.streams[envelope.stream], envelope.version)
             return
@@ -299,7 +297,7 @@ class Target:
             self.current = stream
             try:
                 message = stream.decoder.decode(line)
-            except REFUSED:
+            except messages.REFUSED:
                 pass
             else:
                 segment = stream.fast()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,8 +15,8 @@ from hypothesis import strategies as st
 from target_meltano import decode, kinds, messages, schema
 from target_meltano.decode import Decoder, Layout
 from target_meltano.errors import MessageError, RecordError, SchemaError
+from target_meltano.messages import REFUSED
 from target_meltano.stream import Stream
-from target_meltano.target import REFUSED, Envelope
 from target_meltano.values import Notes, Rules
 
 NAME = "s"
@@ -53,10 +52,7 @@ class Read:
 
 def is_record(line: bytes, rules: Rules) -> bool:
     """Tell what `Target._odd_line` does: whether the line is a record of the stream."""
-    try:
-        envelope = msgspec.json.decode(line, type=Envelope)
-    except REFUSED:
-        envelope = Envelope()
+    envelope = messages.envelope(line)
     if envelope.type == "RECORD" and envelope.stream == NAME:
         return True
     if not line.strip():
