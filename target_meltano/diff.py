@@ -41,6 +41,12 @@ class Table:
     def full_name(self) -> str:
         return f"{self.schema}.{self.name}"
 
+    @property
+    def stamp(self) -> str | None:
+        """The column with the time of receipt, None where the stream has one of that name."""
+        last = self.columns[-1]
+        return last.name if last.kind == kinds.TIMESTAMP and not last.source else None
+
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
 

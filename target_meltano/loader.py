@@ -23,14 +23,12 @@ from .dialect import Dialect
 from .diff import Policy, Table
 from .errors import DatabaseError, RecordError
 from .kept import HIDDEN, LINE, SOURCE, Followed, Kept, Written
-from .kinds import TIMESTAMP, arrow_type
 from .ledger import Ledger, Load, Rejected, rejected_batch
 from .report import Report
 from .settings import Settings
 from .stream import last_by_key
 from .worker import Worker
 
-STAMP = arrow_type(TIMESTAMP)
 RETRY_SECONDS = 60.0  # of doing a transaction again, besides the time that connecting takes
 
 
@@ -138,9 +136,12 @@ class Loader:
         """
         return self._worker.call(self._start, self.settings.state_id)
 
-    def follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
-        """Make the database have *table*; return it as it is kept there, and the stream's last stamp."""
-        return self._worker.call(self._follow, stream, table, policy)
+    def follow(self, stream: str, table: Table, policy: Policy, schema: str) -> tuple[Table, int]:
+        """Make the database have *table*; return it as it is kept there, and the stream's last stamp.
+
+        *schema* is the SCHEMA message, which is kept where invalid records are.
+        """
+        return self._worker.call(self._follow, stream, table, policy, schema)
 
     def plan(self, table: Table, policy: Policy, plan: tables.Plan) -> Table:
         """Show what `follow` would do, and return the table that it would return."""
@@ -162,7 +163,7 @@ class Loader:
         if not self.dialect.try_lock(self._connection, f"{self.ledger.states.schema}/{state_id}"):
             raise DatabaseError(f"another run with the state_id {state_id!r} is under way; wait for it, or end it")
 
-    def _follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
+    def _follow(self, stream: str, table: Table, policy: Policy, schema: str) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept, and the last stamp of its stream."""
         self._follow_ours(self.ledger.loads)
         if self.quarantines:
@@ -170,6 +171,8 @@ class Loader:
         if self._kept:  # with `state_id` a transaction ends only at a STATE
             self._kept.add(Followed(stream, table, policy))
         kept = tables.follow(self.dialect, self._connection, table, policy, partial(self._done, stream))
+        if self.quarantines:
+            self.ledger.keep_schema(self._connection, stream, schema)
         latest = self.ledger.last_loaded_at(self._connection, stream)
         if not self._kept:
             self._connection.rollback()
@@ -219,8 +222,8 @@ class Loader:
             line = self._refused_line(written.table, rows, error)
             self._refuse(written, line, error)
             refused.add(line)
-        stamps = rows.column(written.table.columns[-1].name) if rows.num_rows else None
-        last = stamps[-1].as_py() if stamps and stamps.type == STAMP else None
+        stamp = written.table.stamp
+        last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
         self._add(written.stream, Load(batch.num_rows, rows.num_rows, last_loaded_at=last))
 
     def _try(self, table: Table, rows: pa.RecordBatch) -> Exception | None:
@@ -260,8 +263,9 @@ class Loader:
         reason = f"the database refuses it: {self.dialect.words(error)}"
         if not self.quarantines:
             raise RecordError(reason, line=line, stream=written.stream)
-        at = pc.index(written.batch.column(LINE), line).as_py()
-        self._reject([Rejected(line, written.stream, "$", reason, written.batch.column(SOURCE)[at].as_py())])
+        row = written.batch.slice(pc.index(written.batch.column(LINE), line).as_py(), 1)
+        stamp = {"at": row.column(written.table.stamp)[0].as_py()} if written.table.stamp else {}
+        self._reject([Rejected(line, written.stream, "$", reason, row.column(SOURCE)[0].as_py(), **stamp)])
 
     def _rejected_by_us(self, rejected: Sequence[Rejected]) -> None:
         try:

@@ -27,7 +27,7 @@ from .errors import DatabaseError, MessageError, OutputError, RecordError, Schem
 from .ledger import Ledger, Rejected, new_run_id
 from .loader import Loader
 from .report import Report
-from .stream import Stream
+from .stream import Stream, stamped
 
 SETTLE_BYTES = 1 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
 SETTLE_STREAMS = 8
@@ -303,21 +303,21 @@ class Target:
             self.names.claim(message.stream, wanted.table.name)
             stream = self.streams.get(message.stream)
             if stream is None or stream.wanted != wanted:
-                stream = self._followed(message.stream, wanted, stream)
+                stream = self._followed(message.stream, wanted, stream, line.decode("utf-8", "replace"))
         except SchemaError as error:
             raise type(error)(f"line {number}: stream {message.stream!r}: {error}") from None
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
         self.schema_lines[line] = stream
         self.current = stream
 
-    def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None) -> Stream:
+    def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None, line: str) -> Stream:
         policy = tables.policy(name, self.settings, self.dialect)
         if self.plan:
             table, stamp = self.loader.plan(wanted.table, policy, self.plan), 0
         else:
             if self.loader.needs_changes(wanted.table, policy):
                 self._send_all() if self.settings.state_id and not self.is_covered else self._flush()
-            table, stamp = self.loader.follow(name, wanted.table, policy)
+            table, stamp = self.loader.follow(name, wanted.table, policy, line)
         if stream is None:
             stream = self.streams[name] = Stream(name, stamp=stamp)
         elif stream.pending or stream.batches:
@@ -366,7 +366,7 @@ class Target:
         for number, text in states:
             self.loader.note_state(number, text)
         if faults:
-            self.loader.reject(faults)
+            self.loader.reject([stamped(fault, self.streams) for fault in faults])
 
     def _send_large(self) -> None:
         buffered = sum(stream.buffered for stream in self.streams.values())

@@ -35,6 +35,7 @@ ORDER = [
     "loader",
     "target",
     "library",
+    "commands",
     "cli",
     "testing",
 ]
