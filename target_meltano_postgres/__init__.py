@@ -1,10 +1,27 @@
-"""target-meltano-postgres: Singer streams into PostgreSQL."""
+"""target-meltano-postgres: Singer streams into PostgreSQL.
+
+The dialect and its settings load when they are first used, so that the command line starts fast.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import target_meltano
+
+if TYPE_CHECKING:
+    from .dialect import PostgresDialect, PostgresSettings
+
+__all__ = ["PostgresDialect", "PostgresSettings", "main"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import dialect
+
+    return getattr(dialect, name)
 
 
 def main() -> None:
