@@ -192,7 +192,7 @@ class Ledger:
         """Yield what is in quarantine, in the order in which it came: of all runs and streams, or of one."""
         names = ("line", "stream", "path", "reason", "source", "rejected_at", "run_id")
         columns = {name: self._rejected.c[self._fold(name)] for name in names}
-        query = sa.select(*columns.values()).order_by(columns["rejected_at"], columns["line"])
+        query = sa.select(*columns.values()).order_by(columns["run_id"], columns["line"])
         for name, wanted in (("run_id", run_id), ("stream", stream)):
             query = query.where(columns[name] == wanted) if wanted is not None else query
         for line, of, path, reason, source, at, run in connection.execute(query.execution_options(yield_per=100)):
