@@ -200,6 +200,10 @@ class Dialect(ABC, Generic[S]):
         """Return what depends on the column and forbids the change, in words: `view a.b`."""
         return ()
 
+    def set_aside(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> tuple[Sequence[str], Sequence[str]]:
+        """Return what to run before *changes* of a table and what after, so that views on its columns survive."""
+        return (), ()
+
     def loses_by(self, change: ChangeType) -> str | None:
         """Return a query that finds a value which the change would alter, None where none can be."""
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -17,7 +17,7 @@ from . import diff, kinds, messages, naming, schema, values
 from .decode import Layout
 from .dialect import Dialect
 from .diff import Change, Column, Found, FoundColumn, Policy, Table
-from .errors import SchemaError, TargetError, UpgradeError
+from .errors import MAX_SHOWN, SchemaError, TargetError, UpgradeError
 from .schema import Leaf, Node
 from .settings import Settings
 
@@ -180,7 +180,7 @@ def follow(
         dialect.begin(connection, changes)
         statements = ddl(dialect, connection, kept, changes)
         for statement in statements:
-            connection.exec_driver_sql(statement)
+            _execute(dialect, connection, table, statement)
         if not was_open:
             connection.commit()
         return kept, statements
@@ -191,6 +191,16 @@ def follow(
     for statement in statements:
         done(statement)
     return kept
+
+
+def _execute(dialect: Dialect[Any], connection: sa.Connection, table: Table, statement: str) -> None:
+    theirs: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
+    try:
+        connection.exec_driver_sql(statement)
+    except theirs as error:
+        if dialect.is_transient(error):
+            raise
+        raise dialect.error(error, f"table {table.full_name}: {' '.join(statement.split())[:MAX_SHOWN]}") from error
 
 
 @contextmanager
@@ -218,14 +228,16 @@ def ddl(
     creates = any(isinstance(change, diff.CreateTable) for change in changes)
     if creates and not dialect.has_schema(connection, table.schema):
         statements.append(dialect.create_schema(table.schema))
-    for change in changes:
-        if isinstance(change, diff.ChangeType) and is_there:
-            _refuse_unsafe(dialect, connection, change)
-        statements.extend(dialect.statements(change))
-    return statements
+    types = [change for change in changes if isinstance(change, diff.ChangeType)] if is_there else []
+    before, after = dialect.set_aside(connection, types) if types else ((), ())
+    for change in types:
+        _refuse_unsafe(dialect, connection, change, [*before, *dialect.statements(change), *after])
+    return [*statements, *before, *(text for change in changes for text in dialect.statements(change)), *after]
 
 
-def _refuse_unsafe(dialect: Dialect[Any], connection: sa.Connection, change: diff.ChangeType) -> None:
+def _refuse_unsafe(
+    dialect: Dialect[Any], connection: sa.Connection, change: diff.ChangeType, statements: Sequence[str]
+) -> None:
     what = f"{change.table.full_name}: column {change.column.name!r} cannot change from {change.found.type} to {change.column.kind}"
     obstacles = dialect.obstacles(connection, change)
     if obstacles:
@@ -235,10 +247,9 @@ def _refuse_unsafe(dialect: Dialect[Any], connection: sa.Connection, change: dif
         raise UpgradeError(f"{what}: a value in it would change")
     most = dialect.settings.max_rewrite_rows
     if dialect.rewrites(change) and dialect.has_more_rows(connection, change.table, most):
-        statements = "; ".join(dialect.statements(change))
         raise UpgradeError(
             f"{what}: the table has more than {most:,} rows (setting max_rewrite_rows) and would be locked "
-            f"while it is written anew; run by hand when that suits: {statements}"
+            f"while it is written anew; run by hand when that suits: {'; '.join(statements)}"
         )
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import target_meltano
 
 if TYPE_CHECKING:
-    from .dialect import PostgresDialect, PostgresSettings
+    from .dialect import PostgresDialect
+    from .session import PostgresSettings
 
 __all__ = ["PostgresDialect", "PostgresSettings", "main"]
 

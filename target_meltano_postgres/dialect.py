@@ -33,7 +33,7 @@ from target_meltano import (
     Table,
 )
 
-from . import embedded, faults, session, upgrades
+from . import embedded, faults, session, upgrades, views
 from .copy import READ_BYTES, NumberError, Reader, encode
 from .session import PostgresSettings
 
@@ -200,7 +200,16 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def obstacles(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
         names = (self.full_name(change.table), change.column.name)
-        return list(connection.exec_driver_sql(upgrades.DEPENDENTS, names).scalars())
+        others = connection.exec_driver_sql(upgrades.DEPENDENTS, names).scalars()
+        return [*others, *self._views(connection, [change]).obstacles()]
+
+    def set_aside(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> tuple[list[str], list[str]]:
+        found = self._views(connection, changes)
+        return found.drops(), found.makes()
+
+    def _views(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> views.Views:
+        columns = [change.column.name for change in changes]
+        return views.find(connection, self.full_name(changes[0].table), columns, self.quote, self.literal)
 
     # --- rows
 
