@@ -51,7 +51,7 @@ FROM pg_class c WHERE c.relkind IN ('v', 'm') AND c.relnamespace = %s::regnamesp
 def views(db: Any) -> list[Any]:
     """Return the views as they are, but for the casts that their expressions need for the new type."""
     found = db.query(VIEWS, (db.schema,))
-    return [(*row[:2], re.sub(r"\((\d+)\)::numeric", r"\1", row[2]), *row[3:]) for row in found]
+    return [re.sub(r"\((\d+)\)::numeric", r"\1", repr(row)) for row in found]
 
 
 @pytest.fixture
