@@ -218,6 +218,16 @@ class Dialect(ABC, Generic[S]):
         query = f"SELECT count(*) FROM ({some}) AS rows_found"
         return bool(connection.exec_driver_sql(query).scalar_one() > most)
 
+    def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
+        """Return the statements for the indexes and readers that *table* wants and does not have.
+
+        The table need not be there yet. A database that has neither says there are none.
+
+        Raises:
+            SettingsError: there is no such role.
+        """
+        return ()
+
     def create_schema(self, schema: str) -> str:
         """Return the statement that makes sure that *schema* is there."""
         return f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}"

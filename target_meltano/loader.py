@@ -126,7 +126,7 @@ class Loader:
         Raises:
             SchemaError: it cannot be had.
         """
-        return bool(self._worker.call(tables.changes, self.dialect, self._connection, table, policy))
+        return self._worker.call(tables.needs_changes, self.dialect, self._connection, table, policy)
 
     def start(self) -> str | None:
         """Take over the setting `state_id`, if it is set, and return the STATE that is kept for it.

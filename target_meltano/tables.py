@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from . import diff, kinds, messages, naming, schema, values
 from .decode import Layout
 from .dialect import Dialect
-from .diff import Change, Column, Found, FoundColumn, Policy, Table
-from .errors import MAX_SHOWN, SchemaError, TargetError, UpgradeError
+from .diff import Change, Column, Found, FoundColumn, Index, Policy, Table
+from .errors import MAX_SHOWN, DatabaseError, SchemaError, TargetError, UpgradeError
 from .schema import Leaf, Node
 from .settings import Settings
 
@@ -85,7 +85,8 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     keys = () if settings.load_method == "append" else _keys(message, node, columns)
     name = settings.table_names.get(stream) or names.of([stream])
     place = settings.schema or dialect.default_schema or ""
-    table = Table(place, name, tuple(columns), keys, stream)
+    indexes = _indexes(stream, name, columns, settings, names)
+    table = Table(place, name, tuple(columns), keys, stream, indexes, tuple(settings.grants.get("select", ())))
     text = json.dumps(message.schema, default=str) if settings.validation == "schema" else ""
     return Wanted(table, node, leaves, text, stamped)
 
@@ -136,6 +137,24 @@ def _keys(message: messages.Schema, node: Node, columns: list[Column]) -> tuple[
     return tuple(keys)
 
 
+def _indexes(
+    stream: str, table: str, columns: list[Column], settings: Settings, names: naming.Naming
+) -> tuple[Index, ...]:
+    """Return what the setting `indexes` asks for; it names paths of properties, or columns."""
+    by_name = {column.name: column.name for column in columns}
+    by_name.update({column.source: column.name for column in columns if column.source})
+    found = []
+    for wanted in settings.indexes.get(stream, ()):
+        unknown = [name for name in wanted if name not in by_name]
+        if unknown:
+            raise SchemaError(f"the setting indexes names no property and no column of it: {', '.join(map(repr, unknown))}")
+        parts = tuple(by_name[name] for name in wanted)
+        found.append(Index(names.shortened(names.fold("__".join((table, *parts, "idx")))), parts))
+    pairs = [(", ".join(index.columns), index.name) for index in found]
+    naming.refuse_collisions(pairs, what="indexes on", where=f"stream {stream!r}", setting="column_names")
+    return tuple({index.name: index for index in found}.values())
+
+
 def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
     """Return how far the table of *stream* may follow."""
     return Policy(
@@ -143,11 +162,12 @@ def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
     )
 
 
-def changes(dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> list[Change]:
-    """Return what must be done to the database so that it has *table*."""
+def needs_changes(dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> bool:
+    """Tell whether the database lacks something of *table*."""
     with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
         found = dialect.found(connection, table.schema, table.name)
-    return diff.diff(diff.kept_kinds(table, found, policy), found, policy)
+        changes = diff.diff(diff.kept_kinds(table, found, policy), found, policy)
+        return bool(changes) or bool(dialect.lacking(connection, table))
 
 
 def follow(
@@ -175,13 +195,13 @@ def follow(
         found = dialect.found(connection, table.schema, table.name)
         kept = diff.kept_kinds(table, found, policy)
         changes = diff.diff(kept, found, policy)
-        if not changes:
-            return kept, []
-        dialect.begin(connection, changes)
-        statements = ddl(dialect, connection, kept, changes)
-        for statement in statements:
-            _execute(dialect, connection, table, statement)
-        if not was_open:
+        statements = []
+        if changes:
+            dialect.begin(connection, changes)
+            statements = ddl(dialect, connection, kept, changes)
+            _execute(dialect, connection, table, statements)
+        statements += _supplied(dialect, connection, table)
+        if statements and not was_open:
             connection.commit()
         return kept, statements
 
@@ -193,14 +213,32 @@ def follow(
     return kept
 
 
-def _execute(dialect: Dialect[Any], connection: sa.Connection, table: Table, statement: str) -> None:
+def _supplied(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Sequence[str]:
+    """Do what gives *table* its indexes and readers, and return it.
+
+    Raises:
+        DatabaseError: the database said yes, but did not: it only warns where a role may not grant,
+            or where an index of the name is another table's.
+    """
+    statements = dialect.lacking(connection, table)
+    if statements:
+        dialect.begin(connection, ())
+        _execute(dialect, connection, table, statements)
+        undone = dialect.lacking(connection, table)
+        if undone:
+            raise DatabaseError(f"table {table.full_name}: our role may not, or the name is taken: {'; '.join(undone)}")
+    return statements
+
+
+def _execute(dialect: Dialect[Any], connection: sa.Connection, table: Table, statements: Sequence[str]) -> None:
     theirs: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
-    try:
-        connection.exec_driver_sql(statement)
-    except theirs as error:
-        if dialect.is_transient(error):
-            raise
-        raise dialect.error(error, f"table {table.full_name}: {' '.join(statement.split())[:MAX_SHOWN]}") from error
+    for statement in statements:
+        try:
+            connection.exec_driver_sql(statement)
+        except theirs as error:
+            if dialect.is_transient(error):
+                raise
+            raise dialect.error(error, f"table {table.full_name}: {' '.join(statement.split())[:MAX_SHOWN]}") from error
 
 
 @contextmanager
@@ -267,6 +305,8 @@ class Plan:
             kept = diff.kept_kinds(table, found, policy)
             is_there = table.full_name not in self.made
             for statement in ddl(dialect, connection, kept, diff.diff(kept, found, policy), is_there):
+                self.show(statement)
+            for statement in dialect.lacking(connection, kept) if is_there else ():
                 self.show(statement)
         columns = {column.name: FoundColumn(column.name, column.kind, str(column.kind)) for column in kept.columns}
         self.made[table.full_name] = Found({**(found.columns if found else {}), **columns}, kept.keys)

@@ -33,7 +33,7 @@ from target_meltano import (
     Table,
 )
 
-from . import embedded, faults, session, upgrades, views
+from . import embedded, extras, faults, session, upgrades, views
 from .copy import READ_BYTES, NumberError, Reader, encode
 from .session import PostgresSettings
 
@@ -190,6 +190,9 @@ class PostgresDialect(Dialect[PostgresSettings]):
         kind = change.column.kind
         using = upgrades.conversion(column, change.found.kind, kind)
         return [f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {self.type_name(kind)} USING {using}"]
+
+    def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
+        return list(extras.lacking(connection, table, self.quote))
 
     def loses_by(self, change: ChangeType) -> str | None:
         same = upgrades.unchanged(self.quote(change.column.name), change.found.kind, change.column.kind)

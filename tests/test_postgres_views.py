@@ -12,6 +12,9 @@ from on_postgres import dialect, role, run
 from psycopg2.extensions import make_dsn
 
 from target_meltano import TargetError, UpgradeError, load
+from target_meltano.report import Report
+from target_meltano.tables import Plan
+from target_meltano.target import Target
 
 
 def schema(n: str, **others: Any) -> dict[str, Any]:
@@ -116,10 +119,6 @@ def test_several_columns_drop_a_view_once(table: Any) -> None:
 
 
 def test_plan_shows_and_does_nothing(table: Any) -> None:
-    from target_meltano.report import Report
-    from target_meltano.tables import Plan
-    from target_meltano.target import Target
-
     table.query("CREATE VIEW v AS SELECT n FROM t")
     before, shown = table.query("SELECT 'v'::regclass::oid"), []
     Target(dialect(table), print, Report(quiet=True), plan=Plan(shown.append)).run([schema("number")])
