@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -28,7 +28,11 @@ NULL = msgspec.Raw(b"null")
 
 @dataclass(frozen=True)
 class Layout:
-    """What the rows of a stream look like: a column per leaf, in this order."""
+    """What the rows of a stream look like: a column per leaf, in this order.
+
+    After them the unknown fields, if these are kept, and where it is *versioned* the record's
+    version and an empty time of deletion. If it is not, records with a version are refused.
+    """
 
     stream: str
     node: Node
@@ -37,6 +41,7 @@ class Layout:
     keys: tuple[int, ...]
     rules: Rules = Rules()
     validate: Callable[[bytes], None] | None = None  # `validation: schema`
+    versioned: bool | None = None  # None: the version of a record does not matter
 
 
 class Decoder:
@@ -57,11 +62,13 @@ class Decoder:
     def _compiled(self) -> Callable[[bytes], Any]:
         try:
             self._plan = _Plan(self.layout.node, self.expected, self.loose)
-            fields = [
+            fields: list[tuple[Any, ...]] = [
                 ("type", Literal["RECORD"]),
                 ("stream", Literal[self.layout.stream]),
                 ("record", self._plan.struct()),
             ]
+            if self.layout.versioned is not None:
+                fields.append(("version", _VERSION if self.layout.versioned else None, None))
             return msgspec.json.Decoder(msgspec.defstruct("Message", fields, gc=False)).decode
         except (ValueError, RecursionError):  # a name that msgspec cannot spell, hundreds of levels
             return _refuse
@@ -79,6 +86,9 @@ class Decoder:
             self._columns([message for i, message in enumerate(messages) if i not in refused], notes)
         if self.layout.rules.unknown_fields == "keep":
             arrays.append(pa.nulls(len(messages), pa.string()))  # else the decoder had refused them
+        if self.layout.versioned:
+            arrays.append(pa.array([message.version for message in messages], pa.int64()))
+            arrays.append(pa.nulls(len(messages), self.layout.arrow[len(arrays)].type))
         return pa.RecordBatch.from_arrays(arrays, schema=self.layout.arrow), sorted(refused), notes
 
     def _columns(self, messages: list[Any], notes: Notes) -> tuple[list[pa.Array], set[int]]:
@@ -93,6 +103,9 @@ class Decoder:
             if arrays[key].null_count:
                 refused.update(columns.positions(arrays[key].is_null()))
         return arrays, refused
+
+
+_VERSION = Annotated[int, msgspec.Meta(ge=values.INT64[0], le=values.INT64[-1])] | None
 
 
 def _refuse(line: bytes) -> Any:
@@ -187,6 +200,7 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
         message = values.parse(line, layout.rules)
         if "record" not in message:
             raise ValueError('a RECORD has a "record"')
+        version = values.version_of(message) if layout.versioned else None
     except ValueError as error:
         raise RecordError(str(error), line=number, stream=layout.stream) from None
     row = values.read_row(message["record"], layout.node, layout.rules, notes, line=number, stream=layout.stream)
@@ -194,6 +208,8 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
         if row[key] is None:
             path = values.json_path(layout.leaves[key].path)
             raise RecordError("a key must not be absent or null", line=number, stream=layout.stream, path=path)
+    if layout.versioned:
+        row += [version, None]
     return row
 
 
@@ -208,7 +224,7 @@ def odd_leaves(layout: Layout, line: bytes, notes: Notes) -> frozenset[Path]:
     found = {*notes.coerced, *notes.replaced}
     if re.search(rb"\.0+\s*[,}]", line):
         record = values.parse(line, layout.rules)["record"]
-        integers = [leaf.path for leaf in layout.leaves if way_of(leaf) is int]
+        integers = [leaf.path for leaf in layout.leaves if way_of(leaf) in (int, "raw whole number")]
         found.update(path for path in integers if "." in str(_at(record, path)))
     return frozenset(found)
 

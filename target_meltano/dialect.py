@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -137,8 +138,9 @@ class Dialect(ABC, Generic[S]):
         return naming.in_bytes(name)
 
     def close(self, connection: sa.Connection) -> None:
-        """End what `connect` began."""
-        connection.close()
+        """End what `connect` began; of a connection that is lost, what failed before has told."""
+        with suppress(sa.exc.SQLAlchemyError):
+            connection.close()
 
     def read_back(self, spelt: str) -> tuple[Kind | None, bool]:
         """Return the kind whose values a column of this type holds, and whether it is narrow.
@@ -246,6 +248,8 @@ class Dialect(ABC, Generic[S]):
         statements = []
         if change.found.keys:
             statements.append(f"ALTER TABLE {name} DROP CONSTRAINT {self.quote(change.found.key_name)}")
+            others = [key for key in change.found.keys if key not in change.table.keys]
+            statements += [f"ALTER TABLE {name} ALTER COLUMN {self.quote(key)} DROP NOT NULL" for key in others]
         if change.table.keys:
             statements.append(f"ALTER TABLE {name} ADD PRIMARY KEY ({self.names(change.table.keys)})")
         return statements

@@ -39,7 +39,8 @@ class Index:
 class Table:
     """A table as its stream wants it. *keys* are names of columns, empty for append-only.
 
-    *indexes* are those besides the key's, *readers* the roles that may read it.
+    *indexes* are those besides the key's, *readers* the roles that may read it. *stamp* is the column
+    with the time of receipt, which we fill.
     """
 
     schema: str
@@ -49,16 +50,11 @@ class Table:
     source: str = ""
     indexes: tuple[Index, ...] = ()
     readers: tuple[str, ...] = ()
+    stamp: str | None = None
 
     @property
     def full_name(self) -> str:
         return f"{self.schema}.{self.name}"
-
-    @property
-    def stamp(self) -> str | None:
-        """The column with the time of receipt, None where the stream has one of that name."""
-        last = self.columns[-1]
-        return last.name if last.kind == kinds.TIMESTAMP and not last.source else None
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -146,7 +142,8 @@ def diff(wanted: Table, found: Found | None, policy: Policy = Policy()) -> list[
     if found is None:
         changes: list[Change] = [CreateTable(wanted)]
     else:
-        changes = [*_keys(wanted, found), *_columns(wanted, found, policy)]
+        key = _keys(wanted, found)
+        changes = [*_columns(wanted, found, policy), *key]  # a new key may be a new column
         _refuse_required_columns(wanted, found)
     if changes and policy.schema_changes == "fail":
         raise SchemaError(f"{wanted.full_name}: {_worded(changes[0])}, and the setting schema_changes is fail")
@@ -165,12 +162,16 @@ def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
         there = found.columns.get(column.name)
         if there is None or there.kind is None:
             return column
-        is_wider = policy.narrowing == "keep" and kinds.can_become(column.kind, there.kind)
+        is_wider = policy.narrowing == "keep" and _holds(there.kind, column.kind)
         if there.kind != column.kind and not is_wider:
             return column
         return replace(column, kind=there.kind, type="" if there.narrow else there.type)
 
     return replace(wanted, columns=tuple(map(kept, wanted.columns)))
+
+
+def _holds(kind: Kind, narrower: Kind) -> bool:
+    return kinds.can_become(narrower, kind) and not kinds.may_lose(narrower, kind)
 
 
 def _keys(wanted: Table, found: Found) -> list[Change]:
@@ -212,7 +213,9 @@ def _type_change(table: Table, column: Column, there: FoundColumn, policy: Polic
 def _remedy(table: Table, column: Column, there: FoundColumn) -> str:
     if there.kind is None:
         return "; change the column's type, or load the stream into another table (setting table_names)"
-    if kinds.can_become(column.kind, there.kind):
+    if not column.source:  # ours, like the time of receipt
+        return "; rename that column of the table, or load the stream into another one (setting table_names)"
+    if _holds(there.kind, column.kind):
         return "; with `narrowing: keep` the column stays and takes the values"
     name = f"{table.source}.{column.source}"
     return f'; with `column_types: {{"{name}": "{there.kind}"}}` it takes the values that convert exactly'

@@ -4,8 +4,10 @@ TargetError                exit code
 ├── SettingsError          2   settings unknown, missing or wrong
 ├── MessageError           1   a line is not a Singer message
 │   └── RecordError        1   a record does not fit its schema, or the database
+├── RowError               1   a row of a batch, on its way to become a RecordError
 ├── SchemaError            1   a SCHEMA cannot become a table
 │   └── UpgradeError       1   a table cannot follow its SCHEMA without losing something
+├── IncompleteError        1   an overwrite ended before all of its rows were there
 ├── OutputError            1   stdout is gone, a STATE could not be delivered
 ├── DatabaseError          3   the database cannot be reached, or refuses
 └── Stopped            128+n   signal n came
@@ -35,9 +37,14 @@ class MessageError(TargetError):
     """A line of the input is not a Singer message that can be used."""
 
     def __init__(self, fault: str, *, line: int) -> None:
-        super().__init__(f"line {line}: {fault}")
+        super().__init__(fault)
         self.line = line
         self.fault = fault
+        self.place = ""
+        """Where it was, if the line alone does not tell: the record of a BATCH."""
+
+    def __str__(self) -> str:
+        return f"{self.place or f'line {self.line}'}: {self.fault}"
 
 
 class RecordError(MessageError):
@@ -50,12 +57,24 @@ class RecordError(MessageError):
         self.reason = fault
 
 
+class RowError(TargetError):
+    """A dialect cannot write a row of a batch: the *row* counts from 0. It becomes a RecordError."""
+
+    def __init__(self, fault: str, *, row: int) -> None:
+        super().__init__(fault)
+        self.row = row
+
+
 class SchemaError(TargetError):
     """A SCHEMA message cannot become a table."""
 
 
 class UpgradeError(SchemaError):
     """A table cannot follow its SCHEMA without losing something."""
+
+
+class IncompleteError(TargetError):
+    """The input ended where it cannot be known that all rows of an overwrite came."""
 
 
 class OutputError(TargetError):

@@ -11,11 +11,41 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .diff import Policy, Table
+from .errors import MessageError, TargetError
 
 LINE = "\0line"  # column of a batch with the number of each row's line
 SOURCE = "\0source"  # and with the line itself, where invalid records are kept
 HIDDEN = (LINE, SOURCE)  # no table has columns of such names
 IN_MEMORY = 64 << 20  # bytes; the rest waits in a file that has no name
+
+
+@dataclass
+class Lines:
+    """Which line a record came in. Records are numbered by their lines, but those of a BATCH count, too."""
+
+    batches: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, number: int, count: int) -> None:
+        """Note that the BATCH of this *number* has *count* records so far."""
+        if self.batches and self.batches[-1][0] == number:
+            self.batches.pop()
+        self.batches.append((number, count))
+
+    def of(self, number: int) -> tuple[int, int]:
+        """Return the line of a record's number, and its place in the BATCH, 0 if it is not in one."""
+        shift = 0
+        for start, count in list(self.batches):
+            if start < number <= start + count:
+                return start - shift, number - start
+            shift += count if number > start else 0
+        return number - shift, 0
+
+    def placed(self, error: TargetError) -> TargetError:
+        """Return *error* with the line for the number that it has."""
+        if isinstance(error, MessageError):
+            error.line, record = self.of(error.line)
+            error.place = f"line {error.line}, record {record} of the BATCH" if record else ""
+        return error
 
 
 @dataclass(frozen=True)
@@ -46,18 +76,31 @@ class Followed:
     policy: Policy
 
 
+@dataclass(frozen=True)
+class Activated:
+    """Rows of versions older than *version* are not current any more, since line *line*."""
+
+    stream: str
+    table: Table
+    version: int
+    line: int
+
+
+Step = Written | Followed | Activated
+
+
 @dataclass
 class Kept:
     """The steps of a transaction, their batches: the first ones in memory, the others in an unlinked file."""
 
     size: int = 0
-    _items: list[Written | Followed | tuple[str, Table, int, int]] = field(default_factory=list)
+    _items: list[Step | tuple[str, Table, int, int]] = field(default_factory=list)
     _file: IO[bytes] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._items)
 
-    def add(self, step: Written | Followed) -> None:
+    def add(self, step: Step) -> None:
         """Keep *step*, too."""
         if isinstance(step, Written):
             self.size += step.batch.nbytes
@@ -74,7 +117,7 @@ class Kept:
             self._file.close()
             self._file = None
 
-    def __iter__(self) -> Iterator[Written | Followed]:
+    def __iter__(self) -> Iterator[Step]:
         for item in self._items:
             if isinstance(item, tuple):
                 stream, table, start, size = item

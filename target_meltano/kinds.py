@@ -83,7 +83,7 @@ _UP: dict[str, frozenset[str]] = {
 
 
 def can_become(found: Kind, wanted: Kind) -> bool:
-    """Tell whether every value of *found* is also a value of *wanted*, or may be (`may_lose`)."""
+    """Tell whether values of *found* are also values of *wanted*: all, or those that are (`may_lose`)."""
     if wanted.name not in _UP[found.name]:
         return False
     if wanted.precision is None or wanted.scale is None:

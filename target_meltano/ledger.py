@@ -15,13 +15,15 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from . import kinds, values
+from . import kinds, naming, times, values
 from .dialect import Dialect
 from .diff import Column, Table
 from .errors import DatabaseError
+from .kept import Lines
 from .schema import Leaf
 
-POSITION = Leaf(("message",), kinds.JSON, frozenset({"any"}))
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+MESSAGE = Leaf(("message",), kinds.JSON, frozenset({"any"}))
 
 
 def _table(name: str, keys: Sequence[str], **columns: kinds.Kind) -> Table:
@@ -41,6 +43,7 @@ LOADS = _table(
     ddl=kinds.STRING,
     state=kinds.STRING,
     last_loaded_at=kinds.TIMESTAMP,
+    live_version=kinds.INTEGER,
     schema=kinds.STRING,
 )
 STATE = _table(
@@ -76,8 +79,8 @@ def now() -> dt.datetime:
 
 
 def new_run_id() -> str:
-    """Return a name for a run, in the order of time: 20260131T120000-1a2b3c4d."""
-    return f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    """Return a name for a run, in the order of time: 20260131T120000123456-1a2b3c4d."""
+    return f"{now():%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True)
@@ -98,16 +101,18 @@ class Rejected:
     def message(self) -> str | None:
         """Return the line as JSON, None where a database could not hold it as such."""
         try:
-            text = values.convert(POSITION, values.parse(self.source), values.Rules(), values.Notes())
+            text = values.convert(MESSAGE, values.parse(self.source), values.Rules(), values.Notes())
         except ValueError:
             return None
         return str(text)
 
 
-def rejected_batch(run_id: str, table: Table, rejected: Sequence[Rejected], documents: bool = True) -> pa.RecordBatch:
+def rejected_batch(
+    run_id: str, table: Table, rejected: Sequence[Rejected], lines: Lines, documents: bool = True
+) -> pa.RecordBatch:
     """Return rows for `__rejected`; without *documents* the lines are kept as bytes only."""
     rows = [
-        (run_id, one.at, one.stream, one.line, one.path, one.reason, one.source, one.message() if documents else None)
+        (run_id, one.at, one.stream, lines.of(one.line)[0], one.path, one.reason, one.source, one.message() if documents else None)
         for one in rejected
     ]
     columns = zip(table.columns, zip(*rows, strict=True), strict=True)
@@ -142,6 +147,7 @@ class Ledger:
     def __init__(self, dialect: Dialect[Any], schema: str, run_id: str):
         self.run_id = run_id
         self.started_at = now()
+        self.naming = naming.Naming("preserve", dialect.fold, dialect.name_size, dialect.name_length)
         self.loads = placed(LOADS, schema, dialect)
         self.states = placed(STATE, schema, dialect)
         self.rejected = placed(REJECTED, schema, dialect)
@@ -151,7 +157,9 @@ class Ledger:
         self._schemas: dict[str, str] = {}  # the SCHEMA messages that are to be kept
         self._fold = dialect.fold
 
-    def note(self, connection: sa.Connection, stream: str, load: Load, state: str | None) -> None:
+    def note(
+        self, connection: sa.Connection, stream: str, load: Load, state: str | None, live_version: int | None
+    ) -> None:
         """Bring the run's row for *stream* up to date."""
         found = {
             "committed_at": now(),
@@ -161,6 +169,7 @@ class Ledger:
             "ddl": ";\n".join(load.ddl) or None,
             "state": state,
             "last_loaded_at": load.last_loaded_at,
+            "live_version": live_version,
         }
         if stream in self._schemas:
             found["schema"] = self._schemas[stream]
@@ -168,12 +177,17 @@ class Ledger:
         if not self._update(connection, self._loads, keys, found):
             self._insert(connection, self._loads, {**keys, "started_at": self.started_at, **found})
 
-    def last_loaded_at(self, connection: sa.Connection, stream: str) -> dt.datetime | None:
-        """Return the latest stamp that any run gave a record of *stream*."""
+    def last_stamp(self, connection: sa.Connection, stream: str) -> int:
+        """Return the latest `__loaded_at` that any run gave a record of *stream*, 0 for none.
+
+        In microseconds since 1970.
+        """
         column = self._loads.c[self._fold("last_loaded_at")]
         found = sa.select(sa.func.max(column)).where(self._loads.c[self._fold("stream")] == stream)
-        latest: dt.datetime | None = connection.execute(found).scalar_one()
-        return latest
+        latest = connection.execute(found).scalar_one()
+        if isinstance(latest, str):  # of a database without a type for it
+            return times.timestamp(latest)[0]
+        return (latest - EPOCH) // dt.timedelta(microseconds=1) if latest else 0
 
     def keep_schema(self, connection: sa.Connection, stream: str, message: str) -> None:
         """Let `note` keep the SCHEMA message of *stream*, if it is another one than that of the runs before."""
@@ -192,7 +206,7 @@ class Ledger:
         """Yield what is in quarantine, in the order in which it came: of all runs and streams, or of one."""
         names = ("line", "stream", "path", "reason", "source", "rejected_at", "run_id")
         columns = {name: self._rejected.c[self._fold(name)] for name in names}
-        query = sa.select(*columns.values()).order_by(columns["run_id"], columns["line"])
+        query = sa.select(*columns.values()).order_by(columns["run_id"], columns["line"], columns["rejected_at"])
         for name, wanted in (("run_id", run_id), ("stream", stream)):
             query = query.where(columns[name] == wanted) if wanted is not None else query
         for line, of, path, reason, source, at, run in connection.execute(query.execution_options(yield_per=100)):
@@ -225,6 +239,16 @@ class Ledger:
         changes = {"updated_at": now()} if state is None else {"updated_at": now(), "state": state}
         if not self._update(connection, self._states, keys, changes):
             raise DatabaseError(f"another run has taken over the state_id {state_id!r}; nothing of this one is committed any more")
+
+    def live_version(self, connection: sa.Connection, stream: str) -> int | None:
+        """Return the version below which no row of *stream* is current, None where it is not known.
+
+        It spares ACTIVATE_VERSION a look at the whole table.
+        """
+        loads, fold = self._loads.c, self._fold
+        latest = sa.select(loads[fold("live_version")]).where(loads[fold("stream")] == stream)
+        found: int | None = connection.execute(latest.order_by(loads[fold("committed_at")].desc()).limit(1)).scalar()
+        return found
 
     def _update(self, connection: sa.Connection, table: sa.Table, keys: dict[str, Any], found: dict[str, Any]) -> bool:
         changes = {self._fold(name): value for name, value in found.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,10 +21,10 @@ import sqlalchemy as sa
 
 from . import tables
 from .dialect import Dialect
-from .diff import Policy, Table
-from .errors import DatabaseError, RecordError
-from .kept import HIDDEN, LINE, SOURCE, Followed, Kept, Written
-from .ledger import Ledger, Load, Rejected, rejected_batch
+from .diff import Found, Policy, Table
+from .errors import DatabaseError, MessageError, RecordError, RowError
+from .kept import HIDDEN, LINE, SOURCE, Activated, Followed, Kept, Lines, Step, Written
+from .ledger import Ledger, Load, Rejected, now, rejected_batch
 from .report import Report
 from .settings import Settings
 from .stream import last_by_key
@@ -35,24 +36,31 @@ RETRY_SECONDS = 60.0  # of doing a transaction again, besides the time that conn
 class Loader:
     """Writes batches and commits them. Methods return at once unless they return something."""
 
-    def __init__(self, dialect: Dialect[Any], emit: Callable[[str], None], report: Report, ledger: Ledger):
+    def __init__(
+        self, dialect: Dialect[Any], emit: Callable[[str], None], report: Report, ledger: Ledger, lines: Lines
+    ):
         self.dialect = dialect
         self.settings: Settings = dialect.settings
         self.report = report
         self.ledger = ledger
+        self.lines = lines
         self.emitted: str | None = None
         self.loads: dict[str, Load] = {}  # as committed
+        self.overwrites = self.settings.load_method == "overwrite"
         self.quarantines = self.settings.invalid_records == "quarantine"
         self._emit = emit
+        self._errors: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
         self._open: dict[str, Load] = {}  # of the open transaction, as are the next three
         self._kept = Kept()
         self._states: list[tuple[int, str]] = []  # with their lines
         self._rejected: list[Rejected] = []
         self._rejections = 0  # that are committed
-        self._fault: RecordError | None = None  # why nothing is written or committed any more
+        self._versions: dict[str, int | None] = {}  # as noted, by stream
+        self._fault: MessageError | None = None  # why nothing is written or committed any more
         self._is_resting = False  # the transaction was rolled back, to be written again
         self._limit: int | None = None  # only rows of lines before this one are to be written
         self._ours: set[str] = set()  # our tables that are there
+        self._swaps: dict[str, Table] = {}  # whose rows are to be replaced, with `overwrite`
         self._worker = Worker()
         try:
             self._connection: sa.Connection = self._worker.call(dialect.connect)
@@ -85,7 +93,7 @@ class Loader:
             RecordError: for a record of this batch or one before. From then on batches are only
                 kept, for `salvage`.
         """
-        self._worker.submit(self._write, Written(stream, table, batch), size=batch.nbytes)
+        self._worker.submit(self._step, Written(stream, table, batch), size=batch.nbytes)
         self._check()
 
     def keep(self, stream: str, table: Table, batch: pa.RecordBatch) -> None:
@@ -120,13 +128,23 @@ class Loader:
         """
         self._worker.call(self._salvage, before)
 
-    def needs_changes(self, table: Table, policy: Policy) -> bool:
-        """Tell whether the database lacks something that *table* needs.
+    def swap(self) -> None:
+        """Let the rows of this run take the place of all others, and emit the newest STATE."""
+        self._worker.submit(self._swap)
+        self._check()
 
-        Raises:
-            SchemaError: it cannot be had.
-        """
-        return self._worker.call(tables.needs_changes, self.dialect, self._connection, table, policy)
+    def activate(self, stream: str, table: Table, version: int, line: int) -> None:
+        """Let rows of older versions not be current any more, in the open transaction."""
+        self._worker.submit(self._step, Activated(stream, table, version, line))
+        self._check()
+
+    def found(self, table: Table) -> Found | None:
+        """Return *table* as the database has it."""
+        return self._worker.call(tables.found, self.dialect, self._connection, table)
+
+    def lacking(self, table: Table) -> Sequence[str]:
+        """Return the statements for the indexes and readers that *table* wants and does not have."""
+        return self._worker.call(tables.lacking, self.dialect, self._connection, table)
 
     def start(self) -> str | None:
         """Take over the setting `state_id`, if it is set, and return the STATE that is kept for it.
@@ -136,7 +154,7 @@ class Loader:
         """
         return self._worker.call(self._start, self.settings.state_id)
 
-    def follow(self, stream: str, table: Table, policy: Policy, schema: str) -> tuple[Table, int]:
+    def follow(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept there, and the stream's last stamp.
 
         *schema* is the SCHEMA message, which is kept where invalid records are.
@@ -163,20 +181,67 @@ class Loader:
         if not self.dialect.try_lock(self._connection, f"{self.ledger.states.schema}/{state_id}"):
             raise DatabaseError(f"another run with the state_id {state_id!r} is under way; wait for it, or end it")
 
-    def _follow(self, stream: str, table: Table, policy: Policy, schema: str) -> tuple[Table, int]:
+    def _follow(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept, and the last stamp of its stream."""
-        self._follow_ours(self.ledger.loads)
-        if self.quarantines:
-            self._follow_ours(self.ledger.rejected)
         if self._kept:  # with `state_id` a transaction ends only at a STATE
             self._kept.add(Followed(stream, table, policy))
         kept = tables.follow(self.dialect, self._connection, table, policy, partial(self._done, stream))
+        self._follow_ours(self.ledger.loads)
         if self.quarantines:
-            self.ledger.keep_schema(self._connection, stream, schema)
-        latest = self.ledger.last_loaded_at(self._connection, stream)
+            self._follow_ours(self.ledger.rejected)
+            if schema:
+                self.ledger.keep_schema(self._connection, stream, schema)
+        if self.overwrites:
+            self._follow_beside(kept)
+        stamp = self.ledger.last_stamp(self._connection, stream)
         if not self._kept:
             self._connection.rollback()
-        return kept, int(latest.timestamp() * 1_000_000) + 1 if latest else 0
+        return kept, stamp
+
+    def _follow_beside(self, table: Table) -> None:
+        """Make the table for the new rows of an overwrite; one that a run has left is emptied."""
+        beside = self._beside(table)
+        if beside.full_name not in self._ours:
+            with tables.our_errors(self.dialect, f"table {beside.full_name}"):
+                self._begun().exec_driver_sql(f"DROP TABLE IF EXISTS {self.dialect.full_name(beside)}")
+                self._connection.commit()
+        tables.follow(self.dialect, self._connection, beside, Policy(), lambda statement: None)
+        self._ours.add(beside.full_name)
+        self._swaps[table.full_name] = table
+
+    def _beside(self, table: Table) -> Table:
+        """Return where rows for *table* go until the swap."""
+        name = self.ledger.naming.of([f"__new_{table.name}"])
+        columns = tuple(replace(column, source="") for column in table.columns)
+        return replace(table, name=name, columns=columns, indexes=(), readers=())
+
+    def _swap(self) -> None:
+        """DELETE and INSERT: readers see the old rows until COMMIT, which TRUNCATE would not give them."""
+        if self._fault:
+            return
+        self._steadily(self._swap_contents, again=self._swap_again)
+        state = self._states[-1][1] if self._states else None
+        self._forget()
+        self._states.clear()
+        with tables.our_errors(self.dialect, "after the swap"):
+            for table in self._swaps.values():
+                self._begun().exec_driver_sql(f"DROP TABLE {self.dialect.full_name(self._beside(table))}")
+            self._connection.commit()
+        if state is not None:
+            self._emit(state)
+            self.emitted = state
+
+    def _swap_contents(self) -> None:
+        for table in self._swaps.values():
+            names = self.dialect.names([column.name for column in table.columns])
+            old, new = self.dialect.full_name(table), self.dialect.full_name(self._beside(table))
+            self._begun().exec_driver_sql(f"DELETE FROM {old}")
+            self._begun().exec_driver_sql(f"INSERT INTO {old} ({names}) SELECT {names} FROM {new}")
+        self._finish(self._states[-1][1] if self._states else None)
+
+    def _swap_again(self) -> None:
+        self._reconnect()
+        self._swap_contents()
 
     def _follow_ours(self, table: Table) -> None:
         if table.name not in self._ours:
@@ -191,14 +256,25 @@ class Loader:
     def _add(self, stream: str, load: Load) -> None:
         self._open[stream] = self._open.get(stream, Load()).plus(load)
 
-    def _write(self, written: Written) -> None:
-        self._kept.add(written)
+    def _step(self, step: Step) -> None:
+        """Do *step* in the open transaction, and keep it."""
+        self._kept.add(step)
         if self._fault:
             return
         try:
-            self._steadily(self._rewrite if self._is_resting else partial(self._put, written), again=self._rewrite)
-        except RecordError as fault:
+            self._steadily(self._rewrite if self._is_resting else partial(self._do, step), again=self._rewrite)
+        except MessageError as fault:
             self._fault = fault
+
+    def _do(self, step: Step) -> None:
+        if isinstance(step, Written):
+            self._put(step)
+        elif isinstance(step, Activated):
+            if self._limit is None or step.line < self._limit:
+                self._end_versions(step)
+        else:
+            done = partial(self._done, step.stream)
+            tables.follow(self.dialect, self._begun(), step.table, step.policy, done)
 
     def _rest(self) -> None:
         if not self._fault and self._kept:
@@ -213,18 +289,64 @@ class Loader:
         """
         refused = {one.line for one in self._rejected if one.stream == written.stream}
         error: Exception | None = None
+        into = self._beside(written.table) if self.overwrites else written.table
         while True:
             batch = written.rows(self._limit, refused)
             rows = last_by_key(batch, written.table)
-            error = self._try(written.table, rows) if rows.num_rows else None
+            error = self._try(into, rows) if rows.num_rows else None
             if error is None:
                 break
-            line = self._refused_line(written.table, rows, error)
+            line = self._refused_line(into, rows, error)
             self._refuse(written, line, error)
             refused.add(line)
         stamp = written.table.stamp
         last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
         self._add(written.stream, Load(batch.num_rows, rows.num_rows, last_loaded_at=last))
+        self._note_older(written, rows)
+
+    def _note_older(self, written: Written, rows: pa.RecordBatch) -> None:
+        """Let the next ACTIVATE_VERSION look at the table, where rows of an older version came."""
+        name = self.dialect.fold("__version")
+        if name not in rows.schema.names:
+            return
+        oldest, live = pc.min(rows.column(name)).as_py(), self._live_version(written.stream)
+        if oldest is not None and live is not None and oldest < live:
+            self._versions[written.stream] = None
+
+    def _live_version(self, stream: str) -> int | None:
+        if stream not in self._versions:
+            self._versions[stream] = self.ledger.live_version(self._begun(), stream)
+        return self._versions[stream]
+
+    def _end_versions(self, step: Activated) -> None:
+        """Stamp or delete the rows of older versions, unless it is known that none is current."""
+        if self._live_version(step.stream) == step.version:
+            return
+        table = self.dialect.as_sqlalchemy(step.table)
+        older = table.c[self.dialect.fold("__version")] < step.version
+        deleted = table.c[self.dialect.fold("__deleted_at")]
+        hard = self.settings.activate_version == "hard"
+        older = older if hard else older & deleted.is_(None)
+        self._guard_deletes(table, older, step)
+        change = sa.delete(table) if hard else sa.update(table).values({deleted: now()})
+        self._begun().execute(change.where(older))
+        self._versions[step.stream] = step.version
+        self._add(step.stream, Load())
+
+    def _guard_deletes(self, table: sa.Table, older: Any, step: Activated) -> None:
+        most = self.settings.max_deletes_percent
+        if most is None:
+            return
+        every, ended = (
+            self._begun().execute(sa.select(sa.func.count()).select_from(table).where(*which)).scalar_one()
+            for which in ((), (older,))
+        )
+        if ended * 100 > most * every:
+            raise MessageError(
+                f"stream {step.stream!r}: version {step.version} would end {ended:,} of {every:,} rows, "
+                f"more than {most:g} % (setting max_deletes_percent)",
+                line=step.line,
+            )
 
     def _try(self, table: Table, rows: pa.RecordBatch) -> Exception | None:
         """Write *rows*, or nothing and return the error, if it is one of their values."""
@@ -232,8 +354,9 @@ class Loader:
         try:
             self.dialect.write(self._connection, table, _visible(rows))
             savepoint.commit()
-        except self._errors as error:
-            if not self.dialect.is_of_data(error):
+        except Exception as error:
+            is_of_data = isinstance(error, self._errors) and self.dialect.is_of_data(error)
+            if not is_of_data and not isinstance(error, RowError):
                 raise
             savepoint.rollback()
             return error
@@ -246,7 +369,7 @@ class Loader:
 
     def _refused_line(self, table: Table, rows: pa.RecordBatch, error: Exception) -> int:
         """Return the line of the first row that the database refuses, by halving where it says nothing."""
-        position = self.dialect.refused_row(error)
+        position = error.row if isinstance(error, RowError) else self.dialect.refused_row(error)
         if position is None:
             position, bad = 0, rows.num_rows  # so many are fine, so many are not
             while bad - position > 1:
@@ -260,7 +383,8 @@ class Loader:
 
     def _refuse(self, written: Written, line: int, error: Exception) -> None:
         """Keep a row that the database refuses as rejected, or raise its fault."""
-        reason = f"the database refuses it: {self.dialect.words(error)}"
+        words = str(error) if isinstance(error, RowError) else self.dialect.words(error)
+        reason = f"the database refuses it: {words}"
         if not self.quarantines:
             raise RecordError(reason, line=line, stream=written.stream)
         row = written.batch.slice(pc.index(written.batch.column(LINE), line).as_py(), 1)
@@ -270,7 +394,7 @@ class Loader:
     def _rejected_by_us(self, rejected: Sequence[Rejected]) -> None:
         try:
             self._reject(rejected)
-        except RecordError as fault:
+        except MessageError as fault:
             self._fault = self._fault or fault
 
     def _reject(self, rejected: Sequence[Rejected]) -> None:
@@ -286,11 +410,14 @@ class Loader:
         """Commit, then emit; a STATE alone needs no transaction, unless it is kept here."""
         if self._fault:
             return
-        state = self._states[-1][1] if self._states else None
+        state = self._states[-1][1] if self._states and not self.overwrites else None
         if self._kept or self._rejected or (self.settings.state_id and state is not None):
             again = partial(self._finish_again, state)
             self._steadily(again if self._is_resting else partial(self._finish, state), again)
             self._forget()
+        if self.overwrites:
+            del self._states[:-1]  # the newest waits for the swap
+            return
         self._states.clear()
         if state is not None:
             self._emit(state)
@@ -317,7 +444,8 @@ class Loader:
         if self.settings.state_id:
             self.ledger.keep(connection, self.settings.state_id, state)
         for stream, load in self._open.items():
-            self.ledger.note(connection, stream, self.loads.get(stream, Load()).plus(load), state)
+            load = self.loads.get(stream, Load()).plus(load)
+            self.ledger.note(connection, stream, load, state, self._versions.get(stream))
         transaction = self.dialect.transaction_id(connection)
         try:
             connection.commit()
@@ -335,11 +463,11 @@ class Loader:
     def _put_rejected(self) -> None:
         """Write what was rejected, as jsonb too, where the database can hold it so."""
         table, run = self.ledger.rejected, self.ledger.run_id
-        if not self._try(table, rejected_batch(run, table, self._rejected)):
+        if not self._try(table, rejected_batch(run, table, self._rejected, self.lines)):
             return
         for one in self._rejected:
-            if self._try(table, rejected_batch(run, table, [one])):
-                self.dialect.write(self._begun(), table, rejected_batch(run, table, [one], documents=False))
+            if self._try(table, rejected_batch(run, table, [one], self.lines)):
+                self.dialect.write(self._begun(), table, rejected_batch(run, table, [one], self.lines, documents=False))
 
     def _salvage(self, before: int | None) -> None:
         self._states = [(line, state) for line, state in self._states if before is None or line < before]
@@ -352,10 +480,6 @@ class Loader:
         self._commit()
 
     # --- in the thread: doing it again
-
-    @property
-    def _errors(self) -> tuple[type[Exception], ...]:
-        return (sa.exc.SQLAlchemyError, *self.dialect.driver_errors)
 
     def _steadily(self, step: Callable[[], None], again: Callable[[], None]) -> None:
         """Do *step*; where the connection is lost or another session was in the way, do *again*.
@@ -381,12 +505,9 @@ class Loader:
         self._reconnect()
         self._is_resting = False
         self._open.clear()
-        for item in self._kept:
-            if isinstance(item, Written):
-                self._put(item)
-            else:
-                done = partial(self._done, item.stream)
-                tables.follow(self.dialect, self._connection, item.table, item.policy, done)
+        self._versions.clear()
+        for step in self._kept:
+            self._do(step)
 
     def _reconnect(self) -> None:
         self.dialect.close(self._connection)

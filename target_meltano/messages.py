@@ -6,19 +6,23 @@ what a line is, when its stream's decoder has refused it.
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
-import os
 import select
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import IO, Any
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import IO, Any, TypeGuard
 
 from . import values
 from .errors import MessageError, shown
 
 CHUNK = 1 << 20  # bytes: below, the work per chunk shows; above, only memory grows
 PIPE_SIZE = 1 << 20  # bytes, the most an ordinary Linux user may ask for
+LONGEST = 1 << 30  # bytes of a line, whatever the setting: an Arrow column of strings ends at 2 GiB
+LONGEST_INT = 4000  # digits; Python converts some more, but not many
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,32 @@ def read_chunks(source: Source, wait: Callable[[], float | None], wakeup: int, l
     -1 for none.
 
     Raises:
-        MessageError: a line is longer than *longest* bytes.
+        MessageError: a line is longer than *longest* bytes; what came before it was yielded.
     """
-    try:
-        descriptor = source.fileno()  # type: ignore[union-attr]
-    except (AttributeError, OSError):
-        pieces = _pieces_of_file(source) if hasattr(source, "read") else _pieces_of_iterable(source)
+    pieces: Iterator[bytes | None]
+    if isinstance(source, (io.BufferedReader, io.FileIO)) and _has_descriptor(source):
+        pieces = _pieces_as_they_come(source, wait, wakeup)
+    elif hasattr(source, "read") and not isinstance(source, io.TextIOBase):
+        pieces = iter(partial(source.read, CHUNK), b"")
     else:
-        pieces = _pieces_of_descriptor(descriptor, wait, wakeup)
-    yield from _lines(pieces, longest)
+        pieces = _pieces_of_iterable(source)
+    return _chunks(_without_bom(pieces), min(longest, LONGEST))
 
 
-def _pieces_of_descriptor(descriptor: int, wait: Callable[[], float | None], wakeup: int) -> Iterator[bytes | None]:
+def _has_descriptor(source: io.IOBase) -> bool:
+    try:
+        return source.fileno() >= 0
+    except OSError:
+        return False
+
+
+def _pieces_as_they_come(
+    source: io.BufferedReader | io.FileIO, wait: Callable[[], float | None], wakeup: int
+) -> Iterator[bytes | None]:
     """Yield what can be read, up to CHUNK bytes at once; None when waiting has ended without."""
+    descriptor = source.fileno()
+    # A file that was read from before has bytes in its buffer, which the descriptor does not know.
+    read = source.read1 if isinstance(source, io.BufferedReader) else source.read
     _widen_pipe(descriptor)
     wanted = [descriptor] + ([wakeup] if wakeup >= 0 else [])
     while True:
@@ -64,15 +81,15 @@ def _pieces_of_descriptor(descriptor: int, wait: Callable[[], float | None], wak
         if descriptor not in ready:
             yield None
             continue
-        parts, size = [], 0
-        while size < CHUNK and (not parts or select.select([descriptor], [], [], 0)[0]):
-            part = os.read(descriptor, CHUNK)
-            if not part:
-                yield b"".join(parts)
-                return
-            parts.append(part)
-            size += len(part)
+        piece = read(CHUNK)
+        parts, size = [piece], len(piece)
+        while piece and size < CHUNK and select.select([descriptor], [], [], 0)[0]:
+            piece = read(CHUNK)
+            parts.append(piece)
+            size += len(piece)
         yield b"".join(parts)
+        if not piece:
+            return
 
 
 def _widen_pipe(descriptor: int) -> None:
@@ -85,15 +102,11 @@ def _widen_pipe(descriptor: int) -> None:
         pass  # no pipe, or not on Linux
 
 
-def _pieces_of_file(source: Any) -> Iterator[bytes | None]:
-    while piece := source.read(CHUNK):
-        yield piece
-
-
-def _pieces_of_iterable(source: Any) -> Iterator[bytes | None]:
-    parts, size = [], 0
-    for item in source:
-        parts.append(line_of(item))
+def _pieces_of_iterable(source: Iterable[Any]) -> Iterator[bytes | None]:
+    parts: list[bytes] = []
+    size = 0
+    for number, item in enumerate(source, 1):
+        parts.append(line_of(item, number))
         size += len(parts[-1])
         if size >= CHUNK:
             yield b"".join(parts)
@@ -101,21 +114,31 @@ def _pieces_of_iterable(source: Any) -> Iterator[bytes | None]:
     yield b"".join(parts)
 
 
-def line_of(item: Any) -> bytes:
+def line_of(item: Any, number: int) -> bytes:
     """Return the line of a message: bytes, text, a dict, or an object of singer-python."""
+    if hasattr(item, "asdict"):
+        item = item.asdict()
+    if isinstance(item, dict):
+        item = _json(item, number)
     if isinstance(item, str):
         item = item.encode("utf-8", "surrogatepass")
     if not isinstance(item, bytes):
-        item = _json(item if isinstance(item, dict) else item.asdict()).encode()
+        raise MessageError(f"a {type(item).__name__} is no message, wanted bytes, str or dict", line=number)
     return item if item.endswith(b"\n") else item + b"\n"
 
 
-def _json(message: dict[str, Any]) -> str:
+def _json(message: dict[str, Any], number: int) -> str:
     """Write a message as JSON; NaN stays NaN, to be refused with its line, and Decimals keep their digits."""
     try:
         return json.dumps(message)
     except TypeError:
+        pass
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"a message that is not JSON: {error}", line=number) from None
+    try:
         return values.json_text(_as_parsed(message))
+    except ValueError as error:
+        raise MessageError(str(error), line=number) from None
 
 
 def _as_parsed(value: Any) -> Any:
@@ -123,36 +146,61 @@ def _as_parsed(value: Any) -> Any:
         return values.Number(value)
     if isinstance(value, (list, tuple)):
         return [_as_parsed(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _as_parsed(item) for key, item in value.items()}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _as_parsed(item) for key, item in value.items()}
     if value is None or isinstance(value, (str, bool)):
         return value
-    raise MessageError(f"a message holds a {type(value).__name__}, which is not JSON", line=0)
+    raise ValueError(f"a message holds a {type(value).__name__}, which is not JSON")
 
 
-def _lines(pieces: Iterator[bytes | None], longest: int) -> Iterator[Chunk]:
+def _without_bom(pieces: Iterator[bytes | None]) -> Iterator[bytes | None]:
+    """Drop the mark of UTF-8 that some programs write at the start of a file."""
+    begun = b""
+    for piece in pieces:
+        begun += piece or b""
+        if len(begun) >= len(codecs.BOM_UTF8) or not codecs.BOM_UTF8.startswith(begun):
+            break
+        if piece is None:
+            yield None
+    yield begun.removeprefix(codecs.BOM_UTF8)
+    yield from pieces
+
+
+def _chunks(pieces: Iterator[bytes | None], longest: int) -> Iterator[Chunk]:
+    """Cut *pieces* into whole lines; the last line may have no end."""
     first = 1
     begun: list[bytes] = []  # parts of a line that has not ended
+    size = 0  # of these
     for piece in pieces:
-        if piece is None:
-            yield Chunk(first, [])
-            continue
-        if sum(map(len, begun)) + piece.find(b"\n") > longest or (b"\n" not in piece and _size(begun, piece) > longest):
-            raise MessageError(f"longer than {longest:,} bytes (setting max_message_bytes)", line=first)
-        if b"\n" not in piece:
+        size += len(piece or b"")
+        if piece and b"\n" in piece:
             begun.append(piece)
-            continue
-        lines = b"".join([*begun, piece]).split(b"\n")
-        last = lines.pop()
-        begun = [last] if last else []
-        yield Chunk(first, lines, sum(map(len, lines)))
-        first += len(lines)
-    if begun:
-        yield Chunk(first, [b"".join(begun)], _size(begun))
+            lines = b"".join(begun).split(b"\n")
+            begun = [lines.pop()]
+            yield from _up_to_longest(Chunk(first, lines, size - len(begun[0])), longest)
+            first += len(lines)
+            size = len(begun[0])
+        elif piece is None:
+            yield Chunk(first, [])
+        else:
+            begun.append(piece)
+        if size > longest:
+            raise _too_long(first, longest)
+    if size:
+        yield Chunk(first, [b"".join(begun)], size)
 
 
-def _size(parts: list[bytes], *more: bytes) -> int:
-    return sum(map(len, (*parts, *more)))
+def _up_to_longest(chunk: Chunk, longest: int) -> Iterator[Chunk]:
+    if chunk.size > longest:
+        for i, line in enumerate(chunk.lines):
+            if len(line) > longest:
+                yield Chunk(chunk.first, chunk.lines[:i])
+                raise _too_long(chunk.first + i, longest)
+    yield chunk
+
+
+def _too_long(line: int, longest: int) -> MessageError:
+    return MessageError(f"longer than {longest:,} bytes (setting max_message_bytes)", line=line)
 
 
 @dataclass(frozen=True)
@@ -177,85 +225,153 @@ class State:
 
 
 @dataclass(frozen=True)
+class Activate:
+    """An ACTIVATE_VERSION message: rows of older versions are not current any more."""
+
+    stream: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A BATCH message: the records are in files. *compression* is None or gzip."""
+
+    stream: str
+    format: str
+    compression: str | None
+    manifest: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Other:
-    """A message that means nothing to a table: ACTIVATE_VERSION so far, and unknown types."""
+    """A message of a type that is not known."""
 
     type: str
     stream: str | None
 
 
-Message = Schema | Record | State | Other
+Message = Schema | Record | State | Activate | Batch | Other
 
 
 def parse(line: bytes, number: int, rules: values.Rules) -> Message:
-    """Return the message of one line.
+    """Return the message of one line. Bad text is replaced in records only.
 
     Raises:
         MessageError: with the line's number and the fault.
     """
     try:
         found = values.parse(line, rules)
+        if not isinstance(found, dict):
+            raise ValueError("a message is a JSON object")
+        kind = found.get("type")
+        if not _is_text(kind):
+            raise ValueError('a message has a "type": SCHEMA, RECORD or STATE')
+        if rules.replace_bad_text and kind.upper() != "RECORD":
+            found = values.parse(line)
+        read = _READERS.get(kind.upper(), _other)
+        return read(found)
     except ValueError as error:
         raise MessageError(str(error), line=number) from None
-    if not isinstance(found, dict):
-        raise MessageError("a message is a JSON object", line=number)
-    kind = found.get("type")
-    if not isinstance(kind, str):
-        raise MessageError('a message has a "type": SCHEMA, RECORD or STATE', line=number)
-    read = _READERS.get(kind.upper())
-    if read is None:
-        stream = found.get("stream")
-        return Other(kind.upper(), stream if isinstance(stream, str) else None)
-    return read(found, number)
+    except RecursionError:
+        raise MessageError("nested too deeply", line=number) from None
 
 
-def _schema(found: dict[str, Any], number: int) -> Schema:
-    stream, schema, keys = _stream(found, number), found.get("schema"), found.get("key_properties", _MISSING)
+def _schema(found: dict[str, Any]) -> Schema:
+    stream, schema, keys = _stream(found), found.get("schema"), found.get("key_properties", _MISSING)
     if not isinstance(schema, dict):
-        raise MessageError(f'stream {stream!r}: a SCHEMA has a "schema", a JSON object', line=number)
+        raise ValueError(f'stream {stream!r}: a SCHEMA has a "schema", a JSON object')
     if keys is _MISSING:
-        raise MessageError(f'stream {stream!r}: a SCHEMA has "key_properties", [] for no key', line=number)
+        raise ValueError(f'stream {stream!r}: a SCHEMA has "key_properties", [] for no key')
     if keys is None:
         keys = []
-    if not isinstance(keys, list) or not all(isinstance(key, str) and not isinstance(key, values.Number) for key in keys):
-        raise MessageError(f'stream {stream!r}: "key_properties" is a list of names of properties', line=number)
+    if not isinstance(keys, list) or not all(map(_is_text, keys)):
+        raise ValueError(f'stream {stream!r}: "key_properties" is a list of names of properties')
     return Schema(stream, numbers_as_python(schema), tuple(dict.fromkeys(keys)))
 
 
-def _record(found: dict[str, Any], number: int) -> Record:
-    stream = _stream(found, number)
+def _record(found: dict[str, Any]) -> Record:
+    stream = _stream(found)
     if "record" not in found:
-        raise MessageError(f'stream {stream!r}: a RECORD has a "record"', line=number)
+        raise ValueError(f'stream {stream!r}: a RECORD has a "record"')
     return Record(stream)
 
 
-def _state(found: dict[str, Any], number: int) -> State:
+def _state(found: dict[str, Any]) -> State:
     if "value" not in found:
-        raise MessageError('a STATE has a "value"', line=number)
+        raise ValueError('a STATE has a "value"')
     return State(values.json_text(found["value"]))
 
 
-def _stream(found: dict[str, Any], number: int) -> str:
+def _other(found: dict[str, Any]) -> Other:
+    return Other(found["type"].upper(), found["stream"] if _is_text(found.get("stream")) else None)
+
+
+def _activate(found: dict[str, Any]) -> Activate:
+    stream, version = _stream(found), values.version_of(found)
+    if version is None:
+        raise ValueError(f'stream {stream!r}: an ACTIVATE_VERSION has a "version"')
+    return Activate(stream, version)
+
+
+def _batch(found: dict[str, Any]) -> Batch:
+    stream, encoding, manifest = _stream(found), found.get("encoding"), found.get("manifest")
+    encoding = encoding if isinstance(encoding, dict) else {}
+    form, compression = encoding.get("format"), encoding.get("compression")
+    if (form, compression) not in BATCH_FORMATS:
+        formats = ", ".join(f"{form}/{compression or 'none'}" for form, compression in BATCH_FORMATS)
+        raise ValueError(f"stream {stream!r}: a BATCH has an \"encoding\" with format and compression: {formats}")
+    if not isinstance(manifest, list) or not all(map(_is_text, manifest)):
+        raise ValueError(f'stream {stream!r}: a BATCH has a "manifest", a list of URLs of files')
+    return Batch(stream, str(form), compression, tuple(manifest))
+
+
+def _stream(found: dict[str, Any]) -> str:
     stream = found.get("stream")
-    if isinstance(stream, str) and stream and not isinstance(stream, values.Number):
-        return stream
-    raise MessageError(f'a {found["type"]} has a "stream", its name; found {shown(stream)}', line=number)
+    if _is_text(stream) and stream:
+        return str(stream)
+    raise ValueError(f'a {found["type"]} has a "stream", its name; found {shown(stream)}')
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and not isinstance(value, values.Number)
 
 
 _MISSING = object()
-_READERS: dict[str, Callable[[dict[str, Any], int], Message]] = {
+BATCH_FORMATS = (("jsonl", None), ("jsonl", "gzip"), ("parquet", None))
+_READERS: dict[str, Callable[[dict[str, Any]], Message]] = {
     "SCHEMA": _schema,
     "RECORD": _record,
     "STATE": _state,
+    "ACTIVATE_VERSION": _activate,
+    "BATCH": _batch,
 }
 
 
 def numbers_as_python(value: Any) -> Any:
-    """Return a parsed value with Python's int and Decimal for its numbers, as jsonschema wants them."""
+    """Return a parsed value with Python's int and Decimal for its numbers, as jsonschema wants them.
+
+    Raises:
+        ValueError: an exponent is beyond what Decimal takes.
+    """
     if isinstance(value, values.Number):
-        return int(value) if value.lstrip("-").isdigit() and len(value) < 4000 else Decimal(value)
-    if isinstance(value, list):
-        return [numbers_as_python(item) for item in value]
+        return _number_as_python(value)
+    if isinstance(value, list):  # loops, not comprehensions: those would take two frames a level
+        items = []
+        for item in value:
+            items.append(numbers_as_python(item))
+        return items
     if isinstance(value, dict):
-        return {key: numbers_as_python(item) for key, item in value.items()}
+        members = {}
+        for key, item in value.items():
+            members[key] = numbers_as_python(item)
+        return members
     return value
+
+
+def _number_as_python(number: values.Number) -> int | Decimal:
+    if number.lstrip("-").isdigit() and len(number) <= LONGEST_INT:
+        return int(number)
+    try:
+        return Decimal(number)
+    except InvalidOperation:
+        raise ValueError("a number has an exponent of more than 18 digits") from None

@@ -32,9 +32,12 @@ _UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
 
 
 def snake(name: str) -> str:
-    """Return `created_at` for `createdAt`, `http_header` for `HTTPHeader`, `user_id2` for `userID2`."""
-    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
-    return re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name)
+    """Return `created_At` for `createdAt`, `HTTP_Header` for `HTTPHeader`, `custom__Field` for `custom_Field`.
+
+    A `_` comes between words even where one is already: so did Meltano's own targets.
+    """
+    name = re.sub(r"([A-Z]+)(_?)([A-Z][a-z])", r"\1\2_\3", name)
+    return re.sub(r"([a-z\d])(_?)([A-Z])", r"\1\2_\3", name)
 
 
 def in_bytes(name: str) -> int:
@@ -74,7 +77,7 @@ class Naming:
             return name
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         tail = self.fold(f"_{digest}")
-        cut = name
+        cut = name[: self.size]  # no character is shorter than 1
         while self.length(cut) > self.size - len(tail):
             cut = cut[:-1]
         return cut + tail

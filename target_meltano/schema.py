@@ -26,7 +26,7 @@ TYPES = SCALARS | {"array", "object", "null"}
 FORMATS = {"date-time": kinds.TIMESTAMP, "date": kinds.DATE, "time": kinds.TIME}
 DECIMAL_FORMATS = frozenset({"singer.decimal", "x-singer.decimal"})
 ENCODINGS = frozenset({"base64", "base16"})
-MAX_STEPS = 200_000  # schemas and pairs of alternatives looked at, some seconds
+MAX_STEPS = 50_000  # schemas and pairs of alternatives that are looked at: a second
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,11 @@ class Stream:
         take(batch.slice(done), done, count)
 
     def _slow_row(self, segment: Segment, position: int, notes: Notes) -> list[Any]:
-        line, number = segment.lines[position], segment.numbers[position]
-        return decode.slow_row(segment.decoder.layout, line, number, notes)
+        line, ours = segment.lines[position], Notes()
+        row = decode.slow_row(segment.decoder.layout, line, segment.numbers[position], ours)
+        notes.add(ours)
+        self._expect(line, ours)
+        return row
 
     def _invalid(self, validate: Callable[[bytes], None], segment: Segment, count: int) -> dict[int, RecordError]:
         """Return the faults of records that break a keyword of the schema, by position."""

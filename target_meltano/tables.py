@@ -17,11 +17,14 @@ from . import diff, kinds, messages, naming, schema, values
 from .decode import Layout
 from .dialect import Dialect
 from .diff import Change, Column, Found, FoundColumn, Index, Policy, Table
-from .errors import MAX_SHOWN, DatabaseError, SchemaError, TargetError, UpgradeError
+from .errors import MAX_SHOWN, DatabaseError, SchemaError, SettingsError, TargetError, UpgradeError
 from .schema import Leaf, Node
 from .settings import Settings
 
 DDL_TRIES = 5  # each waits for locks as long as the dialect says, then we pause and let others in
+
+
+VERSION_COLUMNS = {"__version": kinds.INTEGER, "__deleted_at": kinds.TIMESTAMP}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,15 @@ class Wanted:
     leaves: tuple[Leaf, ...]
     schema: str  # as JSON, for `validation: schema`
     stamped: bool
+    versioned: bool = False
+
+    def with_versions(self, dialect: Dialect[Any]) -> Wanted:
+        """Return the same with the columns that ACTIVATE_VERSION needs, before the stamp."""
+        last = len(self.table.columns) - self.stamped
+        columns = self.table.columns
+        more = tuple(Column(dialect.fold(name), kind) for name, kind in VERSION_COLUMNS.items())
+        table = replace(self.table, columns=(*columns[:last], *more, *columns[last:]))
+        return replace(self, table=table, versioned=True)
 
 
 @dataclass
@@ -86,7 +98,8 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     name = settings.table_names.get(stream) or names.of([stream])
     place = settings.schema or dialect.default_schema or ""
     indexes = _indexes(stream, name, columns, settings, names)
-    table = Table(place, name, tuple(columns), keys, stream, indexes, tuple(settings.grants.get("select", ())))
+    readers = tuple(settings.grants.get("select", ()))
+    table = Table(place, name, tuple(columns), keys, stream, indexes, readers, stamp if stamped else None)
     text = json.dumps(message.schema, default=str) if settings.validation == "schema" else ""
     return Wanted(table, node, leaves, text, stamped)
 
@@ -103,7 +116,9 @@ def check(stream: str, found: Any) -> None:
     """
     import jsonschema
 
-    draft = jsonschema.validators.validator_for(found, default=jsonschema.Draft7Validator)
+    draft = _draft(found)
+    if draft is None:
+        return
     try:
         draft.check_schema(found)
     except jsonschema.SchemaError as error:
@@ -111,6 +126,17 @@ def check(stream: str, found: Any) -> None:
             return
         where = ".".join(("$", *map(str, error.path)))
         raise SchemaError(f"the schema is no JSON Schema: {where}: {error.message[:200]}") from None
+
+
+def _draft(found: Any) -> Any:
+    """Return the validator of the schema's own draft, else of draft 7; None where jsonschema has none.
+
+    It is too old then, as singer-python wants it.
+    """
+    import jsonschema
+
+    default: Any = getattr(jsonschema, "Draft7Validator", False)
+    return jsonschema.validators.validator_for(found, default=default) or None
 
 
 def _is_draft_4(found: Any) -> bool:
@@ -162,12 +188,16 @@ def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
     )
 
 
-def needs_changes(dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> bool:
-    """Tell whether the database lacks something of *table*."""
+def found(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Found | None:
+    """Return *table* as the database has it, None where there is none."""
     with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
-        found = dialect.found(connection, table.schema, table.name)
-        changes = diff.diff(diff.kept_kinds(table, found, policy), found, policy)
-        return bool(changes) or bool(dialect.lacking(connection, table))
+        return dialect.found(connection, table.schema, table.name)
+
+
+def lacking(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Sequence[str]:
+    """Return the statements for the indexes and readers that *table* wants and does not have."""
+    with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
+        return dialect.lacking(connection, table)
 
 
 def follow(
@@ -187,9 +217,11 @@ def follow(
     @backoff.on_exception(
         backoff.expo,
         (sa.exc.SQLAlchemyError, *dialect.driver_errors),
+        factor=0.2,  # seconds, doubled each time
         max_tries=DDL_TRIES,
         giveup=lambda error: was_open or not dialect.is_transient(error),  # open: rows would be lost
         on_backoff=lambda _: connection.rollback(),
+        logger=None,  # it would log the driver's errors as they are
     )
     def followed() -> tuple[Table, list[str]]:
         found = dialect.found(connection, table.schema, table.name)
@@ -216,9 +248,7 @@ def follow(
 def _supplied(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Sequence[str]:
     """Do what gives *table* its indexes and readers, and return it.
 
-    Raises:
-        DatabaseError: the database said yes, but did not: it only warns where a role may not grant,
-            or where an index of the name is another table's.
+    A database may only warn, where our role may not grant or another table's index has the name.
     """
     statements = dialect.lacking(connection, table)
     if statements:
@@ -238,7 +268,8 @@ def _execute(dialect: Dialect[Any], connection: sa.Connection, table: Table, sta
         except theirs as error:
             if dialect.is_transient(error):
                 raise
-            raise dialect.error(error, f"table {table.full_name}: {' '.join(statement.split())[:MAX_SHOWN]}") from error
+            found = dialect.error(error, f"table {table.full_name}")
+            raise type(found)(f"{found}, in: {' '.join(statement.split())[:MAX_SHOWN]}") from error
 
 
 @contextmanager
@@ -323,7 +354,9 @@ def layout(wanted: Wanted, table: Table, settings: Settings, rules: values.Rules
     arrow = pa.schema([pa.field(column.name, kinds.arrow_type(column.kind)) for column in columns])
     keys = tuple(i for i, column in enumerate(columns) if column.name in table.keys)
     validate = _validator(wanted.schema) if wanted.schema else None
-    return Layout(table.source, rebuilt(wanted.node, iter(leaves)), leaves, arrow, keys, rules, validate)
+    tree = rebuilt(wanted.node, iter(leaves))
+    versions = None if settings.activate_version == "ignore" else wanted.versioned
+    return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions)
 
 
 def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
@@ -336,11 +369,11 @@ def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
 
 def _validator(text: str) -> Callable[[bytes], None]:
     """Return a function that checks a record's line by every keyword of the schema."""
-    import jsonschema
-
     found = json.loads(text, parse_float=Decimal)
-    cls = jsonschema.validators.validator_for(found, default=jsonschema.Draft7Validator)
-    validator = cls(found, format_checker=None)
+    draft = _draft(found)
+    if draft is None:
+        raise SettingsError("settings: validation: schema needs jsonschema 3.0 or later; singer-python holds it back")
+    validator = draft(found, format_checker=None)
 
     def validate(line: bytes) -> None:
         record = messages.numbers_as_python(values.parse(line)["record"])

@@ -20,19 +20,30 @@ from typing import Any
 
 import msgspec
 
-from . import messages, tables, values
+from . import batches, messages, tables, values
 from .decode import Decoder
 from .dialect import Dialect
-from .errors import DatabaseError, MessageError, OutputError, RecordError, SchemaError, Stopped, TargetError
-from .ledger import Ledger, Rejected, new_run_id
+from .diff import Found, diff, kept_kinds
+from .errors import (
+    DatabaseError,
+    IncompleteError,
+    MessageError,
+    OutputError,
+    RecordError,
+    SchemaError,
+    Stopped,
+    TargetError,
+)
+from .kept import Lines
+from .ledger import Ledger, new_run_id
 from .loader import Loader
+from .outbox import Outbox
 from .report import Report
-from .stream import Stream, stamped
+from .settings import Settings
+from .stream import Stream
 
 SETTLE_BYTES = 1 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
 SETTLE_STREAMS = 8
-SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
-BUFFER_BYTES = 32 << 20  # over all streams, before the small ones are sent, too
 IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
 REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -42,6 +53,7 @@ class Envelope(msgspec.Struct, gc=False):
 
     type: str = ""
     stream: str = ""
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class Target:
         plan: tables.Plan | None = None,
     ):
         self.dialect = dialect
-        self.settings = dialect.settings
+        self.settings: Settings = dialect.settings
         self.emit = emit
         self.report = report or Report()
         self.signals = signals or Signals()
@@ -84,18 +96,18 @@ class Target:
         self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
         self.names = tables.Names()
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
-        self.keeps = self.settings.invalid_records == "quarantine"
         self.streams: dict[str, Stream] = {}
         self.current: Stream | None = None  # of the line before
         self.schema_lines: dict[bytes, Stream] = {}  # the last SCHEMA of each stream
-        self.states: list[tuple[int, str]] = []  # since the last `_settle`, with their line numbers
-        self.faults: list[Rejected] = []  # since then, that were found before it
         self.is_covered = True  # by the newest STATE is every record before it
+        self.is_whole = False  # a STATE has come, and no record or stream after it
+        self.overwrites = self.settings.load_method == "overwrite"
+        self.lines = Lines()
+        self.shift = 0  # from a line's number to that of its record: the records of each BATCH count
         self.unsettled = 0  # bytes of input since the last `_settle`
         self.rows = 0  # since the last COMMIT
         self.bytes = 0  # of input since then
         self.since = time.monotonic()  # when the first of these rows came
-        self.told_activate_version = False
 
     # --- the loop
 
@@ -106,7 +118,10 @@ class Target:
             TargetError: after all that came before the fault is committed and its STATE emitted.
         """
         schema = self.settings.schema or self.dialect.default_schema or ""
-        self.loader = Loader(self.dialect, self.emit, self.report, Ledger(self.dialect, schema, new_run_id()))
+        ledger = Ledger(self.dialect, schema, new_run_id())
+        self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
+        keeps = self.settings.invalid_records == "quarantine"
+        self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams)
         try:
             if not self.plan:
                 self.loader.start()
@@ -124,18 +139,27 @@ class Target:
                     raise Stopped(self.signals.received)
                 self._end_of_chunk(is_idle=not chunk.lines)
                 self.report.progress()
-            self._flush()
-            self.loader.wait()
+            self._end()
         except (DatabaseError, OutputError):
             raise
         except TargetError as fault:
-            raise self._finished(fault) from None
+            raise self.lines.placed(self._finished(fault)) from None
+
+    def _end(self) -> None:
+        """Commit the rest; with `overwrite` let the new rows take the place of the old ones."""
+        self._flush()
+        if self.overwrites and self.streams and not self.plan:
+            if not self.is_whole:
+                names = ", ".join(map(repr, self.streams))
+                raise IncompleteError(f"the input ended without a STATE after its last record, so the old rows of {names} stay as they are")
+            self.loader.swap()
+        self.loader.wait()
 
     def _finished(self, fault: TargetError) -> TargetError:
         """Commit what came before *fault*; return it, or an earlier one that shows only now."""
         try:
             self._settle(fault.line if isinstance(fault, MessageError) else None)
-            if self.settings.state_id:
+            if self.settings.state_id or self.overwrites:
                 return self._salvaged(fault, None)
             self._flush()
             self.loader.wait()
@@ -145,9 +169,7 @@ class Target:
 
     def _salvaged(self, fault: TargetError, before: int | None) -> TargetError:
         """Commit what came before line *before*; the transaction has more than that already."""
-        for stream in self.streams.values():
-            if stream.batches:
-                self.loader.keep(stream.name, stream.table, stream.take())
+        self.outbox.keep_all()
         try:
             self.loader.salvage(before)
         except RecordError as earlier:
@@ -161,7 +183,7 @@ class Target:
         return max(0.0, min(IDLE_SECONDS, self.since + self.settings.batch_seconds - time.monotonic()))
 
     def _has_uncommitted(self) -> bool:
-        return bool(self.rows or self.faults or self.states)
+        return bool(self.rows or self.outbox.rejected or self.outbox.states)
 
     def _is_due(self) -> bool:
         """Tell whether enough has come, or long enough ago, for a COMMIT."""
@@ -183,15 +205,14 @@ class Target:
     def _chunk(self, chunk: messages.Chunk) -> None:
         """Take all lines of a chunk."""
         lines: Iterator[bytes] = iter(chunk.lines)
-        number = chunk.first
-        end = chunk.first + len(chunk.lines)
-        while number < end:
-            number += self._records(chunk, lines, number)
+        at = 0
+        while at < len(chunk.lines):
+            at += self._records(chunk, lines, at)
             if self.rows >= self.most_rows:
                 self._flush()
-            elif number < end:
-                self._odd_line(chunk.lines[number - chunk.first], number)
-                number += 1
+            elif at < len(chunk.lines):
+                self._odd_line(chunk.lines[at], chunk.first + at + self.shift)
+                at += 1
         self.bytes += chunk.size
         self.report.bytes += chunk.size
         self.unsettled += chunk.size
@@ -199,7 +220,7 @@ class Target:
         if self.unsettled >= SETTLE_BYTES * min(waiting, SETTLE_STREAMS):
             self._settle()
 
-    def _records(self, chunk: messages.Chunk, lines: Iterator[bytes], number: int) -> int:
+    def _records(self, chunk: messages.Chunk, lines: Iterator[bytes], at: int) -> int:
         """Decode records of the current stream until another line comes, and return how many.
 
         That other line is consumed. Fewer lines than there are, when the batch is full.
@@ -215,7 +236,7 @@ class Target:
         except REFUSED:
             pass  # the list has what came before
         count = len(segment.messages) - before
-        at = number - chunk.first
+        number = chunk.first + at + self.shift
         segment.lines.extend(chunk.lines[at : at + count])
         segment.numbers.extend(range(number, number + count))
         self._count(self.current, count)
@@ -226,6 +247,7 @@ class Target:
             self.since = time.monotonic()
         self.rows += count
         self.is_covered = self.is_covered and not count
+        self.is_whole = self.is_whole and not count
         self.report.of(stream.name).read += count
 
     def _odd_line(self, line: bytes, number: int) -> None:
@@ -233,9 +255,9 @@ class Target:
         try:
             self._message(line, number)
         except MessageError as fault:
-            if not self.keeps:
+            if not self.outbox.keeps:
                 raise
-            self.faults.append(_rejected(fault, line))
+            self.outbox.reject(fault, line)
 
     def _message(self, line: bytes, number: int) -> None:
         known = self.schema_lines.get(line)
@@ -249,7 +271,7 @@ class Target:
         except REFUSED:
             envelope = Envelope()
         if envelope.type == "RECORD" and envelope.stream in self.streams:
-            self._record(line, number, self.streams[envelope.stream])
+            self._record(line, number, self.streams[envelope.stream], envelope.version)
             return
         message = messages.parse(line, number, self.rules)
         if isinstance(message, messages.Record):
@@ -260,11 +282,18 @@ class Target:
             self._state(message, number)
         elif isinstance(message, messages.Schema):
             self._schema(message, line, number)
+        elif isinstance(message, messages.Activate):
+            self._activate(message, number)
+        elif isinstance(message, messages.Batch):
+            self._batch(message, number)
         else:
-            self._other(message)
+            self.report.warn(f"a message of type {message.type!r} is skipped")
 
-    def _record(self, line: bytes, number: int, stream: Stream) -> None:
+    def _record(self, line: bytes, number: int, stream: Stream, version: int | None = None) -> None:
         """Take one record, by the fast path if it has not been tried yet."""
+        if version is not None and stream.decoder.layout.versioned is False:
+            self._followed(stream.name, stream.wanted.with_versions(self.dialect), stream)
+            self.current = None  # the decoder is another one now
         self._count(stream, 1)
         if stream is not self.current:
             self.current = stream
@@ -281,18 +310,35 @@ class Target:
         stream.add_slow(line, number)
 
     def _state(self, message: messages.State, number: int) -> None:
-        self.states.append((number, message.text))
-        self.is_covered = True
+        self.outbox.states.append((number, message.text))
+        self.is_covered = self.is_whole = True
         if not self.rows or (self.settings.state_id and self._is_due()):
             self._flush()
 
-    def _other(self, message: messages.Other) -> None:
-        if message.type == "ACTIVATE_VERSION":
-            if not self.told_activate_version and self.settings.activate_version != "ignore":
-                self.report.warn("ACTIVATE_VERSION is not supported yet: rows of older versions stay as they are")
-            self.told_activate_version = True
-        else:
-            self.report.warn(f"a message of type {message.type!r} is skipped")
+    def _activate(self, message: messages.Activate, number: int) -> None:
+        """Let the older versions of a stream's rows not be current any more, after its rows are sent."""
+        stream = self.streams.get(message.stream)
+        if stream and stream.decoder.layout.versioned and not self.plan:
+            self._settle()
+            self.outbox.send(stream)
+            self.loader.activate(stream.name, stream.table, message.version, number)
+            self._count(stream, 0)
+            self.rows += 1  # something to be committed
+            self.is_covered = False
+
+    def _batch(self, message: messages.Batch, number: int) -> None:
+        """Take the records of a BATCH as if each were a line of its own, behind the BATCH's."""
+        before, self.shift = self.shift, number
+        count = 0
+        try:
+            for chunk in batches.read_records(message, self.settings.batch_root, self.settings.max_message_bytes):
+                count += len(chunk.lines)
+                self.lines.add(number, count)
+                self._chunk(chunk)
+        except ValueError as error:
+            raise MessageError(f"stream {message.stream!r}: {error}", line=number) from None
+        finally:
+            self.shift = before + count
 
     # --- a SCHEMA
 
@@ -302,98 +348,52 @@ class Target:
             wanted = tables.wanted(message, self.settings, self.dialect)
             self.names.claim(message.stream, wanted.table.name)
             stream = self.streams.get(message.stream)
+            if stream and stream.wanted.versioned:
+                wanted = wanted.with_versions(self.dialect)
             if stream is None or stream.wanted != wanted:
                 stream = self._followed(message.stream, wanted, stream, line.decode("utf-8", "replace"))
         except SchemaError as error:
-            raise type(error)(f"line {number}: stream {message.stream!r}: {error}") from None
+            raise type(error)(f"line {self.lines.of(number)[0]}: stream {message.stream!r}: {error}") from None
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
         self.schema_lines[line] = stream
         self.current = stream
 
-    def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None, line: str) -> Stream:
+    def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None, line: str | None = None) -> Stream:
         policy = tables.policy(name, self.settings, self.dialect)
         if self.plan:
             table, stamp = self.loader.plan(wanted.table, policy, self.plan), 0
         else:
-            if self.loader.needs_changes(wanted.table, policy):
-                self._send_all() if self.settings.state_id and not self.is_covered else self._flush()
+            found = self.loader.found(wanted.table)
+            if not wanted.versioned and self._has_versions(found):
+                wanted = wanted.with_versions(self.dialect)
+            if diff(kept_kinds(wanted.table, found, policy), found, policy) or self.loader.lacking(wanted.table):
+                self.outbox.send_all() if self.settings.state_id and not self.is_covered else self._flush()
             table, stamp = self.loader.follow(name, wanted.table, policy, line)
+            self.is_whole = False
         if stream is None:
             stream = self.streams[name] = Stream(name, stamp=stamp)
         elif stream.pending or stream.batches:
             self._settle()
-            self._send(stream)
+            self.outbox.send(stream)
         stream.follow(wanted, table, Decoder(tables.layout(wanted, table, self.settings, self.rules)))
         return stream
+
+    def _has_versions(self, found: Found | None) -> bool:
+        """Tell whether a table has had versions before, which this run may have to end."""
+        names = set(map(self.dialect.fold, tables.VERSION_COLUMNS))
+        return found is not None and self.settings.activate_version != "ignore" and names <= set(found.columns)
 
     # --- records to rows
 
     def _settle(self, before: int | None = None) -> None:
-        """Turn what is pending into batches; of lines from *before* on, nothing.
-
-        Raises:
-            RecordError: of the first invalid record; what came before it is settled.
-        """
         self.unsettled = 0
-        done, faults = [], []
-        for stream in self.streams.values():
-            if stream.pending:
-                try:
-                    done.append((stream, stream.settle(before, self.keeps)))
-                except RecordError as fault:
-                    faults.append(fault)
-        if faults:
-            first = min(faults, key=lambda fault: fault.line)
-            self._settle(first.line)
-            raise first
-        for stream, settled in done:
-            stream.pending.clear()
-            settled.notes.add(stream.take_notes())
-            self.report.notes(stream.name, settled.notes)
-            self.faults += [_rejected(fault, line) for fault, line in settled.faults]
-            if settled.parts and not self.plan:
-                stream.buffer(settled.parts)
-        self._tell(before)
-        self._send_large()
-
-    def _tell(self, before: int | None) -> None:
-        """Hand over STATEs and invalid records; all rows before them are settled."""
-        states = [one for one in self.states if before is None or one[0] < before]
-        faults = sorted((one for one in self.faults if before is None or one.line < before), key=lambda one: one.line)
-        self.states, self.faults = [], []
-        if self.plan:
-            return
-        for number, text in states:
-            self.loader.note_state(number, text)
-        if faults:
-            self.loader.reject([stamped(fault, self.streams) for fault in faults])
-
-    def _send_large(self) -> None:
-        buffered = sum(stream.buffered for stream in self.streams.values())
-        for stream in self.streams.values():
-            if stream.buffered >= SEND_BYTES or buffered >= BUFFER_BYTES:
-                self._send(stream)
-
-    def _send(self, stream: Stream) -> None:
-        """Let the worker write what the stream has buffered into the open transaction."""
-        if stream.batches:
-            self.loader.write(stream.name, stream.table, stream.take())
-
-    def _send_all(self) -> None:
-        self._settle()
-        for stream in self.streams.values():
-            self._send(stream)
+        self.outbox.settle(before)
 
     def _flush(self) -> None:
         """Commit all that came, then emit its newest STATE; wait for neither."""
-        self._send_all()
+        self.unsettled = 0
+        self.outbox.send_all()
         if not self.plan:
             self.loader.commit()
         self.rows = self.bytes = 0
         self.since = time.monotonic()
-
-
-def _rejected(fault: MessageError, line: bytes) -> Rejected:
-    if isinstance(fault, RecordError):
-        return Rejected(fault.line, fault.stream, fault.path, fault.reason, line)
-    return Rejected(fault.line, None, "$", fault.fault, line)

@@ -362,6 +362,20 @@ def json_text(value: Any, quoted: Callable[[str], str] = json.dumps, depth: int 
     return f"{{{','.join(members.values())}}}"
 
 
+def version_of(message: Mapping[str, Any]) -> int | None:
+    """Return the version that a message names.
+
+    Raises:
+        ValueError: it is no integer of 64 bits.
+    """
+    found = message.get("version")
+    if found is None:
+        return None
+    if isinstance(found, Number) and len(found) < 21 and found.lstrip("-").isdigit() and int(found) in INT64:
+        return int(found)
+    raise ValueError("a version is an integer of 64 bits")
+
+
 def canonical(value: Any) -> str:
     """Return one JSON text for all that are equal as values: 1.0 is 1, the order of names is none."""
     if isinstance(value, Number):

@@ -30,6 +30,7 @@ from target_meltano import (
     Dialect,
     Found,
     Kind,
+    RowError,
     Table,
 )
 
@@ -231,7 +232,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
         cursor.execute("SAVEPOINT before_copy")
         try:
             self._copy(cursor, self.full_name(table), table, buffers)
-        except errors.UniqueViolation:
+        except (errors.UniqueViolation, errors.DeadlockDetected):  # of rows that others are writing
             cursor.execute("ROLLBACK TO SAVEPOINT before_copy")
             return False
         cursor.execute("RELEASE SAVEPOINT before_copy")
@@ -265,7 +266,7 @@ def _encoded(table: Table, batch: pa.RecordBatch) -> list[bytes]:
         return encode(batch, kinds)
     except NumberError as error:
         column = table.columns[error.column].name
-        raise DatabaseError(f"table {table.full_name}: column {column!r}: {error.fault}") from None
+        raise RowError(f"column {column!r}: {error.fault}", row=error.row) from None
 
 
 def _names(dialect: PostgresDialect, table: Table) -> str:

@@ -109,7 +109,11 @@ def start(parameters: Mapping[str, Any]) -> Any:
 
 
 @backoff.on_exception(
-    backoff.expo, psycopg2.OperationalError, max_time=CONNECT_SECONDS, giveup=lambda error: not _may_pass(error)
+    backoff.expo,
+    psycopg2.OperationalError,
+    max_time=lambda: CONNECT_SECONDS,
+    giveup=lambda error: not _may_pass(error),
+    logger=None,
 )
 def _connected(parameters: Mapping[str, Any]) -> Any:
     return psycopg2.connect(**parameters)

@@ -51,7 +51,7 @@ def unchanged(column: str, found: Kind | None, wanted: Kind) -> str | None:
     if name in ("integer", "number", "decimal") and wanted == DOUBLE:
         return (
             f"CASE WHEN {column} = 0 THEN true WHEN abs({column}) BETWEEN 1e-307 AND 1.79e308 "
-            f"THEN ({column}::double precision)::text::numeric = {column}::numeric ELSE false END"
+            f"THEN ({column}::double precision)::text::numeric = {column}::numeric ELSE {column} IS NULL END"
         )
     return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="target-meltano-tests-", dir="/tmp")
         os.chmod(os.environ[FOLDER], 0o755)  # root's server runs as another user
         config.add_cleanup(lambda: shutil.rmtree(os.environ[FOLDER]))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
     for name in list(os.environ):
         if name.startswith(("PG", "TARGET_MELTANO_")) and name != FOLDER:
             del os.environ[name]

@@ -21,8 +21,10 @@ ORDER = [
     "schema",
     "times",
     "values",
+    "columns",
     "decode",
     "messages",
+    "batches",
     "diff",
     "settings",
     "dialect",
@@ -33,10 +35,12 @@ ORDER = [
     "stream",
     "worker",
     "loader",
+    "outbox",
     "target",
     "library",
     "commands",
     "cli",
+    "samples",
     "testing",
 ]
 ADAPTERS = ("target_meltano_postgres", "target_meltano_snowflake")
@@ -94,6 +98,10 @@ def test_adapters_import_the_root_of_the_core_and_not_each_other(package: str) -
         assert core_imports(path) == set(), path
         others = {name.split(".")[0] for name in imports(path)} & set(ADAPTERS) - {package}
         assert others == set(), path
+
+
+def test_the_dialect_that_is_shown_takes_no_more_than_the_root() -> None:
+    assert core_imports(ROOT / "tests/sqlite_dialect.py") == set()
 
 
 def test_the_wrapper_calls_targets_and_imports_none() -> None:

@@ -330,7 +330,7 @@ def test_a_first_start_that_was_cut_off_is_no_obstacle(folder: Path) -> None:
 
 def test_a_missing_locale_falls_back_to_c(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "LOCALES", ("xx_XX.UTF-8", "C"))
-    with embedded.running(folder / 'it\'s a "$home"') as server:
+    with embedded.running(folder / "it's a home") as server:
         sql = "SELECT datcollate FROM pg_database WHERE datname = current_database()"
         assert query(server, sql) == [("C",)]
 

@@ -1,0 +1,103 @@
+"""What is on its way from the lines to the database: records that settle, batches that are sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .errors import MessageError, RecordError
+from .ledger import Rejected
+from .loader import Loader
+from .report import Report
+from .stream import Settled, Stream, stamped
+
+SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
+BUFFER_BYTES = 32 << 20  # over all streams, before the small ones are sent, too
+
+
+@dataclass
+class Outbox:
+    """The streams, and what goes with their rows in the order of lines.
+
+    With *keeps* invalid records are kept for `__rejected`, else the first one ends the run. With
+    *dry* nothing is sent.
+    """
+
+    loader: Loader
+    report: Report
+    keeps: bool = False
+    dry: bool = False
+    streams: dict[str, Stream] = field(default_factory=dict)
+    states: list[tuple[int, str]] = field(default_factory=list)  # since the last `settle`, with their lines
+    rejected: list[Rejected] = field(default_factory=list)  # since then
+
+    def reject(self, fault: MessageError, line: bytes) -> None:
+        """Keep a line that is no message, or an invalid record."""
+        if isinstance(fault, RecordError):
+            self.rejected.append(Rejected(fault.line, fault.stream, fault.path, fault.reason, line))
+        else:
+            self.rejected.append(Rejected(fault.line, None, "$", fault.fault, line))
+
+    def settle(self, before: int | None = None) -> None:
+        """Turn what is pending into batches; of lines from *before* on, nothing.
+
+        Raises:
+            RecordError: of the first invalid record; what came before it is settled.
+        """
+        done: list[tuple[Stream, Settled]] = []
+        faults = []
+        for stream in self.streams.values():
+            if stream.pending:
+                try:
+                    done.append((stream, stream.settle(before, self.keeps)))
+                except RecordError as fault:
+                    faults.append(fault)
+        if faults:
+            first = min(faults, key=lambda fault: fault.line)
+            self.settle(first.line)
+            raise first
+        for stream, settled in done:
+            stream.pending.clear()
+            settled.notes.add(stream.take_notes())
+            self.report.notes(stream.name, settled.notes)
+            for invalid, line in settled.faults:
+                self.reject(invalid, line)
+            if settled.parts and not self.dry:
+                stream.buffer(settled.parts)
+        self._tell(before)
+        self._send_large()
+
+    def _tell(self, before: int | None) -> None:
+        """Hand over STATEs and invalid records; all rows before them are settled."""
+        states, rejected = self.states, self.rejected
+        self.states, self.rejected = [], []
+        if self.dry:
+            return
+        for number, text in states:
+            if before is None or number < before:
+                self.loader.note_state(number, text)
+        rejected = [one for one in rejected if before is None or one.line < before]
+        if rejected:
+            self.loader.reject([stamped(one, self.streams) for one in sorted(rejected, key=lambda one: one.line)])
+
+    def _send_large(self) -> None:
+        buffered = sum(stream.buffered for stream in self.streams.values())
+        for stream in self.streams.values():
+            if stream.buffered >= SEND_BYTES or buffered >= BUFFER_BYTES:
+                self.send(stream)
+
+    def send(self, stream: Stream) -> None:
+        """Let the loader write what the stream has buffered into the open transaction."""
+        if stream.batches:
+            self.loader.write(stream.name, stream.table, stream.take())
+
+    def send_all(self) -> None:
+        """Settle, and send, whatever there is."""
+        self.settle()
+        for stream in self.streams.values():
+            self.send(stream)
+
+    def keep_all(self) -> None:
+        """Give what is buffered to the loader for its `salvage`."""
+        for stream in self.streams.values():
+            if stream.batches:
+                self.loader.keep(stream.name, stream.table, stream.take())
