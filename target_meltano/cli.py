@@ -137,12 +137,27 @@ def emit(state: str) -> None:
 
 @contextmanager
 def _summary(report: Report, path: str | None) -> Iterator[None]:
+    """Write the summary however the run ends, with its error.
+
+    Raises:
+        SettingsError: at once, where the file cannot be written.
+    """
+    if not path:
+        yield
+        return
+    try:
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (only this may fail)
+    except OSError as error:
+        raise SettingsError(f"--summary {path}: {error.strerror}") from None
+    failed = None
     try:
         yield
+    except TargetError as error:
+        failed = str(error)
+        raise
     finally:
-        if path:
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump(report.summary(), file, indent=2)
+        with file:
+            json.dump({**report.summary(), "error": failed}, file, indent=2)
 
 
 @contextmanager
@@ -203,7 +218,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="print the DDL that the input would cause, change nothing")
     parser.add_argument("--about", nargs="?", const="json", choices=("json", "markdown"), help="describe the settings")
     parser.add_argument("--version", action="store_true", help="print the version")
-    parser.add_argument("--summary", metavar="FILE", help="write what was done as JSON")
+    parser.add_argument("--summary", metavar="FILE", help="write what was done as JSON: rows, bytes, seconds, DDL, warnings, the last STATE, the error")
     return parser
 
 

@@ -22,7 +22,8 @@ IsLater = Callable[[Rejected], bool]
 @contextmanager
 def _opened(dialect: Dialect[Any], what: str) -> Iterator[tuple[sa.Connection, Ledger]]:
     """Connect; what is not committed at the end is rolled back."""
-    ledger = Ledger(dialect, dialect.settings.schema or dialect.default_schema or "", new_run_id())
+    dialect.run_id = new_run_id()
+    ledger = Ledger(dialect, dialect.settings.schema or dialect.default_schema or "", dialect.run_id)
     connection = dialect.connect()
     try:
         with tables.our_errors(dialect, what):

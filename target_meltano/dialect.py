@@ -75,6 +75,9 @@ class Dialect(ABC, Generic[S]):
     driver_errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What the driver raises where SQLAlchemy is not in between."""
 
+    run_id: str = ""
+    """Of the run that connects; a database that names its sessions names them so."""
+
     notice: str | None = None
     """What the user is told once `connect` is done."""
 

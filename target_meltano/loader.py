@@ -44,7 +44,6 @@ class Loader:
         self.report = report
         self.ledger = ledger
         self.lines = lines
-        self.emitted: str | None = None
         self.loads: dict[str, Load] = {}  # as committed
         self.overwrites = self.settings.load_method == "overwrite"
         self.quarantines = self.settings.invalid_records == "quarantine"
@@ -229,7 +228,7 @@ class Loader:
             self._connection.commit()
         if state is not None:
             self._emit(state)
-            self.emitted = state
+            self.report.state = state
 
     def _swap_contents(self) -> None:
         for table in self._swaps.values():
@@ -421,7 +420,7 @@ class Loader:
         self._states.clear()
         if state is not None:
             self._emit(state)
-            self.emitted = state
+            self.report.state = state
 
     def _forget(self) -> None:
         """Go on after a COMMIT."""

@@ -118,7 +118,8 @@ class Target:
             TargetError: after all that came before the fault is committed and its STATE emitted.
         """
         schema = self.settings.schema or self.dialect.default_schema or ""
-        ledger = Ledger(self.dialect, schema, new_run_id())
+        self.report.run_id = self.dialect.run_id = new_run_id()
+        ledger = Ledger(self.dialect, schema, self.report.run_id)
         self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
         keeps = self.settings.invalid_records == "quarantine"
         self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams)
@@ -129,7 +130,7 @@ class Target:
         finally:
             self.loader.close()
             self.report.finish()
-        return Result(self.report.summary(), self.loader.emitted)
+        return Result(self.report.summary(), self.report.state)
 
     def _read(self, source: messages.Source) -> None:
         try:

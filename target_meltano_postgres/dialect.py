@@ -104,7 +104,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
             super().close(connection)
 
     def _connect(self) -> sa.Connection:
-        parameters = session.parameters(self.settings, self._url)
+        parameters = session.parameters(self.settings, self._url, self.run_id)
         try:
             raw = session.start(parameters)
         except psycopg2.Error as error:
