@@ -13,40 +13,101 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .errors import OutputError, TargetError
+from .errors import OutputError, SettingsError, TargetError
 
 if TYPE_CHECKING:
     from .report import Report
     from .target import Signals
 
 
+COMMANDS = {
+    "state": {
+        "get": "print the STATE that is kept for the setting state_id, nothing where there is none",
+        "set": "keep the STATE in FILE, or from stdin, instead",
+        "clear": "forget it, so that the next run starts from the beginning",
+    },
+    "rejected": {
+        "list": "print a line per invalid record: run, time, stream, line, path, reason",
+        "replay": "print them as messages, to be mended and piped in again; not those that newer rows have replaced",
+    },
+}
+
+
 def main(name: str, dialect: str, arguments: Sequence[str]) -> int:
     """Run `target-meltano-NAME` and return its exit code; *dialect* is `module:class`."""
-    options = _parser(name).parse_args(arguments)
-    if options.version:
-        print(f"target-meltano-{name} {__version__}")
-        return 0
+    is_command = bool(arguments) and arguments[0] in COMMANDS
+    options = (_command_parser(name) if is_command else _parser(name)).parse_args(arguments)
     try:
+        if is_command:
+            return _command(name, dialect, options)
+        if options.version:
+            print(f"target-meltano-{name} {__version__}")
+            return 0
         return _run(name, dialect, options)
     except TargetError as error:
         _say(error, options)
         return error.exit_code
     except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
         return 1
 
 
-def _run(name: str, dialect: str, options: argparse.Namespace) -> int:
+def _class(dialect: str) -> Any:
+    module, _, attribute = dialect.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _made(name: str, dialect: str, options: argparse.Namespace) -> Any:
+    """Return the dialect with the settings of files and variables."""
     from . import settings
 
-    module, _, attribute = dialect.partition(":")
-    cls = getattr(import_module(module), attribute)
-    prefix = f"target_meltano_{name}"
+    cls = _class(dialect)
+    return cls(settings.read(cls.settings_type, options.config, os.environ, _prefix(name)))
+
+
+def _prefix(name: str) -> str:
+    return f"target_meltano_{name}"
+
+
+def _run(name: str, dialect: str, options: argparse.Namespace) -> int:
     if options.about:
-        print(_about(name, cls, prefix, options.about))
-        return 0
-    found = settings.read(cls.settings_type, options.config, os.environ, prefix)
-    _load(cls(found), options)
+        print(_about(name, _class(dialect), _prefix(name), options.about))
+    else:
+        _load(_made(name, dialect, options), options)
     return 0
+
+
+def _command(name: str, dialect: str, options: argparse.Namespace) -> int:
+    """Run `state …` or `rejected …`."""
+    from . import commands
+    from .report import Report
+
+    database = _made(name, dialect, options)
+    out = sys.stdout.buffer
+    if options.does == "get":
+        state = commands.get_state(database)
+        out.write(f"{state}\n".encode() if state is not None else b"")
+    elif options.does == "set":
+        commands.set_state(database, _content(options.file))
+    elif options.does == "clear":
+        commands.clear_state(database)
+    elif options.does == "list":
+        out.writelines(f"{line}\n".encode() for line in commands.rejected(database, options.run, options.stream))
+    else:
+        warn = Report(as_json=options.log_format == "json").warn
+        out.writelines(commands.replay(database, options.run, options.stream, warn))
+    out.flush()
+    return 0
+
+
+def _content(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
 
 
 def _load(dialect: Any, options: argparse.Namespace) -> None:
@@ -89,12 +150,27 @@ def _tap_status(descriptor: int | None) -> Callable[[], int] | None:
 
 @contextmanager
 def _summary(report: Report, path: str | None) -> Iterator[None]:
+    """Write the summary however the run ends, with its error.
+
+    Raises:
+        SettingsError: at once, where the file cannot be written.
+    """
+    if not path:
+        yield
+        return
+    try:
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (only this may fail)
+    except OSError as error:
+        raise SettingsError(f"--summary {path}: {error.strerror}") from None
+    failed = None
     try:
         yield
+    except TargetError as error:
+        failed = str(error)
+        raise
     finally:
-        if path:
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump(report.summary(), file, indent=2)
+        with file:
+            json.dump({**report.summary(), "error": failed}, file, indent=2)
 
 
 @contextmanager
@@ -148,17 +224,39 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"target-meltano-{name}",
         description="Load a Singer tap's output from stdin; STATEs go to stdout once they are durable.",
-        epilog="Exit: 0 done, 1 bad data or schema, 2 bad settings, 3 the database refuses, 128+n signal n.",
+        epilog=f"Commands: {', '.join(f'{command} {chr(124).join(actions)}' for command, actions in COMMANDS.items())}. "
+        "Exit: 0 done, 1 bad data or schema, 2 bad settings, 3 the database refuses, 128+n signal n.",
     )
-    parser.add_argument("-c", "--config", action="append", default=[], metavar="FILE", help="settings in JSON; several: later ones win")
+    _add_common(parser)
     parser.add_argument("--plan", action="store_true", help="print the DDL that the input would cause, change nothing")
     parser.add_argument("--about", nargs="?", const="json", choices=("json", "markdown"), help="describe the settings")
     parser.add_argument("--version", action="store_true", help="print the version")
-    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of stderr")
     parser.add_argument(
         "--tap-status-fd", type=int, metavar="N", help="inherited descriptor on which the tap's exit status comes, as digits"
     )
-    parser.add_argument("--summary", metavar="FILE", help="write what was done as JSON")
+    parser.add_argument("--summary", metavar="FILE", help="write what was done as JSON: rows, bytes, seconds, DDL, warnings, the last STATE, the error")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", action="append", default=[], metavar="FILE", help="settings in JSON; several: later ones win")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of stderr")
+
+
+def _command_parser(name: str) -> argparse.ArgumentParser:
+    """`state get`, `rejected list` and the others, as `COMMANDS` has them."""
+    parser = argparse.ArgumentParser(prog=f"target-meltano-{name}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command, actions in COMMANDS.items():
+        below = commands.add_parser(command).add_subparsers(dest="does", required=True, metavar="|".join(actions))
+        for action, does in actions.items():
+            at = below.add_parser(action, help=does, description=does)
+            _add_common(at)
+            if action == "set":
+                at.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: -, stdin")
+            if command == "rejected":
+                at.add_argument("--run", metavar="ID", help="of this run only")
+                at.add_argument("--stream", metavar="NAME", help="of this stream only")
     return parser
 
 

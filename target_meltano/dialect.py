@@ -75,6 +75,9 @@ class Dialect(ABC, Generic[S]):
     driver_errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What the driver raises where SQLAlchemy is not in between."""
 
+    run_id: str = ""
+    """Of the run that connects; a database that names its sessions names them so."""
+
     notice: str | None = None
     """What the user is told once `connect` is done."""
 
@@ -202,6 +205,10 @@ class Dialect(ABC, Generic[S]):
         """Return what depends on the column and forbids the change, in words: `view a.b`."""
         return ()
 
+    def set_aside(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> tuple[Sequence[str], Sequence[str]]:
+        """Return what to run before *changes* of a table and what after, so that views on its columns survive."""
+        return (), ()
+
     def loses_by(self, change: ChangeType) -> str | None:
         """Return a query that finds a value which the change would alter, None where none can be."""
         return None
@@ -215,6 +222,16 @@ class Dialect(ABC, Generic[S]):
         some = f"SELECT 1 FROM {self.full_name(table)} LIMIT {most + 1}"
         query = f"SELECT count(*) FROM ({some}) AS rows_found"
         return bool(connection.exec_driver_sql(query).scalar_one() > most)
+
+    def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
+        """Return the statements for the indexes and readers that *table* wants and does not have.
+
+        The table need not be there yet. A database that has neither says there are none.
+
+        Raises:
+            SettingsError: there is no such role.
+        """
+        return ()
 
     def create_schema(self, schema: str) -> str:
         """Return the statement that makes sure that *schema* is there."""

@@ -28,14 +28,29 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Index:
+    """An index that the setting `indexes` asks for, by names of columns."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table as its stream wants it. *keys* are names of columns, empty for append-only."""
+    """A table as its stream wants it. *keys* are names of columns, empty for append-only.
+
+    *indexes* are those besides the key's, *readers* the roles that may read it. *stamp* is the column
+    with the time of receipt, which we fill.
+    """
 
     schema: str
     name: str
     columns: tuple[Column, ...]
     keys: tuple[str, ...] = ()
     source: str = ""
+    indexes: tuple[Index, ...] = ()
+    readers: tuple[str, ...] = ()
+    stamp: str | None = None
 
     @property
     def full_name(self) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -44,6 +44,7 @@ LOADS = _table(
     state=kinds.STRING,
     last_loaded_at=kinds.TIMESTAMP,
     live_version=kinds.INTEGER,
+    schema=kinds.STRING,
 )
 STATE = _table(
     "__state",
@@ -78,19 +79,24 @@ def now() -> dt.datetime:
 
 
 def new_run_id() -> str:
-    """Return a name for a run, in the order of time: 20260131T120000-1a2b3c4d."""
-    return f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    """Return a name for a run, in the order of time: 20260131T120000123456-1a2b3c4d."""
+    return f"{now():%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """An invalid record, or a line that is no message: *stream* is None then."""
+    """An invalid record, or a line that is no message: *stream* is None then.
+
+    *at* is when it was received: rows of records that came later have later stamps.
+    """
 
     line: int
     stream: str | None
     path: str
     reason: str
     source: bytes
+    at: dt.datetime = field(default_factory=now)
+    run_id: str = ""
 
     def message(self) -> str | None:
         """Return the line as JSON, None where a database could not hold it as such."""
@@ -105,9 +111,8 @@ def rejected_batch(
     run_id: str, table: Table, rejected: Sequence[Rejected], lines: Lines, documents: bool = True
 ) -> pa.RecordBatch:
     """Return rows for `__rejected`; without *documents* the lines are kept as bytes only."""
-    at = now()
     rows = [
-        (run_id, at, one.stream, lines.of(one.line)[0], one.path, one.reason, one.source, one.message() if documents else None)
+        (run_id, one.at, one.stream, lines.of(one.line)[0], one.path, one.reason, one.source, one.message() if documents else None)
         for one in rejected
     ]
     columns = zip(table.columns, zip(*rows, strict=True), strict=True)
@@ -148,6 +153,8 @@ class Ledger:
         self.rejected = placed(REJECTED, schema, dialect)
         self._loads = dialect.as_sqlalchemy(self.loads)
         self._states = dialect.as_sqlalchemy(self.states)
+        self._rejected = dialect.as_sqlalchemy(self.rejected)
+        self._schemas: dict[str, str] = {}  # the SCHEMA messages that are to be kept
         self._fold = dialect.fold
 
     def note(
@@ -164,6 +171,8 @@ class Ledger:
             "last_loaded_at": load.last_loaded_at,
             "live_version": live_version,
         }
+        if stream in self._schemas:
+            found["schema"] = self._schemas[stream]
         keys = {"run_id": self.run_id, "stream": stream}
         if not self._update(connection, self._loads, keys, found):
             self._insert(connection, self._loads, {**keys, "started_at": self.started_at, **found})
@@ -180,6 +189,29 @@ class Ledger:
             return times.timestamp(latest)[0]
         return (latest - EPOCH) // dt.timedelta(microseconds=1) if latest else 0
 
+    def keep_schema(self, connection: sa.Connection, stream: str, message: str) -> None:
+        """Let `note` keep the SCHEMA message of *stream*, if it is another one than that of the runs before."""
+        if message != (self._schemas.get(stream) or self.schema(connection, stream)):
+            self._schemas[stream] = message
+
+    def schema(self, connection: sa.Connection, stream: str) -> str | None:
+        """Return the latest SCHEMA message that is kept of *stream*."""
+        kept, started, of = (self._loads.c[self._fold(name)] for name in ("schema", "started_at", "stream"))
+        found: str | None = connection.execute(
+            sa.select(kept).where(of == stream, kept.is_not(None)).order_by(started.desc()).limit(1)
+        ).scalar()
+        return found
+
+    def rejections(self, connection: sa.Connection, run_id: str | None, stream: str | None) -> Iterator[Rejected]:
+        """Yield what is in quarantine, in the order in which it came: of all runs and streams, or of one."""
+        names = ("line", "stream", "path", "reason", "source", "rejected_at", "run_id")
+        columns = {name: self._rejected.c[self._fold(name)] for name in names}
+        query = sa.select(*columns.values()).order_by(columns["run_id"], columns["line"], columns["rejected_at"])
+        for name, wanted in (("run_id", run_id), ("stream", stream)):
+            query = query.where(columns[name] == wanted) if wanted is not None else query
+        for line, of, path, reason, source, at, run in connection.execute(query.execution_options(yield_per=100)):
+            yield Rejected(line, of, path, reason, bytes(source), at, run)
+
     def take_over(self, connection: sa.Connection, state_id: str) -> str | None:
         """Make this run the owner of *state_id*, and return the STATE that was kept last."""
         if not self._update(connection, self._states, {"state_id": state_id}, {"run_id": self.run_id}):
@@ -192,6 +224,10 @@ class Ledger:
         mine = self._states.c[self._fold("state_id")] == state_id
         found: str | None = connection.execute(sa.select(column).where(mine)).scalar()
         return found
+
+    def forget(self, connection: sa.Connection, state_id: str) -> None:
+        """Delete the STATE of *state_id*; a run that has it cannot commit any more."""
+        connection.execute(sa.delete(self._states).where(self._states.c[self._fold("state_id")] == state_id))
 
     def keep(self, connection: sa.Connection, state_id: str, state: str | None) -> None:
         """Keep *state*, None for the one that is there, if this run is still the owner.

@@ -24,14 +24,12 @@ from .dialect import Dialect
 from .diff import Found, Policy, Table
 from .errors import DatabaseError, MessageError, RecordError, RowError
 from .kept import HIDDEN, LINE, SOURCE, Activated, Followed, Kept, Lines, Step, Written
-from .kinds import TIMESTAMP, arrow_type
 from .ledger import Ledger, Load, Rejected, now, rejected_batch
 from .report import Report
 from .settings import Settings
 from .stream import last_by_key
 from .worker import Worker
 
-STAMP = arrow_type(TIMESTAMP)
 RETRY_SECONDS = 60.0  # of doing a transaction again, besides the time that connecting takes
 
 
@@ -46,7 +44,6 @@ class Loader:
         self.report = report
         self.ledger = ledger
         self.lines = lines
-        self.emitted: str | None = None
         self.loads: dict[str, Load] = {}  # as committed
         self.overwrites = self.settings.load_method == "overwrite"
         self.quarantines = self.settings.invalid_records == "quarantine"
@@ -144,6 +141,10 @@ class Loader:
         """Return *table* as the database has it."""
         return self._worker.call(tables.found, self.dialect, self._connection, table)
 
+    def lacking(self, table: Table) -> Sequence[str]:
+        """Return the statements for the indexes and readers that *table* wants and does not have."""
+        return self._worker.call(tables.lacking, self.dialect, self._connection, table)
+
     def start(self) -> str | None:
         """Take over the setting `state_id`, if it is set, and return the STATE that is kept for it.
 
@@ -152,9 +153,12 @@ class Loader:
         """
         return self._worker.call(self._start, self.settings.state_id)
 
-    def follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
-        """Make the database have *table*; return it as it is kept there, and the stream's last stamp."""
-        return self._worker.call(self._follow, stream, table, policy)
+    def follow(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
+        """Make the database have *table*; return it as it is kept there, and the stream's last stamp.
+
+        *schema* is the SCHEMA message, which is kept where invalid records are.
+        """
+        return self._worker.call(self._follow, stream, table, policy, schema)
 
     def plan(self, table: Table, policy: Policy, plan: tables.Plan) -> Table:
         """Show what `follow` would do, and return the table that it would return."""
@@ -176,7 +180,7 @@ class Loader:
         if not self.dialect.try_lock(self._connection, f"{self.ledger.states.schema}/{state_id}"):
             raise DatabaseError(f"another run with the state_id {state_id!r} is under way; wait for it, or end it")
 
-    def _follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
+    def _follow(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept, and the last stamp of its stream."""
         if self._kept:  # with `state_id` a transaction ends only at a STATE
             self._kept.add(Followed(stream, table, policy))
@@ -184,6 +188,8 @@ class Loader:
         self._follow_ours(self.ledger.loads)
         if self.quarantines:
             self._follow_ours(self.ledger.rejected)
+            if schema:
+                self.ledger.keep_schema(self._connection, stream, schema)
         if self.overwrites:
             self._follow_beside(kept)
         stamp = self.ledger.last_stamp(self._connection, stream)
@@ -205,7 +211,8 @@ class Loader:
     def _beside(self, table: Table) -> Table:
         """Return where rows for *table* go until the swap."""
         name = self.ledger.naming.of([f"__new_{table.name}"])
-        return replace(table, name=name, columns=tuple(replace(column, source="") for column in table.columns))
+        columns = tuple(replace(column, source="") for column in table.columns)
+        return replace(table, name=name, columns=columns, indexes=(), readers=())
 
     def _swap(self) -> None:
         """DELETE and INSERT: readers see the old rows until COMMIT, which TRUNCATE would not give them."""
@@ -221,7 +228,7 @@ class Loader:
             self._connection.commit()
         if state is not None:
             self._emit(state)
-            self.emitted = state
+            self.report.state = state
 
     def _swap_contents(self) -> None:
         for table in self._swaps.values():
@@ -291,8 +298,8 @@ class Loader:
             line = self._refused_line(into, rows, error)
             self._refuse(written, line, error)
             refused.add(line)
-        stamps = rows.column(written.table.columns[-1].name) if rows.num_rows else None
-        last = stamps[-1].as_py() if stamps and stamps.type == STAMP else None
+        stamp = written.table.stamp
+        last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
         self._add(written.stream, Load(batch.num_rows, rows.num_rows, last_loaded_at=last))
         self._note_older(written, rows)
 
@@ -379,8 +386,9 @@ class Loader:
         reason = f"the database refuses it: {words}"
         if not self.quarantines:
             raise RecordError(reason, line=line, stream=written.stream)
-        at = pc.index(written.batch.column(LINE), line).as_py()
-        self._reject([Rejected(line, written.stream, "$", reason, written.batch.column(SOURCE)[at].as_py())])
+        row = written.batch.slice(pc.index(written.batch.column(LINE), line).as_py(), 1)
+        stamp = {"at": row.column(written.table.stamp)[0].as_py()} if written.table.stamp else {}
+        self._reject([Rejected(line, written.stream, "$", reason, row.column(SOURCE)[0].as_py(), **stamp)])
 
     def _rejected_by_us(self, rejected: Sequence[Rejected]) -> None:
         try:
@@ -412,7 +420,7 @@ class Loader:
         self._states.clear()
         if state is not None:
             self._emit(state)
-            self.emitted = state
+            self.report.state = state
 
     def _forget(self) -> None:
         """Go on after a COMMIT."""

@@ -64,14 +64,14 @@ class Naming:
         name = SEPARATOR.join(self._spelt(part) for part in parts)
         if name in self.reserved:
             name += "_"
-        return self._shortened(name)
+        return self.shortened(name)
 
     def _spelt(self, part: str) -> str:
         name = snake(part) if self.style == "snake" else part
         name = "".join(char if _is_word(char) else "_" for char in name) or "_"
         return name if self.style == "preserve" else self.fold(name)
 
-    def _shortened(self, name: str) -> str:
+    def shortened(self, name: str) -> str:
         """Cut *name* to the limit; the hash of the whole keeps two long names apart."""
         if self.length(name) <= self.size:
             return name

@@ -8,7 +8,7 @@ from .errors import MessageError, RecordError
 from .ledger import Rejected
 from .loader import Loader
 from .report import Report
-from .stream import Settled, Stream
+from .stream import Settled, Stream, stamped
 
 SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
 BUFFER_BYTES = 32 << 20  # over all streams, before the small ones are sent, too
@@ -77,7 +77,7 @@ class Outbox:
                 self.loader.note_state(number, text)
         rejected = [one for one in rejected if before is None or one.line < before]
         if rejected:
-            self.loader.reject(sorted(rejected, key=lambda one: one.line))
+            self.loader.reject([stamped(one, self.streams) for one in sorted(rejected, key=lambda one: one.line)])
 
     def _send_large(self) -> None:
         buffered = sum(stream.buffered for stream in self.streams.values())

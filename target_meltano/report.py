@@ -45,6 +45,8 @@ class Report:
         self.streams: dict[str, Counts] = {}
         self.warnings: list[str] = []
         self.bytes = 0
+        self.run_id = ""
+        self.state: str | None = None  # the last one that was emitted
         self._oddities: Counter[tuple[str, str]] = Counter()
         self._started = self._told = time.monotonic()
         on_terminal = self.out.isatty() and not (as_json or quiet)
@@ -128,9 +130,11 @@ class Report:
         self.info(f"{rows:,} rows of {len(self.streams)} streams committed in {seconds:.1f} s")
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts as a program wants them."""
+        """Return the counts as a program wants them; the last STATE is text, so that it keeps its digits."""
         oddities = [{"stream": stream, "what": what, "count": count} for (stream, what), count in self._oddities.items()]
         return {
+            "run_id": self.run_id,
+            "state": self.state,
             "seconds": round(time.monotonic() - self._started, 3),
             "bytes": self.bytes,
             "streams": {name: asdict(counts) for name, counts in self.streams.items()},

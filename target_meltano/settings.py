@@ -74,8 +74,8 @@ class Settings:
     max_rewrite_rows: int = setting(10_000_000, "Largest table, in rows, that a type change may rewrite.", least=0)
     state_id: str | None = setting(None, "Name of a pipeline: commit at STATEs only and keep the STATE in `__state`.")
     batch_root: str | None = setting(None, "Folder below which files of BATCH messages may be read.")
-    grants: Mapping[str, Any] = setting({}, "Roles that may read the tables: {select: [role, …]}.", available=({},))
-    indexes: Mapping[str, Any] = setting({}, "Indexes per stream: {stream: [[column, …], …]}.", available=({},))
+    grants: Mapping[str, Any] = setting({}, "Roles that may read the streams' tables, and use their schema: {select: [role, …]}.")
+    indexes: Mapping[str, Any] = setting({}, "Indexes per stream: {stream: [[name, …], …]}, by paths of properties or names of columns.")
     pii: Mapping[str, Any] = setting({}, "Rules for personal data, applied before anything is stored.", available=({},))
 
     def for_stream(self, name: str, stream: str) -> str:
@@ -93,6 +93,14 @@ class Settings:
                 kinds.parse(kind)
             except ValueError as error:
                 yield f"column_types: {name}: {error}"
+        if set(self.grants) - {"select"} or not all(map(_are_names, self.grants.values())):
+            yield "grants: wanted {select: [role, …]}"
+        if not all(isinstance(lists, list) and all(map(_are_names, lists)) for lists in self.indexes.values()):
+            yield "indexes: wanted {stream: [[name, …], …]}, a list of names for each index"
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
 def read(cls: type[S], files: Iterable[str | Path], environment: Mapping[str, str], prefix: str) -> S:

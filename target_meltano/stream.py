@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from .decode import Decoder
 from .diff import Table
 from .errors import RecordError
 from .kept import LINE, SOURCE
+from .ledger import Rejected
 from .tables import Wanted
 from .values import Notes
 
@@ -186,10 +187,30 @@ class Stream:
         stamps = pa.array(np.arange(start, self.stamp + 1), kinds.arrow_type(kinds.TIMESTAMP))
         return batch.add_column(len(self.table.columns) - 1, self.table.columns[-1].name, stamps)
 
+    def received(self, line: int) -> int:
+        """Return the stamp of what came in *line* and makes no row: rows of later lines have later ones."""
+        if self.batches:
+            batch = self.batches[-1]
+            later = int(np.searchsorted(batch.column(LINE).to_numpy(), line))
+            if later < batch.num_rows:
+                stamp: int = batch.column(self.wanted.table.columns[-1].name)[later].value
+                return stamp - 1
+        self.stamp = max(time.time_ns() // 1000, self.stamp)
+        return self.stamp
+
     def take(self) -> pa.RecordBatch:
         """Return what is buffered as one batch, and forget it."""
         batches, self.batches, self.buffered = self.batches, [], 0
         return together(batches)
+
+
+def stamped(rejected: Rejected, streams: Mapping[str, Stream]) -> Rejected:
+    """Return an invalid record with the time of its receipt, on the clock of its stream."""
+    stream = streams.get(rejected.stream or "")
+    if stream is None or not stream.wanted.stamped:
+        return rejected
+    at = pa.scalar(stream.received(rejected.line), kinds.arrow_type(kinds.TIMESTAMP))
+    return replace(rejected, at=at.as_py())
 
 
 def together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from . import diff, kinds, messages, naming, schema, values
 from .decode import Layout
 from .dialect import Dialect
-from .diff import Change, Column, Found, FoundColumn, Policy, Table
-from .errors import SchemaError, SettingsError, TargetError, UpgradeError
+from .diff import Change, Column, Found, FoundColumn, Index, Policy, Table
+from .errors import MAX_SHOWN, DatabaseError, SchemaError, SettingsError, TargetError, UpgradeError
 from .schema import Leaf, Node
 from .settings import Settings
 
@@ -97,7 +97,9 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     keys = () if settings.load_method == "append" else _keys(message, node, columns)
     name = settings.table_names.get(stream) or names.of([stream])
     place = settings.schema or dialect.default_schema or ""
-    table = Table(place, name, tuple(columns), keys, stream)
+    indexes = _indexes(stream, name, columns, settings, names)
+    readers = tuple(settings.grants.get("select", ()))
+    table = Table(place, name, tuple(columns), keys, stream, indexes, readers, stamp if stamped else None)
     text = json.dumps(message.schema, default=str) if settings.validation == "schema" else ""
     return Wanted(table, node, leaves, text, stamped)
 
@@ -161,6 +163,24 @@ def _keys(message: messages.Schema, node: Node, columns: list[Column]) -> tuple[
     return tuple(keys)
 
 
+def _indexes(
+    stream: str, table: str, columns: list[Column], settings: Settings, names: naming.Naming
+) -> tuple[Index, ...]:
+    """Return what the setting `indexes` asks for; it names paths of properties, or columns."""
+    by_name = {column.name: column.name for column in columns}
+    by_name.update({column.source: column.name for column in columns if column.source})
+    found = []
+    for wanted in settings.indexes.get(stream, ()):
+        unknown = [name for name in wanted if name not in by_name]
+        if unknown:
+            raise SchemaError(f"the setting indexes names no property and no column of it: {', '.join(map(repr, unknown))}")
+        parts = tuple(by_name[name] for name in wanted)
+        found.append(Index(names.shortened(names.fold("__".join((table, *parts, "idx")))), parts))
+    pairs = [(", ".join(index.columns), index.name) for index in found]
+    naming.refuse_collisions(pairs, what="indexes on", where=f"stream {stream!r}", setting="column_names")
+    return tuple({index.name: index for index in found}.values())
+
+
 def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
     """Return how far the table of *stream* may follow."""
     return Policy(
@@ -172,6 +192,12 @@ def found(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Fou
     """Return *table* as the database has it, None where there is none."""
     with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
         return dialect.found(connection, table.schema, table.name)
+
+
+def lacking(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Sequence[str]:
+    """Return the statements for the indexes and readers that *table* wants and does not have."""
+    with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
+        return dialect.lacking(connection, table)
 
 
 def follow(
@@ -201,13 +227,13 @@ def follow(
         found = dialect.found(connection, table.schema, table.name)
         kept = diff.kept_kinds(table, found, policy)
         changes = diff.diff(kept, found, policy)
-        if not changes:
-            return kept, []
-        dialect.begin(connection, changes)
-        statements = ddl(dialect, connection, kept, changes)
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-        if not was_open:
+        statements = []
+        if changes:
+            dialect.begin(connection, changes)
+            statements = ddl(dialect, connection, kept, changes)
+            _execute(dialect, connection, table, statements)
+        statements += _supplied(dialect, connection, table)
+        if statements and not was_open:
             connection.commit()
         return kept, statements
 
@@ -217,6 +243,33 @@ def follow(
     for statement in statements:
         done(statement)
     return kept
+
+
+def _supplied(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Sequence[str]:
+    """Do what gives *table* its indexes and readers, and return it.
+
+    A database may only warn, where our role may not grant or another table's index has the name.
+    """
+    statements = dialect.lacking(connection, table)
+    if statements:
+        dialect.begin(connection, ())
+        _execute(dialect, connection, table, statements)
+        undone = dialect.lacking(connection, table)
+        if undone:
+            raise DatabaseError(f"table {table.full_name}: our role may not, or the name is taken: {'; '.join(undone)}")
+    return statements
+
+
+def _execute(dialect: Dialect[Any], connection: sa.Connection, table: Table, statements: Sequence[str]) -> None:
+    theirs: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
+    for statement in statements:
+        try:
+            connection.exec_driver_sql(statement)
+        except theirs as error:
+            if dialect.is_transient(error):
+                raise
+            found = dialect.error(error, f"table {table.full_name}")
+            raise type(found)(f"{found}, in: {' '.join(statement.split())[:MAX_SHOWN]}") from error
 
 
 @contextmanager
@@ -244,14 +297,16 @@ def ddl(
     creates = any(isinstance(change, diff.CreateTable) for change in changes)
     if creates and not dialect.has_schema(connection, table.schema):
         statements.append(dialect.create_schema(table.schema))
-    for change in changes:
-        if isinstance(change, diff.ChangeType) and is_there:
-            _refuse_unsafe(dialect, connection, change)
-        statements.extend(dialect.statements(change))
-    return statements
+    types = [change for change in changes if isinstance(change, diff.ChangeType)] if is_there else []
+    before, after = dialect.set_aside(connection, types) if types else ((), ())
+    for change in types:
+        _refuse_unsafe(dialect, connection, change, [*before, *dialect.statements(change), *after])
+    return [*statements, *before, *(text for change in changes for text in dialect.statements(change)), *after]
 
 
-def _refuse_unsafe(dialect: Dialect[Any], connection: sa.Connection, change: diff.ChangeType) -> None:
+def _refuse_unsafe(
+    dialect: Dialect[Any], connection: sa.Connection, change: diff.ChangeType, statements: Sequence[str]
+) -> None:
     what = f"{change.table.full_name}: column {change.column.name!r} cannot change from {change.found.type} to {change.column.kind}"
     obstacles = dialect.obstacles(connection, change)
     if obstacles:
@@ -261,10 +316,9 @@ def _refuse_unsafe(dialect: Dialect[Any], connection: sa.Connection, change: dif
         raise UpgradeError(f"{what}: a value in it would change")
     most = dialect.settings.max_rewrite_rows
     if dialect.rewrites(change) and dialect.has_more_rows(connection, change.table, most):
-        statements = "; ".join(dialect.statements(change))
         raise UpgradeError(
             f"{what}: the table has more than {most:,} rows (setting max_rewrite_rows) and would be locked "
-            f"while it is written anew; run by hand when that suits: {statements}"
+            f"while it is written anew; run by hand when that suits: {'; '.join(statements)}"
         )
 
 
@@ -282,6 +336,8 @@ class Plan:
             kept = diff.kept_kinds(table, found, policy)
             is_there = table.full_name not in self.made
             for statement in ddl(dialect, connection, kept, diff.diff(kept, found, policy), is_there):
+                self.show(statement)
+            for statement in dialect.lacking(connection, kept) if is_there else ():
                 self.show(statement)
         columns = {column.name: FoundColumn(column.name, column.kind, str(column.kind)) for column in kept.columns}
         self.made[table.full_name] = Found({**(found.columns if found else {}), **columns}, kept.keys)

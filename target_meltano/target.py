@@ -111,7 +111,8 @@ class Target:
             TargetError: after all that came before the fault is committed and its STATE emitted.
         """
         schema = self.settings.schema or self.dialect.default_schema or ""
-        ledger = Ledger(self.dialect, schema, new_run_id())
+        self.report.run_id = self.dialect.run_id = new_run_id()
+        ledger = Ledger(self.dialect, schema, self.report.run_id)
         self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
         keeps = self.settings.invalid_records == "quarantine"
         self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams)
@@ -122,7 +123,7 @@ class Target:
         finally:
             self.loader.close()
             self.report.finish()
-        return Result(self.report.summary(), self.loader.emitted)
+        return Result(self.report.summary(), self.report.state)
 
     def _read(self, source: messages.Source) -> None:
         try:
@@ -349,14 +350,14 @@ class Target:
             if stream and stream.wanted.versioned:
                 wanted = wanted.with_versions(self.dialect)
             if stream is None or stream.wanted != wanted:
-                stream = self._followed(message.stream, wanted, stream)
+                stream = self._followed(message.stream, wanted, stream, line.decode("utf-8", "replace"))
         except SchemaError as error:
             raise type(error)(f"line {self.lines.of(number)[0]}: stream {message.stream!r}: {error}") from None
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
         self.schema_lines[line] = stream
         self.current = stream
 
-    def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None) -> Stream:
+    def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None, line: str | None = None) -> Stream:
         policy = tables.policy(name, self.settings, self.dialect)
         if self.plan:
             table, stamp = self.loader.plan(wanted.table, policy, self.plan), 0
@@ -364,9 +365,9 @@ class Target:
             found = self.loader.found(wanted.table)
             if not wanted.versioned and self._has_versions(found):
                 wanted = wanted.with_versions(self.dialect)
-            if diff(kept_kinds(wanted.table, found, policy), found, policy):
+            if diff(kept_kinds(wanted.table, found, policy), found, policy) or self.loader.lacking(wanted.table):
                 self.outbox.send_all() if self.settings.state_id and not self.is_covered else self._flush()
-            table, stamp = self.loader.follow(name, wanted.table, policy)
+            table, stamp = self.loader.follow(name, wanted.table, policy, line)
             self.is_whole = False
         if stream is None:
             stream = self.streams[name] = Stream(name, stamp=stamp)

@@ -34,7 +34,7 @@ from target_meltano import (
     Table,
 )
 
-from . import embedded, faults, session, upgrades
+from . import embedded, extras, faults, session, upgrades, views
 from .copy import READ_BYTES, NumberError, Reader, encode
 from .session import PostgresSettings
 
@@ -104,7 +104,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
             super().close(connection)
 
     def _connect(self) -> sa.Connection:
-        parameters = session.parameters(self.settings, self._url)
+        parameters = session.parameters(self.settings, self._url, self.run_id)
         try:
             raw = session.start(parameters)
         except psycopg2.Error as error:
@@ -192,6 +192,9 @@ class PostgresDialect(Dialect[PostgresSettings]):
         using = upgrades.conversion(column, change.found.kind, kind)
         return [f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {self.type_name(kind)} USING {using}"]
 
+    def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
+        return list(extras.lacking(connection, table, self.quote))
+
     def loses_by(self, change: ChangeType) -> str | None:
         same = upgrades.unchanged(self.quote(change.column.name), change.found.kind, change.column.kind)
         return f"SELECT 1 FROM {self.full_name(change.table)} WHERE NOT ({same}) LIMIT 1" if same else None
@@ -201,7 +204,16 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def obstacles(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
         names = (self.full_name(change.table), change.column.name)
-        return list(connection.exec_driver_sql(upgrades.DEPENDENTS, names).scalars())
+        others = connection.exec_driver_sql(upgrades.DEPENDENTS, names).scalars()
+        return [*others, *self._views(connection, [change]).obstacles()]
+
+    def set_aside(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> tuple[list[str], list[str]]:
+        found = self._views(connection, changes)
+        return found.drops(), found.makes()
+
+    def _views(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> views.Views:
+        columns = [change.column.name for change in changes]
+        return views.find(connection, self.full_name(changes[0].table), columns, self.quote, self.literal)
 
     # --- rows
 

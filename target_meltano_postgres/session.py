@@ -59,8 +59,8 @@ class PostgresSettings(Settings):
         )
 
 
-def parameters(settings: PostgresSettings, url: str | None) -> dict[str, Any]:
-    """Return what libpq is to be told.
+def parameters(settings: PostgresSettings, url: str | None, run_id: str) -> dict[str, Any]:
+    """Return what libpq is to be told; the database shows the run as `application_name`, unless PGAPPNAME is set.
 
     Raises:
         SettingsError: for a url that libpq reads in another way than it was meant.
@@ -68,7 +68,8 @@ def parameters(settings: PostgresSettings, url: str | None) -> dict[str, Any]:
     names = ("host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey")
     given = {name: getattr(settings, name) for name in names}
     known = {name: value for name, value in given.items() if value is not None}
-    ours = {"fallback_application_name": "target-meltano-postgres", "keepalives_idle": 30, "connect_timeout": 10}
+    name = f"target-meltano-postgres {run_id}".strip()
+    ours = {"fallback_application_name": name, "keepalives_idle": 30, "connect_timeout": 10}
     return {**ours, **_parts(url), **known, "client_encoding": "UTF8"}
 
 

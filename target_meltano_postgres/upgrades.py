@@ -65,17 +65,13 @@ def rewrites(found: FoundColumn, wanted: Kind) -> bool:
 
 _WIDENED_IN_PLACE = {"character varying", "timestamp with time zone", "time without time zone"}
 
-# What ALTER COLUMN TYPE refuses: it makes anew indexes, constraints and statistics, but no views,
-# triggers, policies, functions, publications and generated columns.
+# What ALTER COLUMN TYPE refuses: it makes anew indexes, constraints and statistics, but no views
+# (`views.py` does), triggers, rules, policies, functions, publications and generated columns.
 DEPENDENTS = """
-SELECT DISTINCT CASE WHEN v.oid IS NULL THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
-  ELSE CASE v.relkind WHEN 'm' THEN 'materialized view ' WHEN 'v' THEN 'view ' ELSE 'rule ' || r.rulename || ' on ' END
-    || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(v.relname) END
+SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
 FROM pg_catalog.pg_depend d
 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = d.objid
-LEFT JOIN pg_catalog.pg_class v ON v.oid = r.ev_class
-LEFT JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace
 LEFT JOIN pg_catalog.pg_attrdef g ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND g.oid = d.objid
 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
   AND d.refobjid = %s::pg_catalog.regclass AND a.attname = %s
@@ -83,5 +79,6 @@ WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
     'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass,
     'pg_catalog.pg_policy'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass,
     'pg_catalog.pg_publication_rel'::pg_catalog.regclass))
+  AND r.rulename IS DISTINCT FROM '_RETURN'
 ORDER BY 1
 """

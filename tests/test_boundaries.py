@@ -38,6 +38,7 @@ ORDER = [
     "outbox",
     "target",
     "library",
+    "commands",
     "cli",
     "samples",
     "testing",

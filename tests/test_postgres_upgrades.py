@@ -147,20 +147,16 @@ def test_a_key_may_change_its_type(db: Any) -> None:
 # --- what is in the way
 
 OBSTACLES = [
-    ("CREATE VIEW {0}.w AS SELECT v FROM {0}.t", r"view \S+\.w"),
-    ("CREATE MATERIALIZED VIEW {0}.w AS SELECT id FROM {0}.t WHERE v > 0", r"materialized view \S+\.w"),
     ("ALTER TABLE {0}.t ADD COLUMN g bigint GENERATED ALWAYS AS (v + 1) STORED", "default value for column g of table"),
     ("CREATE POLICY p ON {0}.t USING (v > 0)", "policy p on table"),
     ("CREATE FUNCTION {0}.f() RETURNS bigint BEGIN ATOMIC SELECT max(v) FROM {0}.t; END", r"function \S+\.f\(\)"),
     ("CREATE FUNCTION {0}.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
      "CREATE TRIGGER w BEFORE UPDATE OF v ON {0}.t EXECUTE FUNCTION {0}.f()", "trigger w on table"),
-    ("CREATE RULE r AS ON DELETE TO {0}.t WHERE OLD.v > 0 DO ALSO NOTHING", r"rule r on \S+\.t"),
+    ("CREATE RULE r AS ON DELETE TO {0}.t WHERE OLD.v > 0 DO ALSO NOTHING", r"rule r on table \S+\.t"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("ddl", "words"), OBSTACLES, ids=["view", "matview", "generated", "policy", "function", "trigger", "rule"]
-)
+@pytest.mark.parametrize(("ddl", "words"), OBSTACLES, ids=["generated", "policy", "function", "trigger", "rule"])
 def test_what_depends_on_a_column_is_named_before_anything_is_done(db: Any, ddl: str, words: str) -> None:
     make_column(db, "bigint", "1")
     db.query(ddl.format(db.schema))

@@ -1,0 +1,182 @@
+"""What a target does besides loading: it looks after the STATE and the invalid records that a database keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from . import diff, kinds, messages, tables, values
+from .dialect import Dialect
+from .diff import Policy, Table
+from .errors import DatabaseError, SettingsError
+from .ledger import Ledger, Rejected, new_run_id
+
+Warn = Callable[[str], None]
+IsLater = Callable[[Rejected], bool]
+
+
+@contextmanager
+def _opened(dialect: Dialect[Any], what: str) -> Iterator[tuple[sa.Connection, Ledger]]:
+    """Connect; what is not committed at the end is rolled back."""
+    dialect.run_id = new_run_id()
+    ledger = Ledger(dialect, dialect.settings.schema or dialect.default_schema or "", dialect.run_id)
+    connection = dialect.connect()
+    try:
+        with tables.our_errors(dialect, what):
+            yield connection, ledger
+    finally:
+        dialect.close(connection)
+
+
+def _is_there(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> bool:
+    return dialect.found(connection, table.schema, table.name) is not None
+
+
+# --- the STATE
+
+
+def get_state(dialect: Dialect[Any]) -> str | None:
+    """Return the STATE that is kept for the setting `state_id`, as JSON; None where there is none."""
+    state_id = _state_id(dialect)
+    with _opened(dialect, "state") as (connection, ledger):
+        return ledger.state(connection, state_id) if _is_there(dialect, connection, ledger.states) else None
+
+
+def set_state(dialect: Dialect[Any], text: bytes) -> None:
+    """Keep the JSON *text* as the STATE.
+
+    Raises:
+        SettingsError: it is no JSON, or a whole message.
+        DatabaseError: a run is under way.
+    """
+    state_id, state = _state_id(dialect), _checked_state(text)
+    with _opened(dialect, "state") as (connection, ledger):
+        tables.follow(dialect, connection, ledger.states, Policy(), lambda statement: None)
+        _lock(dialect, connection, ledger, state_id)
+        ledger.take_over(connection, state_id)
+        ledger.keep(connection, state_id, state)
+        connection.commit()
+
+
+def clear_state(dialect: Dialect[Any]) -> None:
+    """Forget the STATE; the next run starts from the beginning.
+
+    Raises:
+        DatabaseError: a run is under way.
+    """
+    state_id = _state_id(dialect)
+    with _opened(dialect, "state") as (connection, ledger):
+        if _is_there(dialect, connection, ledger.states):
+            _lock(dialect, connection, ledger, state_id)
+            ledger.forget(connection, state_id)
+            connection.commit()
+
+
+def _state_id(dialect: Dialect[Any]) -> str:
+    if dialect.settings.state_id:
+        return str(dialect.settings.state_id)
+    raise SettingsError("settings: state_id: missing; it names the pipeline whose STATE is meant")
+
+
+def _checked_state(text: bytes) -> str:
+    try:
+        found = values.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"the STATE to be set: {error}") from None
+    if isinstance(found, dict) and found.get("type") == "STATE" and "value" in found:
+        raise SettingsError('the STATE to be set is a whole message; give its "value" alone')
+    return values.json_text(found)
+
+
+def _lock(dialect: Dialect[Any], connection: sa.Connection, ledger: Ledger, state_id: str) -> None:
+    if not dialect.try_lock(connection, f"{ledger.states.schema}/{state_id}"):
+        raise DatabaseError(f"a run with the state_id {state_id!r} is under way; wait for it, or end it")
+
+
+# --- invalid records
+
+
+def rejected(dialect: Dialect[Any], run_id: str | None, stream: str | None) -> Iterator[str]:
+    """Yield a line per invalid record: run, time, stream, line, path, reason, with tabs in between."""
+    with _opened(dialect, "rejected") as (connection, ledger):
+        if _is_there(dialect, connection, ledger.rejected):
+            for one in ledger.rejections(connection, run_id, stream):
+                found = (one.run_id, f"{one.at:%Y-%m-%dT%H:%M:%S.%fZ}", one.stream or "-", one.line, one.path, one.reason)
+                yield "\t".join(_printable(str(word)) for word in found)
+
+
+def _printable(text: str) -> str:
+    """Return *text* without what a terminal obeys."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: Warn) -> Iterator[bytes]:
+    """Yield lines that load the invalid records once they are mended: their SCHEMAs, then they.
+
+    A stream's SCHEMA is the latest that is kept. A record is left out where a row of its key was
+    loaded later, and *warn* is told of how many.
+    """
+    with _opened(dialect, "rejected") as (connection, ledger):
+        if not _is_there(dialect, connection, ledger.rejected):
+            return
+        is_later: dict[str | None, IsLater] = {None: lambda one: False}
+        for name in sorted({one.stream for one in ledger.rejections(connection, run_id, stream) if one.stream}):
+            schema = ledger.schema(connection, name)
+            if schema:
+                is_later[name] = _lookup(dialect, connection, schema)
+                yield _line(schema.encode())
+            else:
+                is_later[name] = is_later[None]
+                warn(f"stream {name!r}: no SCHEMA of it is kept; put one in front")
+        left_out: dict[str | None, int] = {}
+        for one in ledger.rejections(connection, run_id, stream):
+            if is_later[one.stream](one):
+                left_out[one.stream] = left_out.get(one.stream, 0) + 1
+            else:
+                yield _line(one.source)
+        for name_, count in left_out.items():
+            warn(f"stream {name_!r}: {count:,} records are left out, rows of their keys were loaded later")
+
+
+def _line(source: bytes) -> bytes:
+    return source.rstrip(b"\r\n") + b"\n"
+
+
+def _lookup(dialect: Dialect[Any], connection: sa.Connection, schema: str) -> IsLater:
+    """Return a function that tells whether a row of a record's key was loaded after the record came.
+
+    A record whose key cannot be read was not.
+    """
+    settings = dialect.settings
+    rules = values.Rules(settings.on_bad_text == "replace", settings.unknown_fields)
+    message = messages.parse(schema.encode(), 0, rules)
+    assert isinstance(message, messages.Schema)
+    wanted = tables.wanted(message, settings, dialect)
+    found = dialect.found(connection, wanted.table.schema, wanted.table.name)
+    received = wanted.table.stamp
+    if found is None or not wanted.table.keys or received is None or received not in found.columns:
+        return lambda one: False
+    kept = diff.kept_kinds(wanted.table, found, Policy(narrowing="keep"))
+    layout = tables.layout(wanted, kept, settings, rules)
+    table = dialect.as_sqlalchemy(kept)
+
+    def is_later(one: Rejected) -> bool:
+        conditions = [table.c[received] > one.at]
+        for position in layout.keys:
+            leaf, column = layout.leaves[position], table.c[kept.columns[position].name]
+            try:
+                cell = values.convert(leaf, values.parse(one.source, rules)["record"][leaf.path[0]], rules, values.Notes())
+            except (ValueError, KeyError, TypeError):
+                return False
+            if cell is None:
+                return False
+            value = pa.array([cell], kinds.arrow_type(leaf.kind))[0].as_py()
+            literal = sa.literal(value, sa.String()) if isinstance(value, str) else sa.literal(value)
+            conditions.append(column == sa.cast(literal, column.type))
+        return connection.execute(sa.select(sa.literal(1)).select_from(table).where(*conditions).limit(1)).first() is not None
+
+    return is_later

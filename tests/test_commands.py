@@ -1,0 +1,231 @@
+"""The commands `state` and `rejected`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+from on_postgres import dialect, rows, run
+
+from target_meltano import main
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+Cli = Callable[..., Done]
+
+
+@pytest.fixture
+def cli(db: Any, tmp_path: Path, capsysbinary: Any, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Calls the target with the settings of the test."""
+
+    def call(*arguments: str, told: bytes = b"", **settings: Any) -> Done:
+        config = tmp_path / "c.json"
+        config.write_text(json.dumps({"url": db.url, "schema": db.schema, "state_id": "shop", **settings}), "utf-8")
+        monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(told)))
+        capsysbinary.readouterr()
+        code = main("postgres", "target_meltano_postgres.dialect:PostgresDialect", [*arguments, "--config", str(config)])
+        return Done(code, *capsysbinary.readouterr())
+
+    return call
+
+
+def schema(stream: str = "t", keys: tuple[str, ...] = ("id",), **types: Any) -> dict[str, Any]:
+    properties = {name: {"type": words} for name, words in (types or {"id": "integer", "n": "integer"}).items()}
+    return {"type": "SCHEMA", "stream": stream, "key_properties": keys, "schema": {"properties": properties}}
+
+
+def record(stream: str = "t", **values: Any) -> dict[str, Any]:
+    return {"type": "RECORD", "stream": stream, "record": values}
+
+
+def messages(output: bytes) -> list[Any]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+# --- state
+
+
+def test_state_that_was_set_is_got(cli: Cli) -> None:
+    """With all digits, and without the spaces."""
+    assert (cli("state", "set", told=b'{"at": 1.10, "name": "Z\xc3\xbcrich"}\n').returncode) == 0
+    got = cli("state", "get")
+    assert (got.returncode, got.stderr) == (0, b"")
+    assert got.stdout == b'{"at":1.10,"name":"Z\\u00fcrich"}\n'
+
+
+def test_state_of_a_run_is_got(db: Any, cli: Cli) -> None:
+    run(db, schema(), record(id=1), {"type": "STATE", "value": {"t": 1}}, state_id="shop")
+    assert messages(cli("state", "get").stdout) == [{"t": 1}]
+
+
+def test_no_state_is_nothing(cli: Cli) -> None:
+    """Neither before the first run nor after `clear`."""
+    assert (cli("state", "get").returncode, cli("state", "get").stdout) == (0, b"")
+    assert cli("state", "clear").returncode == 0
+    cli("state", "set", told=b"1")
+    assert cli("state", "clear").returncode == 0
+    assert (cli("state", "get").returncode, cli("state", "get").stdout) == (0, b"")
+
+
+def test_state_is_set_from_a_file(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("[1,\n2]", "utf-8")
+    assert cli("state", "set", str(tmp_path / "state.json")).returncode == 0
+    assert messages(cli("state", "get").stdout) == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (b"", "not JSON"),
+        (b'{"t": 1} {"t": 2}', "not JSON"),
+        (b'{"t": NaN}', "NaN is no JSON number"),
+        (b'{"type": "STATE", "value": 1}', 'give its "value" alone'),
+    ],
+    ids=["nothing", "two", "NaN", "message"],
+)
+def test_what_is_no_state_is_refused(cli: Cli, told: bytes, words: str) -> None:
+    cli("state", "set", told=b"0")
+    refused = cli("state", "set", told=told)
+    assert refused.returncode == 2
+    assert words in refused.stderr.decode()
+    assert cli("state", "get").stdout == b"0\n"
+
+
+def test_state_needs_its_name(cli: Cli) -> None:
+    refused = cli("state", "get", state_id=None)
+    assert (refused.returncode, refused.stderr.decode().count("\n")) == (2, 1)
+    assert "state_id: missing" in refused.stderr.decode()
+
+
+@pytest.mark.parametrize("action", ["set", "clear"])
+def test_state_is_left_alone_while_a_run_is_under_way(db: Any, cli: Cli, action: str) -> None:
+    run(db, schema(), record(id=1), {"type": "STATE", "value": 1}, state_id="shop")
+    lock = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+    db.query(lock, (f"target-meltano/{db.schema}/shop",))
+    refused = cli("state", action, told=b"2")
+    assert refused.returncode == 3
+    assert "is under way" in refused.stderr.decode()
+    assert cli("state", "get").stdout == b"1\n"
+
+
+# --- rejected
+
+
+def quarantined(db: Any, *lines: Any) -> None:
+    run(db, *lines, invalid_records="quarantine")
+
+
+def test_rejected_are_listed(db: Any, cli: Cli) -> None:
+    quarantined(db, schema(), record(id=1, n="no\nnumber"), record(id=2, n=2), b'{"type": "RECORD"\n')
+    listed = cli("rejected", "list").stdout.decode().splitlines()
+    found = [line.split("\t")[2:] for line in listed]
+    assert found == [
+        ["t", "2", "$.n", "'no\\nnumber' is a string, wanted integer"],
+        ["-", "4", "$", "not JSON: Expecting ',' delimiter at character 18"],
+    ]
+    runs = {line.split("\t")[0] for line in listed}
+    assert runs == {run_id for (run_id,) in db.query(f"SELECT run_id FROM {db.schema}.__loads")}
+
+
+def test_list_and_replay_are_of_one_run_and_stream(db: Any, cli: Cli) -> None:
+    for number in (1, 2):
+        quarantined(db, schema("a"), schema("b"), record("a", id="x", n=number), record("b", id="y", n=number))
+    run_ids = sorted({run_id for (run_id,) in db.query(f"SELECT run_id FROM {db.schema}.__rejected")})
+    listed = cli("rejected", "list", "--run", run_ids[0], "--stream", "b").stdout.decode()
+    assert [line.split("\t")[0::2][:2] for line in listed.splitlines()] == [[run_ids[0], "b"]]
+    replayed = messages(cli("rejected", "replay", "--run", run_ids[1], "--stream", "a").stdout)
+    assert replayed == [{**schema("a"), "key_properties": ["id"]}, record("a", id="x", n=2)]
+
+
+def test_without_quarantine_there_is_nothing(db: Any, cli: Cli) -> None:
+    for action in ("list", "replay"):
+        done = cli("rejected", action)
+        assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_replay_can_be_mended_and_piped_in_again(db: Any, cli: Cli) -> None:
+    """What is no message comes as it was."""
+    quarantined(db, schema(), record(id=1, n="one"), record(id=2, n=2), b"{broken\xff\n", record(id=3, n="three"))
+    replay = cli("rejected", "replay").stdout
+    assert replay.splitlines()[2] == b"{broken\xff"
+    mended = replay.replace(b'"one"', b"1").replace(b'"three"', b"3").replace(b"{broken\xff\n", b"")
+    assert cli(told=mended).returncode == 0
+    assert rows(db, "id, n") == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_replay_has_the_latest_schema(db: Any, cli: Cli) -> None:
+    """So that what the tap has mended by now needs no mending."""
+    quarantined(db, schema(), record(id=1, n=1.5))
+    quarantined(db, schema(id="integer", n="number"), record(id=2, n=2))
+    assert cli(told=cli("rejected", "replay").stdout).returncode == 0
+    assert rows(db, "id, n") == [(1, 1.5), (2, 2)]
+
+
+def test_a_schema_is_kept_once(db: Any) -> None:
+    for number in range(3):
+        quarantined(db, schema(), record(id=number, n=number))
+    assert db.query(f"SELECT count(*), count(schema) FROM {db.schema}.__loads") == [(3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "replayed"),
+    [
+        ([record(id=1, n="bad"), record(id=1, n=2)], []),
+        ([record(id=1, n=2), record(id=1, n="bad")], [record(id=1, n="bad")]),
+        ([record(id=1, n=1), record(id=1, n="bad"), record(id=1, n=2)], []),
+        ([record(id=1, n=1), record(id=1, n="bad"), record(id=2, n=2)], [record(id=1, n="bad")]),
+        ([record(id="1", n=1), record(id=1, n=2)], [record(id="1", n=1)]),
+    ],
+    ids=["newer", "older", "both", "another", "key at fault"],
+)
+def test_replay_leaves_out_what_newer_rows_have_replaced(
+    db: Any, cli: Cli, lines: list[Any], replayed: list[Any]
+) -> None:
+    """In the order of the lines, within one batch, too."""
+    quarantined(db, schema(), *lines)
+    done = cli("rejected", "replay")
+    assert messages(done.stdout)[1:] == replayed
+    assert (b"1 records are left out" in done.stderr) == (not replayed)
+
+
+def test_replay_leaves_out_what_a_later_run_has_loaded(db: Any, cli: Cli) -> None:
+    """Keys are compared as values of their columns."""
+    types = {"at": "number", "name": "string", "n": "integer"}
+    quarantined(db, schema(keys=("at", "name"), **types), record(at=1, name="a'b", n="x"), record(at=2, name="b", n="x"))
+    run(db, schema(keys=("at", "name"), **types), record(at=1.0, name="a'b", n=1), record(at=2, name="B", n=1))
+    assert messages(cli("rejected", "replay").stdout)[1:] == [record(at=2, name="b", n="x")]
+
+
+def test_what_the_database_refuses_is_replayed(db: Any, cli: Cli) -> None:
+    """Its time is that of its row, so that what came before it does not count as newer."""
+    db.query(f"CREATE SCHEMA {db.schema}; CREATE TABLE {db.schema}.t (id bigint PRIMARY KEY, n bigint CHECK (n < 9))")
+    quarantined(db, schema(), record(id=1, n=1), record(id=2, n=99), record(id=1, n=99), record(id=2, n=2))
+    assert messages(cli("rejected", "replay").stdout)[1:] == [record(id=1, n=99)]
+
+
+def test_stamps_go_on_after_an_invalid_record(db: Any) -> None:
+    """Each chunk of input is stamped later than the records that it refused."""
+    quarantined(db, schema(), *[record(id=n, n="x" if n % 3 else n) for n in range(300)])
+    newer = f"SELECT count(*) FROM {db.schema}.__rejected x JOIN {db.schema}.t ON t.__loaded_at > x.rejected_at"
+    assert db.query(f"{newer} WHERE t.id < (x.message->'record'->>'id')::bigint") == [(0,)]
+    older = newer.replace(">", "<=")
+    assert db.query(f"{older} WHERE t.id > (x.message->'record'->>'id')::bigint") == [(0,)]
+
+
+def test_dialect_is_what_the_command_uses(db: Any) -> None:
+    """The commands are the core's: they need nothing but a dialect."""
+    from target_meltano import commands
+
+    commands.set_state(dialect(db, state_id="x"), b'"y"')
+    assert commands.get_state(dialect(db, state_id="x")) == '"y"'
