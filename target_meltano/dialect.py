@@ -137,8 +137,10 @@ class Dialect(ABC, Generic[S]):
         return naming.in_bytes(name)
 
     def close(self, connection: sa.Connection) -> None:
-        """End what `connect` began."""
-        connection.close()
+        """End what `connect` began. A connection that is lost cannot be asked to roll back."""
+        if not connection.closed:
+            connection.invalidate()
+            connection.close()
 
     def read_back(self, spelt: str) -> tuple[Kind | None, bool]:
         """Return the kind whose values a column of this type holds, and whether it is narrow.
@@ -189,6 +191,9 @@ class Dialect(ABC, Generic[S]):
             DatabaseError: it cannot be known.
         """
         raise DatabaseError("the connection was lost during COMMIT, so that its outcome is not known")
+
+    def end_transaction(self, connection: sa.Connection, transaction: str) -> None:
+        """End a transaction that lost its connection, if the database does not know that yet."""
 
     def has_schema(self, connection: sa.Connection, schema: str) -> bool:
         return sa.inspect(connection).has_schema(schema)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from . import kinds, values
 from .dialect import Dialect
 from .diff import Column, Table
-from .errors import DatabaseError
+from .errors import DatabaseError, MessageError, RecordError
 from .schema import Leaf
 
 POSITION = Leaf(("message",), kinds.JSON, frozenset({"any"}))
@@ -89,6 +89,13 @@ class Rejected:
     reason: str
     source: bytes
 
+    @classmethod
+    def of(cls, fault: MessageError, line: bytes) -> Rejected:
+        """Return what is kept of *line*, whose *fault* was found."""
+        if isinstance(fault, RecordError):
+            return cls(fault.line, fault.stream, fault.path, fault.reason, line)
+        return cls(fault.line, None, "$", fault.fault, line)
+
     def message(self) -> str | None:
         """Return the line as JSON, None where a database could not hold it as such."""
         try:
@@ -144,10 +151,10 @@ class Ledger:
         self._states = dialect.as_sqlalchemy(self.states)
         self._fold = dialect.fold
 
-    def note(self, connection: sa.Connection, stream: str, load: Load, state: str | None) -> None:
-        """Bring the run's row for *stream* up to date."""
+    def note(self, connection: sa.Connection, stream: str, load: Load, state: str | None, at: dt.datetime) -> None:
+        """Bring the run's row for *stream* up to date, to be committed *at* that time."""
         found = {
-            "committed_at": now(),
+            "committed_at": at,
             "rows_read": load.rows_read,
             "rows_written": load.rows_written,
             "rows_rejected": load.rows_rejected,
@@ -179,16 +186,22 @@ class Ledger:
         found: str | None = connection.execute(sa.select(column).where(mine)).scalar()
         return found
 
-    def keep(self, connection: sa.Connection, state_id: str, state: str | None) -> None:
+    def keep(self, connection: sa.Connection, state_id: str, state: str | None, at: dt.datetime) -> None:
         """Keep *state*, None for the one that is there, if this run is still the owner.
 
         Raises:
             DatabaseError: another run has taken over.
         """
         keys = {"state_id": state_id, "run_id": self.run_id}
-        changes = {"updated_at": now()} if state is None else {"updated_at": now(), "state": state}
+        changes = {"updated_at": at} if state is None else {"updated_at": at, "state": state}
         if not self._update(connection, self._states, keys, changes):
             raise DatabaseError(f"another run has taken over the state_id {state_id!r}; nothing of this one is committed any more")
+
+    def has(self, connection: sa.Connection, state_id: str | None, at: dt.datetime) -> bool:
+        """Tell whether what this run wrote here to be committed *at* that time is there."""
+        table, stamp = (self._states, "updated_at") if state_id else (self._loads, "committed_at")
+        mine = [table.c[self._fold("run_id")] == self.run_id, table.c[self._fold(stamp)] == at]
+        return connection.execute(sa.select(sa.literal(1)).select_from(table).where(*mine).limit(1)).first() is not None
 
     def _update(self, connection: sa.Connection, table: sa.Table, keys: dict[str, Any], found: dict[str, Any]) -> bool:
         changes = {self._fold(name): value for name, value in found.items()}

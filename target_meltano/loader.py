@@ -8,30 +8,28 @@ after the COMMIT, so none can run ahead.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-import backoff
 import pyarrow as pa
 import pyarrow.compute as pc
-import sqlalchemy as sa
 
 from . import tables
 from .dialect import Dialect
 from .diff import Policy, Table
-from .errors import DatabaseError, RecordError
+from .errors import RecordError
 from .kept import HIDDEN, LINE, SOURCE, Followed, Kept, Written
 from .kinds import TIMESTAMP, arrow_type
-from .ledger import Ledger, Load, Rejected, rejected_batch
+from .ledger import Ledger, Load, Rejected, now, rejected_batch
 from .report import Report
+from .session import Session
 from .settings import Settings
 from .stream import last_by_key
 from .worker import Worker
 
+T = TypeVar("T")
 STAMP = arrow_type(TIMESTAMP)
-RETRY_SECONDS = 60.0  # of doing a transaction again, besides the time that connecting takes
 
 
 class Loader:
@@ -57,7 +55,7 @@ class Loader:
         self._ours: set[str] = set()  # our tables that are there
         self._worker = Worker()
         try:
-            self._connection: sa.Connection = self._worker.call(dialect.connect)
+            self._session: Session = self._worker.call(Session, dialect, report.warn)
         except BaseException:
             self._worker.stop()
             raise
@@ -68,7 +66,7 @@ class Loader:
         """End the thread and the connection; what is not committed is rolled back."""
         self._worker.stop()
         self._kept.clear()
-        self.dialect.close(self._connection)
+        self._session.close()
 
     def wait(self) -> None:
         """Return when all is done, or raise what failed."""
@@ -128,7 +126,8 @@ class Loader:
         Raises:
             SchemaError: it cannot be had.
         """
-        return bool(self._worker.call(tables.changes, self.dialect, self._connection, table, policy))
+        found: bool = self._worker.call(self._prepared, partial(self._lacks, table, policy))
+        return found
 
     def start(self) -> str | None:
         """Take over the setting `state_id`, if it is set, and return the STATE that is kept for it.
@@ -136,15 +135,17 @@ class Loader:
         Raises:
             DatabaseError: another run is under way.
         """
-        return self._worker.call(self._start, self.settings.state_id)
+        state: str | None = self._worker.call(self._prepared, partial(self._start, self.settings.state_id))
+        return state
 
     def follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept there, and the stream's last stamp."""
-        return self._worker.call(self._follow, stream, table, policy)
+        found: tuple[Table, int] = self._worker.call(self._prepared, partial(self._follow, stream, table, policy))
+        return found
 
     def plan(self, table: Table, policy: Policy, plan: tables.Plan) -> Table:
         """Show what `follow` would do, and return the table that it would return."""
-        return self._worker.call(plan.follow, self.dialect, self._connection, table, policy)
+        return self._worker.call(plan.follow, self.dialect, self._session.connection, table, policy)
 
     # --- in the thread: writing
 
@@ -152,32 +153,46 @@ class Loader:
         if not state_id:
             return None
         self._follow_ours(self.ledger.states)
-        self._lock(state_id)
         with tables.our_errors(self.dialect, "state_id"):
-            state = self.ledger.take_over(self._begun(), state_id)
-            self._connection.commit()
+            self._session.take_lock(f"{self.ledger.states.schema}/{state_id}")
+            state = self.ledger.take_over(self._session.begun(), state_id)
+            self._session.connection.commit()
         return state
 
-    def _lock(self, state_id: str) -> None:
-        if not self.dialect.try_lock(self._connection, f"{self.ledger.states.schema}/{state_id}"):
-            raise DatabaseError(f"another run with the state_id {state_id!r} is under way; wait for it, or end it")
+    def _prepared(self, step: Callable[[], T]) -> T:
+        """Do *step*, after what is written already where it has to be done again."""
+
+        def again() -> T:
+            self._rewrite()
+            return step()
+
+        try:
+            return self._session.steadily(again if self._is_resting else step, again)
+        except RecordError as fault:  # of a row that is written again
+            self._fault = fault
+            raise
+
+    def _lacks(self, table: Table, policy: Policy) -> bool:
+        return bool(tables.changes(self.dialect, self._session.connection, table, policy))
 
     def _follow(self, stream: str, table: Table, policy: Policy) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept, and the last stamp of its stream."""
+        if self._kept:  # with `state_id` a transaction ends only at a STATE
+            self._session.begun()
         self._follow_ours(self.ledger.loads)
         if self.quarantines:
             self._follow_ours(self.ledger.rejected)
-        if self._kept:  # with `state_id` a transaction ends only at a STATE
+        kept = tables.follow(self.dialect, self._session.connection, table, policy, partial(self._done, stream))
+        latest = self.ledger.last_loaded_at(self._session.connection, stream)
+        if self._kept:
             self._kept.add(Followed(stream, table, policy))
-        kept = tables.follow(self.dialect, self._connection, table, policy, partial(self._done, stream))
-        latest = self.ledger.last_loaded_at(self._connection, stream)
-        if not self._kept:
-            self._connection.rollback()
+        else:
+            self._session.connection.rollback()
         return kept, int(latest.timestamp() * 1_000_000) + 1 if latest else 0
 
     def _follow_ours(self, table: Table) -> None:
         if table.name not in self._ours:
-            tables.follow(self.dialect, self._connection, table, Policy(), lambda statement: None)
+            tables.follow(self.dialect, self._session.connection, table, Policy(), lambda statement: None)
             self._ours.add(table.name)
 
     def _done(self, stream: str, statement: str) -> None:
@@ -193,14 +208,18 @@ class Loader:
         if self._fault:
             return
         try:
-            self._steadily(self._rewrite if self._is_resting else partial(self._put, written), again=self._rewrite)
+            self._session.steadily(self._rewrite if self._is_resting else partial(self._put, written), again=self._rewrite)
         except RecordError as fault:
             self._fault = fault
 
     def _rest(self) -> None:
-        if not self._fault and self._kept:
-            self._connection.rollback()
-            self._is_resting = True
+        if self._fault or not self._kept:
+            return
+        self._is_resting = True
+        try:
+            self._session.connection.rollback()
+        except self._session.errors:
+            pass  # it is lost; what it had is written again anyway
 
     def _put(self, written: Written) -> None:
         """Write rows into the open transaction.
@@ -225,21 +244,16 @@ class Loader:
 
     def _try(self, table: Table, rows: pa.RecordBatch) -> Exception | None:
         """Write *rows*, or nothing and return the error, if it is one of their values."""
-        savepoint = self._begun().begin_nested()
+        savepoint = self._session.begun().begin_nested()
         try:
-            self.dialect.write(self._connection, table, _visible(rows))
+            self.dialect.write(self._session.connection, table, _visible(rows))
             savepoint.commit()
-        except self._errors as error:
+        except self._session.errors as error:
             if not self.dialect.is_of_data(error):
                 raise
             savepoint.rollback()
             return error
         return None
-
-    def _begun(self) -> sa.Connection:
-        if not self._connection.in_transaction():
-            self._connection.begin()
-        return self._connection
 
     def _refused_line(self, table: Table, rows: pa.RecordBatch, error: Exception) -> int:
         """Return the line of the first row that the database refuses, by halving where it says nothing."""
@@ -248,7 +262,7 @@ class Loader:
             position, bad = 0, rows.num_rows  # so many are fine, so many are not
             while bad - position > 1:
                 middle = (position + bad) // 2
-                whole = self._begun().begin_nested()
+                whole = self._session.begun().begin_nested()
                 failed = self._try(table, rows.slice(position, middle - position))
                 whole.rollback()
                 position, bad = (position, middle) if failed else (middle, bad)
@@ -285,7 +299,11 @@ class Loader:
         state = self._states[-1][1] if self._states else None
         if self._kept or self._rejected or (self.settings.state_id and state is not None):
             again = partial(self._finish_again, state)
-            self._steadily(again if self._is_resting else partial(self._finish, state), again)
+            try:
+                self._session.steadily(again if self._is_resting else partial(self._finish, state), again)
+            except RecordError as fault:  # of a row that is written again
+                self._fault = fault
+                return
             self._forget()
         self._states.clear()
         if state is not None:
@@ -305,24 +323,16 @@ class Loader:
 
     def _finish(self, state: str | None) -> None:
         """Write what goes with the rows, and commit all of it."""
-        connection = self._begun()
+        connection, at = self._session.begun(), now()
         for one in self._rejected:
             self._add(one.stream or "", Load(rows_read=1, rows_rejected=1))
         if self._rejected:
             self._put_rejected()
         if self.settings.state_id:
-            self.ledger.keep(connection, self.settings.state_id, state)
+            self.ledger.keep(connection, self.settings.state_id, state, at)
         for stream, load in self._open.items():
-            self.ledger.note(connection, stream, self.loads.get(stream, Load()).plus(load), state)
-        transaction = self.dialect.transaction_id(connection)
-        try:
-            connection.commit()
-        except self._errors as error:
-            if not self.dialect.is_transient(error):
-                raise
-            self._reconnect()
-            if not self.dialect.was_committed(self._connection, transaction):
-                raise  # to be done again as a whole
+            self.ledger.note(connection, stream, self.loads.get(stream, Load()).plus(load), state, at)
+        self._session.commit(lambda connection: self.ledger.has(connection, self.settings.state_id, at))
 
     def _finish_again(self, state: str | None) -> None:
         self._rewrite()
@@ -335,7 +345,7 @@ class Loader:
             return
         for one in self._rejected:
             if self._try(table, rejected_batch(run, table, [one])):
-                self.dialect.write(self._begun(), table, rejected_batch(run, table, [one], documents=False))
+                self.dialect.write(self._session.begun(), table, rejected_batch(run, table, [one], documents=False))
 
     def _salvage(self, before: int | None) -> None:
         self._states = [(line, state) for line, state in self._states if before is None or line < before]
@@ -344,51 +354,24 @@ class Loader:
         self._fault = None
         self._limit = before
         self._rejected = [one for one in self._rejected if before is None or one.line < before]
-        self._steadily(self._rewrite, again=self._rewrite)
+        self._session.steadily(self._rewrite, again=self._rewrite)
         self._commit()
+        self._check()
 
     # --- in the thread: doing it again
 
-    @property
-    def _errors(self) -> tuple[type[Exception], ...]:
-        return (sa.exc.SQLAlchemyError, *self.dialect.driver_errors)
-
-    def _steadily(self, step: Callable[[], None], again: Callable[[], None]) -> None:
-        """Do *step*; where the connection is lost or another session was in the way, do *again*.
-
-        Raises:
-            DatabaseError: the database refuses, or did not come back in time.
-        """
-        until = time.monotonic() + RETRY_SECONDS
-        pauses = backoff.expo(factor=0.1, max_value=10)
-        next(pauses)  # is None, to start the generator
-        while True:
-            try:
-                return step()
-            except self._errors as error:
-                if not self.dialect.is_transient(error) or time.monotonic() > until:
-                    raise self.dialect.error(error, "the transaction was rolled back") from error
-                self.report.warn(f"the transaction is done again: {self.dialect.words(error)}")
-            time.sleep(next(pauses))
-            step = again
-
     def _rewrite(self) -> None:
         """Bring a new transaction to where the last one was, up to the limit."""
-        self._reconnect()
+        self._session.roll_back()
         self._is_resting = False
         self._open.clear()
         for item in self._kept:
             if isinstance(item, Written):
                 self._put(item)
             else:
+                self._session.begun()
                 done = partial(self._done, item.stream)
-                tables.follow(self.dialect, self._connection, item.table, item.policy, done)
-
-    def _reconnect(self) -> None:
-        self.dialect.close(self._connection)
-        self._connection = self.dialect.connect()
-        if self.settings.state_id:
-            self._lock(self.settings.state_id)
+                tables.follow(self.dialect, self._session.connection, item.table, item.policy, done)
 
 
 def _visible(rows: pa.RecordBatch) -> pa.RecordBatch:

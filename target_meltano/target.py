@@ -91,6 +91,7 @@ class Target:
         self.states: list[tuple[int, str]] = []  # since the last `_settle`, with their line numbers
         self.faults: list[Rejected] = []  # since then, that were found before it
         self.is_covered = True  # by the newest STATE is every record before it
+        self.is_resting = False  # nothing is to be done before the tap goes on
         self.unsettled = 0  # bytes of input since the last `_settle`
         self.rows = 0  # since the last COMMIT
         self.bytes = 0  # of input since then
@@ -156,7 +157,7 @@ class Target:
 
     def _wait(self) -> float | None:
         """Return for how long the tap may be silent: seconds, None for ever."""
-        if not self._has_uncommitted():
+        if self.is_resting or not self._has_uncommitted():
             return None
         return max(0.0, min(IDLE_SECONDS, self.since + self.settings.batch_seconds - time.monotonic()))
 
@@ -177,11 +178,13 @@ class Target:
         elif is_idle:
             self._settle()
             self.loader.rest()
+            self.is_resting = True
 
     # --- lines to records
 
     def _chunk(self, chunk: messages.Chunk) -> None:
         """Take all lines of a chunk."""
+        self.is_resting = self.is_resting and not chunk.lines
         lines: Iterator[bytes] = iter(chunk.lines)
         number = chunk.first
         end = chunk.first + len(chunk.lines)
@@ -235,7 +238,8 @@ class Target:
         except MessageError as fault:
             if not self.keeps:
                 raise
-            self.faults.append(_rejected(fault, line))
+            self.is_covered = False
+            self.faults.append(Rejected.of(fault, line))
 
     def _message(self, line: bytes, number: int) -> None:
         known = self.schema_lines.get(line)
@@ -350,7 +354,7 @@ class Target:
             stream.pending.clear()
             settled.notes.add(stream.take_notes())
             self.report.notes(stream.name, settled.notes)
-            self.faults += [_rejected(fault, line) for fault, line in settled.faults]
+            self.faults += [Rejected.of(fault, line) for fault, line in settled.faults]
             if settled.parts and not self.plan:
                 stream.buffer(settled.parts)
         self._tell(before)
@@ -391,9 +395,3 @@ class Target:
             self.loader.commit()
         self.rows = self.bytes = 0
         self.since = time.monotonic()
-
-
-def _rejected(fault: MessageError, line: bytes) -> Rejected:
-    if isinstance(fault, RecordError):
-        return Rejected(fault.line, fault.stream, fault.path, fault.reason, line)
-    return Rejected(fault.line, None, "$", fault.fault, line)

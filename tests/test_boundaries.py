@@ -32,6 +32,7 @@ ORDER = [
     "tables",
     "stream",
     "worker",
+    "session",
     "loader",
     "target",
     "library",

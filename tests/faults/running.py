@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -43,8 +44,8 @@ class Run:
         self._stdout = stdout
 
     def __enter__(self) -> Run:
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._config = tempfile.NamedTemporaryFile("w", suffix=".json")  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile("w+")
+        self._config = tempfile.NamedTemporaryFile("w", suffix=".json")
         json.dump(self.settings, self._config)
         self._config.flush()
         pipe = subprocess.PIPE
@@ -54,7 +55,7 @@ class Run:
             stdin=self.tap.stdout if self.tap else pipe,
             stdout=self._stdout,
             stderr=self._errors,
-            cwd=HERE.parent.parent,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
         )
         if self.tap and self.tap.stdout:
             self.tap.stdout.close()
