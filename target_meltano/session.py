@@ -68,7 +68,11 @@ class Session:
         try:
             self.connection.commit()
         except self.errors as error:
-            if not self.dialect.is_transient(error) or not self._was_committed(is_there):
+            if not self.dialect.is_transient(error):
+                raise
+            was_committed = self._was_committed(is_there)
+            self._warn(f"COMMIT got no answer; it was found to be {'done' if was_committed else 'undone'}: {self.dialect.words(error)}")
+            if not was_committed:
                 raise
 
     def _was_committed(self, is_there: Callable[[sa.Connection], bool]) -> bool:
