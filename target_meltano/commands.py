@@ -13,7 +13,7 @@ from . import diff, kinds, messages, tables, values
 from .dialect import Dialect
 from .diff import Policy, Table
 from .errors import DatabaseError, SettingsError
-from .ledger import Ledger, Rejected, new_run_id
+from .ledger import Ledger, Rejected, new_run_id, now
 
 Warn = Callable[[str], None]
 IsLater = Callable[[Rejected], bool]
@@ -58,7 +58,7 @@ def set_state(dialect: Dialect[Any], text: bytes) -> None:
         tables.follow(dialect, connection, ledger.states, Policy(), lambda statement: None)
         _lock(dialect, connection, ledger, state_id)
         ledger.take_over(connection, state_id)
-        ledger.keep(connection, state_id, state)
+        ledger.keep(connection, state_id, state, now())
         connection.commit()
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -141,8 +140,9 @@ class Dialect(ABC, Generic[S]):
         return naming.in_bytes(name)
 
     def close(self, connection: sa.Connection) -> None:
-        """End what `connect` began; of a connection that is lost, what failed before has told."""
-        with suppress(sa.exc.SQLAlchemyError):
+        """End what `connect` began. A connection that is lost cannot be asked to roll back."""
+        if not connection.closed:
+            connection.invalidate()
             connection.close()
 
     def read_back(self, spelt: str) -> tuple[Kind | None, bool]:
@@ -194,6 +194,9 @@ class Dialect(ABC, Generic[S]):
             DatabaseError: it cannot be known.
         """
         raise DatabaseError("the connection was lost during COMMIT, so that its outcome is not known")
+
+    def end_transaction(self, connection: sa.Connection, transaction: str) -> None:
+        """End a transaction that lost its connection, if the database does not know that yet."""
 
     def has_schema(self, connection: sa.Connection, schema: str) -> bool:
         return sa.inspect(connection).has_schema(schema)

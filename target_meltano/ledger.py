@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from . import kinds, naming, times, values
 from .dialect import Dialect
 from .diff import Column, Table
-from .errors import DatabaseError
+from .errors import DatabaseError, MessageError, RecordError
 from .kept import Lines
 from .schema import Leaf
 
@@ -98,6 +98,13 @@ class Rejected:
     at: dt.datetime = field(default_factory=now)
     run_id: str = ""
 
+    @classmethod
+    def of(cls, fault: MessageError, line: bytes) -> Rejected:
+        """Return what is kept of *line*, whose *fault* was found."""
+        if isinstance(fault, RecordError):
+            return cls(fault.line, fault.stream, fault.path, fault.reason, line)
+        return cls(fault.line, None, "$", fault.fault, line)
+
     def message(self) -> str | None:
         """Return the line as JSON, None where a database could not hold it as such."""
         try:
@@ -158,11 +165,17 @@ class Ledger:
         self._fold = dialect.fold
 
     def note(
-        self, connection: sa.Connection, stream: str, load: Load, state: str | None, live_version: int | None
+        self,
+        connection: sa.Connection,
+        stream: str,
+        load: Load,
+        state: str | None,
+        live_version: int | None,
+        at: dt.datetime,
     ) -> None:
-        """Bring the run's row for *stream* up to date."""
+        """Bring the run's row for *stream* up to date, to be committed *at* that time."""
         found = {
-            "committed_at": now(),
+            "committed_at": at,
             "rows_read": load.rows_read,
             "rows_written": load.rows_written,
             "rows_rejected": load.rows_rejected,
@@ -229,14 +242,14 @@ class Ledger:
         """Delete the STATE of *state_id*; a run that has it cannot commit any more."""
         connection.execute(sa.delete(self._states).where(self._states.c[self._fold("state_id")] == state_id))
 
-    def keep(self, connection: sa.Connection, state_id: str, state: str | None) -> None:
+    def keep(self, connection: sa.Connection, state_id: str, state: str | None, at: dt.datetime) -> None:
         """Keep *state*, None for the one that is there, if this run is still the owner.
 
         Raises:
             DatabaseError: another run has taken over.
         """
         keys = {"state_id": state_id, "run_id": self.run_id}
-        changes = {"updated_at": now()} if state is None else {"updated_at": now(), "state": state}
+        changes = {"updated_at": at} if state is None else {"updated_at": at, "state": state}
         if not self._update(connection, self._states, keys, changes):
             raise DatabaseError(f"another run has taken over the state_id {state_id!r}; nothing of this one is committed any more")
 
@@ -249,6 +262,12 @@ class Ledger:
         latest = sa.select(loads[fold("live_version")]).where(loads[fold("stream")] == stream)
         found: int | None = connection.execute(latest.order_by(loads[fold("committed_at")].desc()).limit(1)).scalar()
         return found
+
+    def has(self, connection: sa.Connection, state_id: str | None, at: dt.datetime) -> bool:
+        """Tell whether what this run wrote here to be committed *at* that time is there."""
+        table, stamp = (self._states, "updated_at") if state_id else (self._loads, "committed_at")
+        mine = [table.c[self._fold("run_id")] == self.run_id, table.c[self._fold(stamp)] == at]
+        return connection.execute(sa.select(sa.literal(1)).select_from(table).where(*mine).limit(1)).first() is not None
 
     def _update(self, connection: sa.Connection, table: sa.Table, keys: dict[str, Any], found: dict[str, Any]) -> bool:
         changes = {self._fold(name): value for name, value in found.items()}

@@ -32,10 +32,7 @@ class Outbox:
 
     def reject(self, fault: MessageError, line: bytes) -> None:
         """Keep a line that is no message, or an invalid record."""
-        if isinstance(fault, RecordError):
-            self.rejected.append(Rejected(fault.line, fault.stream, fault.path, fault.reason, line))
-        else:
-            self.rejected.append(Rejected(fault.line, None, "$", fault.fault, line))
+        self.rejected.append(Rejected.of(fault, line))
 
     def settle(self, before: int | None = None) -> None:
         """Turn what is pending into batches; of lines from *before* on, nothing.

@@ -97,6 +97,7 @@ class Target:
         self.overwrites = self.settings.load_method == "overwrite"
         self.lines = Lines()
         self.shift = 0  # from a line's number to that of its record: the records of each BATCH count
+        self.is_resting = False  # nothing is to be done before the tap goes on
         self.unsettled = 0  # bytes of input since the last `_settle`
         self.rows = 0  # since the last COMMIT
         self.bytes = 0  # of input since then
@@ -180,7 +181,7 @@ class Target:
 
     def _wait(self) -> float | None:
         """Return for how long the tap may be silent: seconds, None for ever."""
-        if not self._has_uncommitted():
+        if self.is_resting or not self._has_uncommitted():
             return None
         return max(0.0, min(IDLE_SECONDS, self.since + self.settings.batch_seconds - time.monotonic()))
 
@@ -201,11 +202,13 @@ class Target:
         elif is_idle:
             self._settle()
             self.loader.rest()
+            self.is_resting = True
 
     # --- lines to records
 
     def _chunk(self, chunk: messages.Chunk) -> None:
         """Take all lines of a chunk."""
+        self.is_resting = self.is_resting and not chunk.lines
         lines: Iterator[bytes] = iter(chunk.lines)
         at = 0
         while at < len(chunk.lines):
@@ -259,6 +262,7 @@ class Target:
         except MessageError as fault:
             if not self.outbox.keeps:
                 raise
+            self.is_covered = False
             self.outbox.reject(fault, line)
 
     def _message(self, line: bytes, number: int) -> None:

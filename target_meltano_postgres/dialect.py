@@ -85,6 +85,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
         super().__init__(settings)
         self._conflicts: set[str] = set()  # tables for which a plain COPY met a key that was there
         self._url = settings.url
+        self._session: faults.Session | None = None  # the last one that had our advisory lock
         self._lease = ExitStack()  # of our own server, for as long as we are connected
 
     # --- the session
@@ -134,10 +135,16 @@ class PostgresDialect(Dialect[PostgresSettings]):
         return faults.refused_row(error)
 
     def try_lock(self, connection: sa.Connection, name: str) -> bool:
-        return faults.try_lock(connection, name)
+        if faults.try_lock(connection, name):
+            self._session = faults.session_of(connection)
+            return True
+        return self._session is not None and faults.try_lock_of_lost(connection, name, self._session)
 
     def transaction_id(self, connection: sa.Connection) -> str | None:
         return str(connection.exec_driver_sql("SELECT pg_catalog.txid_current()").scalar_one())
+
+    def end_transaction(self, connection: sa.Connection, transaction: str) -> None:
+        faults.end_transaction(connection, transaction)
 
     def was_committed(self, connection: sa.Connection, transaction: str | None) -> bool:
         return faults.was_committed(connection, transaction)

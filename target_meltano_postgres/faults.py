@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import time
 from typing import Any
@@ -29,7 +30,9 @@ TRANSIENT = (
     errors.ConnectionDoesNotExist,
     errors.TooManyConnections,
     errors.IdleInTransactionSessionTimeout,
+    errors.IdleSessionTimeout,
 )
+Session = tuple[int, dt.datetime]  # process and start
 OF_DATA = ("22", "23", "54")  # classes: values, constraints, too large for an index or a page
 _COPY_LINE = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?)(?:: \".*)?)?$", re.MULTILINE)
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)  # seconds
@@ -95,15 +98,48 @@ def try_lock(connection: sa.Connection, name: str) -> bool:
     return taken
 
 
+def session_of(connection: sa.Connection) -> Session:
+    """Return by what the server knows our session: its process may get the number of another one."""
+    query = "SELECT pid, backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()"
+    pid, start = connection.exec_driver_sql(query).one()
+    connection.rollback()
+    return pid, start
+
+
+def try_lock_of_lost(connection: sa.Connection, name: str, lost: Session) -> bool:
+    """Take the lock from an earlier session of ours, which the server may not know to be lost."""
+    _end(connection, "pid = %s AND backend_start = %s", lost)
+    return try_lock(connection, name)
+
+
+def end_transaction(connection: sa.Connection, transaction: str) -> None:
+    """End the session that is in *transaction*, for it has locks on what is to be written again."""
+    _end(connection, "backend_xid = %s::text::xid AND pid <> pg_catalog.pg_backend_pid()", (int(transaction) % 2**32,))
+
+
+def _end(connection: sa.Connection, which: str, parameters: tuple[Any, ...]) -> None:
+    """Wait until a session of our own role is gone, some seconds."""
+    query = f"SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE {which} AND usename = CURRENT_USER"
+    for pause in (*_PAUSES[:6], 0):
+        if not connection.exec_driver_sql(query, parameters).all():
+            break
+        connection.rollback()
+        time.sleep(pause)
+    connection.rollback()
+
+
 def was_committed(connection: sa.Connection, transaction: str | None) -> bool:
     """Tell how a transaction ended whose COMMIT got no answer; while the old session works, wait.
 
     Raises:
         DatabaseError: it still works after a minute.
     """
+    query = "SELECT pg_catalog.txid_status(%s::bigint)"
     for pause in _PAUSES:
-        query = "SELECT pg_catalog.txid_status(%s::bigint)"
-        status = connection.exec_driver_sql(query, (transaction,)).scalar_one()
+        try:
+            status = connection.exec_driver_sql(query, (transaction,)).scalar_one()
+        except sa.exc.DataError:
+            status = "forgotten"  # a crash took it, and its number is not even given again
         connection.rollback()
         if status != "in progress":
             return bool(status == "committed")

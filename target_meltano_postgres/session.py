@@ -13,6 +13,14 @@ import psycopg2
 from target_meltano import DatabaseError, Settings, SettingsError, setting
 
 CONNECT_SECONDS = 30  # of trying to connect, with growing pauses
+# A network that swallows everything ends a session after one to two minutes, instead of never.
+_OURS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+    "tcp_user_timeout": 60_000,  # milliseconds; where the system knows it, it counts for keepalives, too
+}
 SESSION = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -68,8 +76,7 @@ def parameters(settings: PostgresSettings, url: str | None, run_id: str) -> dict
     names = ("host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey")
     given = {name: getattr(settings, name) for name in names}
     known = {name: value for name, value in given.items() if value is not None}
-    name = f"target-meltano-postgres {run_id}".strip()
-    ours = {"fallback_application_name": name, "keepalives_idle": 30, "connect_timeout": 10}
+    ours = {**_OURS, "fallback_application_name": f"target-meltano-postgres {run_id}".strip()}
     return {**ours, **_parts(url), **known, "client_encoding": "UTF8"}
 
 
