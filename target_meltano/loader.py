@@ -238,6 +238,8 @@ class Loader:
             line = self._refused_line(written.table, rows, error)
             self._refuse(written, line, error)
             refused.add(line)
+        if rows.num_rows and written.stream not in self._open:
+            tables.refuse_changed(self.dialect, self._session.connection, written.table)
         stamps = rows.column(written.table.columns[-1].name) if rows.num_rows else None
         last = stamps[-1].as_py() if stamps and stamps.type == STAMP else None
         self._add(written.stream, Load(batch.num_rows, rows.num_rows, last_loaded_at=last))
@@ -256,18 +258,26 @@ class Loader:
         return None
 
     def _refused_line(self, table: Table, rows: pa.RecordBatch, error: Exception) -> int:
-        """Return the line of the first row that the database refuses, by halving where it says nothing."""
+        """Return the line of the first row that the database refuses.
+
+        What the database says is a hint: of a row too big for a page COPY names one that comes later.
+        """
         position = self.dialect.refused_row(error)
-        if position is None:
+        if position is None or not self._is_refused(table, rows.slice(position, 1)):
             position, bad = 0, rows.num_rows  # so many are fine, so many are not
             while bad - position > 1:
                 middle = (position + bad) // 2
-                whole = self._session.begun().begin_nested()
-                failed = self._try(table, rows.slice(position, middle - position))
-                whole.rollback()
-                position, bad = (position, middle) if failed else (middle, bad)
+                position, bad = (position, middle) if self._is_refused(table, rows.slice(0, middle)) else (middle, bad)
         line: int = rows.column(LINE)[position].as_py()
         return line
+
+    def _is_refused(self, table: Table, rows: pa.RecordBatch) -> bool:
+        if not rows.num_rows:
+            return False
+        whole = self._session.begun().begin_nested()
+        error = self._try(table, rows)
+        whole.rollback()
+        return error is not None
 
     def _refuse(self, written: Written, line: int, error: Exception) -> None:
         """Keep a row that the database refuses as rejected, or raise its fault."""

@@ -17,7 +17,7 @@ from . import diff, kinds, messages, naming, schema, values
 from .decode import Layout
 from .dialect import Dialect
 from .diff import Change, Column, Found, FoundColumn, Policy, Table
-from .errors import SchemaError, TargetError, UpgradeError
+from .errors import DatabaseError, SchemaError, TargetError, UpgradeError
 from .schema import Leaf, Node
 from .settings import Settings
 
@@ -191,6 +191,21 @@ def follow(
     for statement in statements:
         done(statement)
     return kept
+
+
+def refuse_changed(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> None:
+    """Check that no column has become, since `follow`, one to which the bytes of any value are fine.
+
+    The open transaction has written rows, so it stays like this until COMMIT.
+
+    Raises:
+        DatabaseError: naming the column.
+    """
+    found = dialect.found(connection, table.schema, table.name)
+    for column in table.columns if found else ():
+        known = found.columns.get(column.name) if found else None
+        if known and known.kind != column.kind and known.kind in (kinds.STRING, kinds.BINARY, kinds.JSON):
+            raise DatabaseError(f"table {table.full_name}: column {column.name!r} became {known.type} while it was loaded; load again")
 
 
 @contextmanager
