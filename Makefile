@@ -8,11 +8,12 @@ ARGS =
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test lint types cases clean
+.PHONY: help demo test faults lint types cases clean
 
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
+	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
 	@echo 'make lint    ruff        make types   mypy'
 	@echo 'make cases   the corpus of tap outputs in $(CASES)'
 	@echo 'make clean   remove what make made'
@@ -22,6 +23,9 @@ demo: .venv/demo
 
 test: .venv/dev
 	@.venv/bin/python -m pytest $(ARGS)
+
+faults: .venv/dev
+	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)
 
 lint: .venv/dev
 	@.venv/bin/ruff check .

@@ -82,7 +82,9 @@ def _integers(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
         return pa.array(cells, pa.int64()), ()
     except OverflowError:
         bad = [i for i, cell in enumerate(cells) if cell is not None and cell not in INT64]
-        return pa.array([None if cell not in INT64 else cell for cell in cells], pa.int64()), bad
+        for i in bad:  # nothing else is looked for in a range, which would be walked through
+            cells[i] = None
+        return pa.array(cells, pa.int64()), bad
 
 
 def _parsed(leaf: Leaf, parse: Callable[[pa.Array], times.Parsed]) -> Converter:

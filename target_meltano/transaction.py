@@ -192,6 +192,8 @@ class Transaction:
             line = writing.refused_line(self.dialect, self.session, into, rows, error)
             self._refuse(written, line, writing.words(self.dialect, error))
             refused.add(line)
+        if rows.num_rows and written.stream not in self._open:
+            writing.refuse_changed(self.dialect, self.session, into)
         stamp = written.table.stamp
         last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
         self._add(written.stream, Load(batch.num_rows, rows.num_rows, last_loaded_at=last))

@@ -15,8 +15,8 @@ import pytest
 from conftest import FAULTS  # type: ignore[import-not-found]
 from running import HERE, KEYED, TARGET, Run, Tables, line_of, tap_command
 
-KILLS = FAULTS or 6
-ROWS = int(os.environ.get("FAULT_ROWS", "300000" if FAULTS else "60000"))
+KILLS = FAULTS or 3
+ROWS = int(os.environ.get("FAULT_ROWS", "300000" if FAULTS else "20000"))
 KILLS_A_LOAD = 25 if FAULTS else 3
 PLACES = ("before COMMIT", "after COMMIT", "after STATE")
 
@@ -61,8 +61,8 @@ def test_a_killed_run_goes_on_from_its_state(
         if not state_id:
             count.again += here.different(expected, "events")[1]
         here.drop()
+        print(f"\n{state_id or 'states on stdout'}: {count}", flush=True)
     record_property("count", str(count))
-    print(f"\n{state_id}: {count}")
     assert (count.lost, count.doubled) == (0, 0)
 
 
@@ -75,8 +75,9 @@ def load(here: Tables, seed: int, url: str, state_id: str | None, chance: random
         if state_id:
             settings["state_id"] = state_id
         is_last = kills >= KILLS_A_LOAD
-        is_placed = not is_last and chance.random() < 0.4
-        place = [sys.executable, str(HERE / "wrapped.py"), chance.choice(PLACES), str(chance.randrange(1, 12))]
+        is_placed = not is_last and (chance.random() < 0.4 if FAULTS else kills != 1)
+        count_of_place = chance.randrange(1, 12 if FAULTS else 4)
+        place = [sys.executable, str(HERE / "wrapped.py"), chance.choice(PLACES), str(count_of_place)]
         with Run(settings, tap_command(ROWS, seed, state), place if is_placed else TARGET) as run:
             if not is_last and not is_placed:
                 kill_somewhen(run, chance)
