@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from . import columns, values
 from .columns import Refused, way_of
-from .errors import RecordError
+from .errors import RecordError, json_path
 from .schema import Leaf, Node, Path
 from .values import Notes, Rules
 
@@ -212,7 +212,7 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
     row = values.read_row(message["record"], layout.node, layout.rules, notes, line=number, stream=layout.stream)
     for key in layout.keys:
         if row[key] is None:
-            path = values.json_path(layout.leaves[key].path)
+            path = json_path(layout.leaves[key].path)
             raise RecordError("a key must not be absent or null", line=number, stream=layout.stream, path=path)
     if layout.versioned:
         row += [version, None]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Context, localcontext
 from typing import Any
 
 import backoff
@@ -17,7 +16,7 @@ from . import diff, kinds, messages, naming, schema, values
 from .decode import Layout
 from .dialect import Dialect
 from .diff import Change, Column, Found, FoundColumn, Policy, Table
-from .errors import SchemaError, SettingsError, TargetError, UpgradeError
+from .errors import SchemaError, SettingsError, TargetError, UpgradeError, json_path
 from .schema import Leaf, Node
 from .settings import Settings
 
@@ -88,17 +87,19 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     ]
     if settings.unknown_fields == "keep":
         columns.append(Column(dialect.fold("__extra"), kinds.JSON, ""))
-    pairs = [(column.source, column.name) for column in columns]
+    paths = [".".join(repr(part) if "." in part else part for part in leaf.path) for leaf in leaves]
+    pairs = [(path, column.name) for path, column in zip(paths, columns, strict=False)]
+    pairs += [(column.source, column.name) for column in columns[len(paths) :]]
     naming.refuse_collisions(pairs, what="properties", where=f"stream {stream!r}", setting="column_names")
     stamp = dialect.fold(settings.timestamp_column)
     stamped = stamp not in {column.name for column in columns}
     if stamped:
         columns.append(Column(stamp, kinds.TIMESTAMP, ""))
-    keys = () if settings.load_method == "append" else _keys(message, node, columns)
+    keys = () if settings.load_method == "append" else _keys(message, node, leaves, columns)
     name = settings.table_names.get(stream) or names.of([stream])
     place = settings.schema or dialect.default_schema or ""
     table = Table(place, name, tuple(columns), keys, stream)
-    text = json.dumps(message.schema, default=str) if settings.validation == "schema" else ""
+    text = messages.json_of(message.schema) if settings.validation == "schema" else ""
     return Wanted(table, node, leaves, text, stamped)
 
 
@@ -124,6 +125,8 @@ def check(stream: str, found: Any) -> None:
             return
         where = ".".join(("$", *map(str, error.path)))
         raise SchemaError(f"the schema is no JSON Schema: {where}: {error.message[:200]}") from None
+    except RecursionError:
+        raise SchemaError("the schema is nested too deeply") from None
 
 
 def _draft(found: Any) -> Any:
@@ -133,6 +136,8 @@ def _draft(found: Any) -> Any:
     """
     import jsonschema
 
+    if not isinstance(found.get("$schema", ""), str):
+        raise SchemaError("the schema is no JSON Schema: $.$schema is not a string")
     default: Any = getattr(jsonschema, "Draft7Validator", False)
     return jsonschema.validators.validator_for(found, default=default) or None
 
@@ -148,13 +153,13 @@ def _is_draft_4(found: Any) -> bool:
     return True
 
 
-def _keys(message: messages.Schema, node: Node, columns: list[Column]) -> tuple[str, ...]:
-    by_path = {column.source: column.name for column in columns}
+def _keys(message: messages.Schema, node: Node, leaves: Sequence[Leaf], columns: list[Column]) -> tuple[str, ...]:
+    by_path = {leaf.path: column.name for leaf, column in zip(leaves, columns, strict=False)}
     keys = []
     for key in message.keys:
         child = node.properties.get(key)
         if isinstance(child, Leaf):
-            keys.append(by_path[key])
+            keys.append(by_path[key,])
             continue
         fault = "is a nested object" if child else "can only be null" if key in node.nulls else "is not in the schema"
         raise SchemaError(f"key property {key!r} {fault}; a key needs a column of its own")
@@ -313,7 +318,7 @@ def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
 
 def _validator(text: str) -> Callable[[bytes], None]:
     """Return a function that checks a record's line by every keyword of the schema."""
-    found = json.loads(text, parse_float=Decimal)
+    found = messages.numbers_as_python(values.parse(text.encode()))
     draft = _draft(found)
     if draft is None:
         raise SettingsError("settings: validation: schema needs jsonschema 3.0 or later; singer-python holds it back")
@@ -321,8 +326,13 @@ def _validator(text: str) -> Callable[[bytes], None]:
 
     def validate(line: bytes) -> None:
         record = messages.numbers_as_python(values.parse(line)["record"])
-        for fault in validator.iter_errors(record):
-            raise ValueError(f"{values.json_path(tuple(map(str, fault.path)))}: {_worded(fault)}")
+        try:
+            with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
+                fault = next(validator.iter_errors(record), None)
+        except (ArithmeticError, RecursionError):
+            raise ValueError("$: too large a number, or too deep, for validation: schema") from None
+        if fault:
+            raise ValueError(f"{json_path(map(str, fault.path))}: {_worded(fault)}")
 
     return validate
 

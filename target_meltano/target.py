@@ -35,6 +35,7 @@ from .errors import (
 )
 from .kept import Lines
 from .ledger import Ledger, new_run_id
+from .lines import Chunk, Source, read_chunks
 from .loader import Loader
 from .outbox import Outbox
 from .report import Report
@@ -104,7 +105,7 @@ class Target:
 
     # --- the loop
 
-    def run(self, source: messages.Source) -> Result:
+    def run(self, source: Source) -> Result:
         """Load *source* to its end.
 
         Raises:
@@ -124,9 +125,9 @@ class Target:
             self.report.finish()
         return Result(self.report.summary(), self.loader.emitted)
 
-    def _read(self, source: messages.Source) -> None:
+    def _read(self, source: Source) -> None:
         try:
-            for chunk in messages.read_chunks(source, self._wait, self.signals.wakeup, self.settings.max_message_bytes):
+            for chunk in read_chunks(source, self._wait, self.signals.wakeup, self.settings.max_message_bytes):
                 self._chunk(chunk)
                 if self.signals.received:
                     raise Stopped(self.signals.received)
@@ -203,7 +204,7 @@ class Target:
 
     # --- lines to records
 
-    def _chunk(self, chunk: messages.Chunk) -> None:
+    def _chunk(self, chunk: Chunk) -> None:
         """Take all lines of a chunk."""
         lines: Iterator[bytes] = iter(chunk.lines)
         at = 0
@@ -221,7 +222,7 @@ class Target:
         if self.unsettled >= SETTLE_BYTES * min(waiting, SETTLE_STREAMS):
             self._settle()
 
-    def _records(self, chunk: messages.Chunk, lines: Iterator[bytes], at: int) -> int:
+    def _records(self, chunk: Chunk, lines: Iterator[bytes], at: int) -> int:
         """Decode records of the current stream until another line comes, and return how many.
 
         That other line is consumed. Fewer lines than there are, when the batch is full.

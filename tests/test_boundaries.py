@@ -24,6 +24,7 @@ ORDER = [
     "columns",
     "decode",
     "messages",
+    "lines",
     "batches",
     "diff",
     "settings",
