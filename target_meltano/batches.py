@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
-from . import messages
 from .errors import MessageError
-from .messages import Batch, Chunk
+from .lines import Chunk, line_of, read_chunks
+from .messages import Batch
 
 ROWS = 10_000  # of a Parquet file at once
 
@@ -59,7 +59,7 @@ def _jsonl(path: Path, batch: Batch, longest: int) -> Iterator[list[bytes]]:
         file: IO[bytes] = stack.enter_context(path.open("rb"))
         if batch.compression == "gzip":
             file = cast(IO[bytes], stack.enter_context(gzip.open(file)))
-        for chunk in messages.read_chunks(file, lambda: None, -1, longest):
+        for chunk in read_chunks(file, lambda: None, -1, longest):
             yield [b"%b%b}" % (start, line) for line in chunk.lines if line.strip()]
 
 
@@ -70,7 +70,7 @@ def _parquet(path: Path, batch: Batch, longest: int) -> Iterator[list[bytes]]:
     try:
         for rows in pq.ParquetFile(path).iter_batches(ROWS):
             yield [
-                messages.line_of({"type": "RECORD", "stream": batch.stream, "record": as_json(record)}, 0)[:-1]
+                line_of({"type": "RECORD", "stream": batch.stream, "record": as_json(record)}, 0)[:-1]
                 for record in rows.to_pylist()
             ]
     except pa.ArrowInvalid as error:

@@ -17,7 +17,7 @@ from .errors import OutputError, SettingsError, TargetError
 
 if TYPE_CHECKING:
     from .report import Report
-    from .target import Signals
+    from .worker import Signals
 
 
 COMMANDS = {
@@ -176,7 +176,7 @@ def _summary(report: Report, path: str | None) -> Iterator[None]:
 @contextmanager
 def _signals() -> Iterator[Signals]:
     """Let SIGTERM and SIGINT end the loop after what is complete is committed; the second one at once."""
-    from .target import Signals
+    from .worker import Signals
 
     reading, writing = os.pipe()
     signals = Signals(wakeup=reading)

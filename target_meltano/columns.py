@@ -82,9 +82,8 @@ def _integers(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
         return pa.array(cells, pa.int64()), ()
     except OverflowError:
         bad = [i for i, cell in enumerate(cells) if cell is not None and cell not in INT64]
-        for i in bad:  # nothing else is looked for in a range, which would be walked through
-            cells[i] = None
-        return pa.array(cells, pa.int64()), bad
+        fitting = [cell if cell is not None and cell in INT64 else None for cell in cells]  # None is sought for ever
+        return pa.array(fitting, pa.int64()), bad
 
 
 def _parsed(leaf: Leaf, parse: Callable[[pa.Array], times.Parsed]) -> Converter:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from . import diff, kinds, messages, tables, values
+from . import diff, kinds, messages, tables, values, wanting
 from .dialect import Dialect
 from .diff import Policy, Table
 from .errors import DatabaseError, SettingsError
@@ -155,13 +155,13 @@ def _lookup(dialect: Dialect[Any], connection: sa.Connection, schema: str) -> Is
     rules = values.Rules(settings.on_bad_text == "replace", settings.unknown_fields)
     message = messages.parse(schema.encode(), 0, rules)
     assert isinstance(message, messages.Schema)
-    wanted = tables.wanted(message, settings, dialect)
+    wanted = wanting.wanted(message, settings, dialect)
     found = dialect.found(connection, wanted.table.schema, wanted.table.name)
     received = wanted.table.stamp
     if found is None or not wanted.table.keys or received is None or received not in found.columns:
         return lambda one: False
     kept = diff.kept_kinds(wanted.table, found, Policy(narrowing="keep"))
-    layout = tables.layout(wanted, kept, settings, rules)
+    layout = wanting.layout(wanted, kept, settings, rules)
     table = dialect.as_sqlalchemy(kept)
 
     def is_later(one: Rejected) -> bool:

@@ -19,6 +19,10 @@ most 80 characters of a value and never a whole record or a secret.
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable
+
 MAX_SHOWN = 80
 
 
@@ -98,6 +102,14 @@ class Stopped(TargetError):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}")
         self.exit_code = 128 + signum
+
+
+def json_path(path: Iterable[str]) -> str:
+    """Return `$.a.b` for the path of a property, `$.a["b.c"]` where a name needs quotes."""
+    return "$" + "".join(f"[{json.dumps(name)}]" if _ODD_NAME.search(name) else f".{name}" for name in path)
+
+
+_ODD_NAME = re.compile(r'^$|[\s.\[\]"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 
 def shown(value: object, limit: int = MAX_SHOWN) -> str:

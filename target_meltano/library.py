@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .dialect import Dialect
-from .messages import Source
+from .lines import Source
 from .report import Report
 from .target import Result, Target
 

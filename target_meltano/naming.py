@@ -88,9 +88,7 @@ def _is_word(char: str) -> bool:
     return char == "_" or char.isalnum() or unicodedata.category(char)[0] == "M"
 
 
-def refuse_collisions(
-    names: Iterable[tuple[str, str]], *, what: str, where: str, setting: str
-) -> None:
+def refuse_collisions(names: Iterable[tuple[str, str]], *, what: str, where: str, setting: str) -> None:
     """Check that no two *names*, pairs of (original, name), end at one name.
 
     Raises:

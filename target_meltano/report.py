@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from .values import Notes, json_path
+from .errors import json_path
+from .values import Notes
 
 if TYPE_CHECKING:
     from .ledger import Load

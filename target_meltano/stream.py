@@ -18,8 +18,8 @@ from .diff import Table
 from .errors import RecordError
 from .kept import LINE, SOURCE
 from .ledger import Rejected
-from .tables import Wanted
 from .values import Notes
+from .wanting import Wanted
 
 RECOMPILES = 50  # a map whose keys are data would make the decoder anew for ever
 

@@ -1,184 +1,21 @@
-"""From a SCHEMA message to a table in the database that is ready for the stream's rows."""
+"""Tables in the database: what they lack, and how they come to have it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any
 
 import backoff
-import pyarrow as pa
 import sqlalchemy as sa
 
-from . import diff, kinds, messages, naming, schema, values
-from .decode import Layout
+from . import diff
 from .dialect import Dialect
-from .diff import Change, Column, Found, FoundColumn, Index, Policy, Table
-from .errors import MAX_SHOWN, DatabaseError, SchemaError, SettingsError, TargetError, UpgradeError
-from .schema import Leaf, Node
+from .diff import Change, Found, FoundColumn, Policy, Table
+from .errors import MAX_SHOWN, DatabaseError, TargetError, UpgradeError
 from .settings import Settings
 
 DDL_TRIES = 5  # each waits for locks as long as the dialect says, then we pause and let others in
-
-
-VERSION_COLUMNS = {"__version": kinds.INTEGER, "__deleted_at": kinds.TIMESTAMP}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a SCHEMA asks for: a table, and the tree of properties that fills its columns in order."""
-
-    table: Table
-    node: Node
-    leaves: tuple[Leaf, ...]
-    schema: str  # as JSON, for `validation: schema`
-    stamped: bool
-    versioned: bool = False
-
-    def with_versions(self, dialect: Dialect[Any]) -> Wanted:
-        """Return the same with the columns that ACTIVATE_VERSION needs, before the stamp."""
-        last = len(self.table.columns) - self.stamped
-        columns = self.table.columns
-        more = tuple(Column(dialect.fold(name), kind) for name, kind in VERSION_COLUMNS.items())
-        table = replace(self.table, columns=(*columns[:last], *more, *columns[last:]))
-        return replace(self, table=table, versioned=True)
-
-
-@dataclass
-class Names:
-    """Which stream has which table."""
-
-    taken: dict[str, str] = field(default_factory=dict)
-
-    def claim(self, stream: str, table: str) -> None:
-        """Note that *stream* loads *table*.
-
-        Raises:
-            SchemaError: another stream does, too.
-        """
-        pairs = [(other, name) for name, other in self.taken.items()] + [(stream, table)]
-        naming.refuse_collisions(pairs, what="streams", where="this input", setting="table_names")
-        self.taken[table] = stream
-
-
-def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) -> Wanted:
-    """Return the table that a SCHEMA message asks for.
-
-    Raises:
-        SchemaError: naming the stream and what is wrong with its schema, keys or names.
-    """
-    stream = message.stream
-    check(stream, message.schema)
-    types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
-    depth, double = settings.flatten_depth, settings.number == "double"
-    options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types)
-    node = schema.read(stream, message.schema, options)
-    leaves = tuple(node.leaves())
-    names = naming_of(settings, dialect)
-    columns = [
-        Column(
-            settings.column_names.get(f"{stream}.{'.'.join(leaf.path)}") or names.of(leaf.path),
-            dialect.kind(leaf.kind),
-            ".".join(leaf.path),
-        )
-        for leaf in leaves
-    ]
-    if settings.unknown_fields == "keep":
-        columns.append(Column(dialect.fold("__extra"), kinds.JSON, ""))
-    pairs = [(column.source, column.name) for column in columns]
-    naming.refuse_collisions(pairs, what="properties", where=f"stream {stream!r}", setting="column_names")
-    stamp = dialect.fold(settings.timestamp_column)
-    stamped = stamp not in {column.name for column in columns}
-    if stamped:
-        columns.append(Column(stamp, kinds.TIMESTAMP, ""))
-    keys = () if settings.load_method == "append" else _keys(message, node, columns)
-    name = settings.table_names.get(stream) or names.of([stream])
-    place = settings.schema or dialect.default_schema or ""
-    indexes = _indexes(stream, name, columns, settings, names)
-    readers = tuple(settings.grants.get("select", ()))
-    table = Table(place, name, tuple(columns), keys, stream, indexes, readers, stamp if stamped else None)
-    text = json.dumps(message.schema, default=str) if settings.validation == "schema" else ""
-    return Wanted(table, node, leaves, text, stamped)
-
-
-def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
-    return naming.Naming(settings.naming, dialect.fold, dialect.name_size, dialect.name_length, dialect.reserved)
-
-
-def check(stream: str, found: Any) -> None:
-    """Check that *found* is a JSON Schema at all.
-
-    Raises:
-        SchemaError: with the place of the fault in the schema.
-    """
-    import jsonschema
-
-    draft = _draft(found)
-    if draft is None:
-        return
-    try:
-        draft.check_schema(found)
-    except jsonschema.SchemaError as error:
-        if "$schema" not in found and _is_draft_4(found):
-            return
-        where = ".".join(("$", *map(str, error.path)))
-        raise SchemaError(f"the schema is no JSON Schema: {where}: {error.message[:200]}") from None
-
-
-def _draft(found: Any) -> Any:
-    """Return the validator of the schema's own draft, else of draft 7; None where jsonschema has none.
-
-    It is too old then, as singer-python wants it.
-    """
-    import jsonschema
-
-    default: Any = getattr(jsonschema, "Draft7Validator", False)
-    return jsonschema.validators.validator_for(found, default=default) or None
-
-
-def _is_draft_4(found: Any) -> bool:
-    """Tell whether a schema is one of draft 4, whose exclusiveMaximum is a boolean."""
-    import jsonschema
-
-    try:
-        jsonschema.Draft4Validator.check_schema(found)
-    except jsonschema.SchemaError:
-        return False
-    return True
-
-
-def _keys(message: messages.Schema, node: Node, columns: list[Column]) -> tuple[str, ...]:
-    by_path = {column.source: column.name for column in columns}
-    keys = []
-    for key in message.keys:
-        child = node.properties.get(key)
-        if isinstance(child, Leaf):
-            keys.append(by_path[key])
-            continue
-        fault = "is a nested object" if child else "can only be null" if key in node.nulls else "is not in the schema"
-        raise SchemaError(f"key property {key!r} {fault}; a key needs a column of its own")
-    return tuple(keys)
-
-
-def _indexes(
-    stream: str, table: str, columns: list[Column], settings: Settings, names: naming.Naming
-) -> tuple[Index, ...]:
-    """Return what the setting `indexes` asks for; it names paths of properties, or columns."""
-    by_name = {column.name: column.name for column in columns}
-    by_name.update({column.source: column.name for column in columns if column.source})
-    found = []
-    for wanted in settings.indexes.get(stream, ()):
-        unknown = [name for name in wanted if name not in by_name]
-        if unknown:
-            raise SchemaError(f"the setting indexes names no property and no column of it: {', '.join(map(repr, unknown))}")
-        parts = tuple(by_name[name] for name in wanted)
-        found.append(Index(names.shortened(names.fold("__".join((table, *parts, "idx")))), parts))
-    pairs = [(", ".join(index.columns), index.name) for index in found]
-    naming.refuse_collisions(pairs, what="indexes on", where=f"stream {stream!r}", setting="column_names")
-    return tuple({index.name: index for index in found}.values())
 
 
 def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
@@ -342,50 +179,6 @@ class Plan:
         columns = {column.name: FoundColumn(column.name, column.kind, str(column.kind)) for column in kept.columns}
         self.made[table.full_name] = Found({**(found.columns if found else {}), **columns}, kept.keys)
         return kept
-
-
-def layout(wanted: Wanted, table: Table, settings: Settings, rules: values.Rules) -> Layout:
-    """Return the layout of the rows that fill *table*, whose columns may be wider than wanted."""
-    columns = table.columns[: len(table.columns) - wanted.stamped]
-    leaves = tuple(
-        replace(leaf, kind=column.kind)
-        for leaf, column in zip(wanted.leaves, columns, strict=False)
-    )
-    arrow = pa.schema([pa.field(column.name, kinds.arrow_type(column.kind)) for column in columns])
-    keys = tuple(i for i, column in enumerate(columns) if column.name in table.keys)
-    validate = _validator(wanted.schema) if wanted.schema else None
-    tree = rebuilt(wanted.node, iter(leaves))
-    versions = None if settings.activate_version == "ignore" else wanted.versioned
-    return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions)
-
-
-def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
-    """Return *node* with other leaves, in the same order."""
-    children: dict[str, Leaf | Node] = {}
-    for name, child in node.properties.items():
-        children[name] = next(leaves) if isinstance(child, Leaf) else rebuilt(child, leaves)
-    return Node(node.path, children, node.nulls)
-
-
-def _validator(text: str) -> Callable[[bytes], None]:
-    """Return a function that checks a record's line by every keyword of the schema."""
-    found = json.loads(text, parse_float=Decimal)
-    draft = _draft(found)
-    if draft is None:
-        raise SettingsError("settings: validation: schema needs jsonschema 3.0 or later; singer-python holds it back")
-    validator = draft(found, format_checker=None)
-
-    def validate(line: bytes) -> None:
-        record = messages.numbers_as_python(values.parse(line)["record"])
-        for fault in validator.iter_errors(record):
-            raise ValueError(f"{values.json_path(tuple(map(str, fault.path)))}: {_worded(fault)}")
-
-    return validate
-
-
-def _worded(fault: Any) -> str:
-    """Return the keyword and what it wants; jsonschema's own message prints the whole value."""
-    return f"the value breaks {fault.validator!r}: {str(fault.validator_value)[:200]} of the schema"
 
 
 @contextmanager

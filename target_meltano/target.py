@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from . import batches, messages, tables, values
+from . import batches, messages, tables, values, wanting
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import Found, diff, kept_kinds
@@ -35,11 +35,13 @@ from .errors import (
 )
 from .kept import Lines
 from .ledger import Ledger, new_run_id
+from .lines import Chunk, Source, read_chunks
 from .loader import Loader
 from .outbox import Outbox
 from .report import Report
 from .settings import Settings
 from .stream import Stream
+from .worker import Signals
 
 SETTLE_BYTES = 1 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
 SETTLE_STREAMS = 8
@@ -52,14 +54,6 @@ class Result:
 
     summary: dict[str, Any]
     state: str | None
-
-
-@dataclass
-class Signals:
-    """How a signal reaches the loop: its number, and a descriptor that ends the waiting."""
-
-    received: int | None = None
-    wakeup: int = -1
 
 
 class Target:
@@ -87,7 +81,7 @@ class Target:
         self.plan = plan
         self.tap_status = tap_status
         self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
-        self.names = tables.Names()
+        self.names = wanting.Names()
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
         self.streams: dict[str, Stream] = {}
         self.current: Stream | None = None  # of the line before
@@ -105,7 +99,7 @@ class Target:
 
     # --- the loop
 
-    def run(self, source: messages.Source) -> Result:
+    def run(self, source: Source) -> Result:
         """Load *source* to its end.
 
         Raises:
@@ -126,9 +120,9 @@ class Target:
             self.report.finish()
         return Result(self.report.summary(), self.report.state)
 
-    def _read(self, source: messages.Source) -> None:
+    def _read(self, source: Source) -> None:
         try:
-            for chunk in messages.read_chunks(source, self._wait, self.signals.wakeup, self.settings.max_message_bytes):
+            for chunk in read_chunks(source, self._wait, self.signals.wakeup, self.settings.max_message_bytes):
                 self._chunk(chunk)
                 if self.signals.received:
                     raise Stopped(self.signals.received)
@@ -206,7 +200,7 @@ class Target:
 
     # --- lines to records
 
-    def _chunk(self, chunk: messages.Chunk) -> None:
+    def _chunk(self, chunk: Chunk) -> None:
         """Take all lines of a chunk."""
         self.is_resting = self.is_resting and not chunk.lines
         lines: Iterator[bytes] = iter(chunk.lines)
@@ -225,7 +219,7 @@ class Target:
         if self.unsettled >= SETTLE_BYTES * min(waiting, SETTLE_STREAMS):
             self._settle()
 
-    def _records(self, chunk: messages.Chunk, lines: Iterator[bytes], at: int) -> int:
+    def _records(self, chunk: Chunk, lines: Iterator[bytes], at: int) -> int:
         """Decode records of the current stream until another line comes, and return how many.
 
         That other line is consumed. Fewer lines than there are, when the batch is full.
@@ -348,7 +342,7 @@ class Target:
     def _schema(self, message: messages.Schema, line: bytes, number: int) -> None:
         """Let the stream's table follow a SCHEMA that is not the last one again."""
         try:
-            wanted = tables.wanted(message, self.settings, self.dialect)
+            wanted = wanting.wanted(message, self.settings, self.dialect)
             self.names.claim(message.stream, wanted.table.name)
             stream = self.streams.get(message.stream)
             if stream and stream.wanted.versioned:
@@ -361,7 +355,7 @@ class Target:
         self.schema_lines[line] = stream
         self.current = stream
 
-    def _followed(self, name: str, wanted: tables.Wanted, stream: Stream | None, line: str | None = None) -> Stream:
+    def _followed(self, name: str, wanted: wanting.Wanted, stream: Stream | None, line: str | None = None) -> Stream:
         policy = tables.policy(name, self.settings, self.dialect)
         if self.plan:
             table, stamp = self.loader.plan(wanted.table, policy, self.plan), 0
@@ -378,12 +372,12 @@ class Target:
         elif stream.pending or stream.batches:
             self._settle()
             self.outbox.send(stream)
-        stream.follow(wanted, table, Decoder(tables.layout(wanted, table, self.settings, self.rules)))
+        stream.follow(wanted, table, Decoder(wanting.layout(wanted, table, self.settings, self.rules)))
         return stream
 
     def _has_versions(self, found: Found | None) -> bool:
         """Tell whether a table has had versions before, which this run may have to end."""
-        names = set(map(self.dialect.fold, tables.VERSION_COLUMNS))
+        names = set(map(self.dialect.fold, wanting.VERSION_COLUMNS))
         return found is not None and self.settings.activate_version != "ignore" and names <= set(found.columns)
 
     # --- records to rows

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import kinds, times
-from .errors import RecordError, shown
+from .errors import RecordError, json_path, shown
 from .schema import INT64, Leaf, Node, Path
 
 MAX_DEPTH = 500
@@ -226,7 +226,7 @@ def _boolean(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bool:
 
 
 def _integer(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
-    token = _number_token(value, "integer")
+    token = _number(value, leaf, rules, notes)
     digits, power = exact(token)
     if power < 0:
         raise ValueError(f"{_shown(value)} is no integer{_remedy(leaf)}")
@@ -241,19 +241,15 @@ def _remedy(leaf: Leaf) -> str:
     return f'; setting column_types: "STREAM.{".".join(leaf.path)}": "number" holds it'
 
 
-def _exact(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
-    return _number_token(value, "number")
-
-
-def _number_token(value: Any, wanted: str) -> str:
+def _number(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
     """Return the digits of a number, or of a string that is spelt like a JSON number."""
     if isinstance(value, str) and NUMBER.fullmatch(value):
         return str(value)
-    raise ValueError(f"{_shown(value)} is no {wanted}")
+    raise ValueError(f"{_shown(value)} is no {'integer' if leaf.kind == kinds.INTEGER else 'number'}")
 
 
 def _double(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> float:
-    token = _number_token(value, "number")
+    token = _number(value, leaf, rules, notes)
     found = float(token)
     if math.isinf(found):
         raise ValueError(f"{_shown(value)} is beyond a double precision column{_remedy(leaf)}")
@@ -284,10 +280,6 @@ def _timestamp(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
     found, cut = times.timestamp(_is_text(value))
     notes.cut.update([leaf.path] * cut)
     return found
-
-
-def _date(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
-    return times.date(_is_text(value))
 
 
 def _time(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
@@ -322,12 +314,12 @@ _quoted = json.JSONEncoder(ensure_ascii=False).encode
 _CONVERTERS: dict[str, Callable[[Any, Leaf, Rules, Notes], Any]] = {
     "boolean": _boolean,
     "integer": _integer,
-    "decimal": _exact,
-    "number": _exact,
+    "decimal": _number,
+    "number": _number,
     "double": _double,
     "string": _string,
     "timestamp": _timestamp,
-    "date": _date,
+    "date": lambda value, leaf, rules, notes: times.date(_is_text(value)),
     "time": _time,
     "binary": _binary,
     "json": _json,
@@ -391,11 +383,6 @@ def canonical(value: Any) -> str:
             items.append(f"{json.dumps(key)}:{canonical(value[key])}")
         return f"{{{','.join(items)}}}"
     return json_text(value)
-
-
-def json_path(path: Path) -> str:
-    """Return `$.a.b` for the path of a property."""
-    return ".".join(("$", *path))
 
 
 def _type_name(value: Any) -> str:

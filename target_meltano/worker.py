@@ -1,10 +1,11 @@
-"""The second thread: it alone talks to the database, one thing after the other, in order."""
+"""The second thread, which alone talks to the database, in order; and how a signal reaches the first."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -62,3 +63,11 @@ class Worker:
     def _checked(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         self.check()
         return function(*arguments)
+
+
+@dataclass
+class Signals:
+    """How a signal reaches the loop: its number, and a descriptor that ends the waiting."""
+
+    received: int | None = None
+    wakeup: int = -1

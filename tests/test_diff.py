@@ -22,7 +22,14 @@ from target_meltano.diff import (
 from target_meltano.errors import SchemaError, UpgradeError
 from target_meltano.kinds import BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIMESTAMP, Kind, decimal
 
-SQL = {BOOLEAN: "boolean", INTEGER: "bigint", NUMBER: "numeric", DOUBLE: "double precision", STRING: "text", JSON: "jsonb"}
+SQL = {
+    BOOLEAN: "boolean",
+    INTEGER: "bigint",
+    NUMBER: "numeric",
+    DOUBLE: "double precision",
+    STRING: "text",
+    JSON: "jsonb",
+}
 
 
 def wanted(*, keys: tuple[str, ...] = (), **columns: Kind) -> Table:
@@ -97,7 +104,9 @@ def test_a_narrow_column_is_widened_to_its_own_kind() -> None:
     ],
     ids=["keep", "convert", "double", "foreign"],
 )
-def test_a_refused_change_names_table_column_both_types_and_the_way_out(kind: Kind, there: Kind | None, message: str) -> None:
+def test_a_refused_change_names_table_column_both_types_and_the_way_out(
+    kind: Kind, there: Kind | None, message: str
+) -> None:
     with pytest.raises(UpgradeError) as caught:
         diff(wanted(a=kind), Found({"a": column("a", there)}))
     assert str(caught.value) == message
@@ -139,7 +148,9 @@ def test_keys_are_a_set(keys: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("have", "want"), [(("a",), ("b",)), ((), ("a",)), (("a",), ()), (("a",), ("a", "b"))], ids=["other", "new", "none", "more"]
+    ("have", "want"),
+    [(("a",), ("b",)), ((), ("a",)), (("a",), ()), (("a",), ("a", "b"))],
+    ids=["other", "new", "none", "more"],
 )
 def test_other_keys_replace_those_of_an_empty_table_only(have: tuple[str, ...], want: tuple[str, ...]) -> None:
     table = wanted(a=INTEGER, b=INTEGER, keys=want)
@@ -161,14 +172,31 @@ def test_a_column_of_others_that_rows_cannot_leave_out_is_refused() -> None:
     ("policy", "table", "there", "message"),
     [
         ("fail", wanted(a=INTEGER), None, "the table is missing, and the setting schema_changes is fail"),
-        ("fail", wanted(a=INTEGER, b=STRING), found(a=INTEGER), "column 'b' is missing, and the setting schema_changes is fail"),
-        ("fail", wanted(a=STRING), found(a=INTEGER), "column 'a' is bigint and would become string, and the setting schema_changes is fail"),
+        (
+            "fail",
+            wanted(a=INTEGER, b=STRING),
+            found(a=INTEGER),
+            "column 'b' is missing, and the setting schema_changes is fail",
+        ),
+        (
+            "fail",
+            wanted(a=STRING),
+            found(a=INTEGER),
+            "column 'a' is bigint and would become string, and the setting schema_changes is fail",
+        ),
         ("fail", wanted(a=INTEGER, keys=("a",)), found(a=INTEGER, empty=True), "the table's key is another one, and"),
-        ("add", wanted(a=STRING), found(a=INTEGER), "column 'a' is bigint and would become string, and the setting schema_changes is add"),
+        (
+            "add",
+            wanted(a=STRING),
+            found(a=INTEGER),
+            "column 'a' is bigint and would become string, and the setting schema_changes is add",
+        ),
     ],
     ids=["create", "column", "type", "key", "add"],
 )
-def test_schema_changes_bound_what_a_table_follows(policy: str, table: Table, there: Found | None, message: str) -> None:
+def test_schema_changes_bound_what_a_table_follows(
+    policy: str, table: Table, there: Found | None, message: str
+) -> None:
     assert message in refusal(table, there, schema_changes=policy)
 
 

@@ -29,7 +29,12 @@ KINDS = (*SIMPLE, decimal(38, 0), decimal(10, 2))
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [*((kind.name, kind) for kind in SIMPLE), ("Decimal( 38 , 9 )", decimal(38, 9)), ("decimal(5)", decimal(5, 0)), (" STRING ", STRING)],
+    [
+        *((kind.name, kind) for kind in SIMPLE),
+        ("Decimal( 38 , 9 )", decimal(38, 9)),
+        ("decimal(5)", decimal(5, 0)),
+        (" STRING ", STRING),
+    ],
 )
 def test_parse(text: str, wanted: Kind) -> None:
     assert kinds.parse(text) == wanted
@@ -40,7 +45,9 @@ def test_a_kind_reads_as_it_is_written(kind: Kind) -> None:
     assert kinds.parse(str(kind)) == kind
 
 
-@pytest.mark.parametrize("text", ["", "text", "decimal", "decimal()", "decimal(2,3)", "decimal(0,0)", "decimal(-1,0)", "integer(3)"])
+@pytest.mark.parametrize(
+    "text", ["", "text", "decimal", "decimal()", "decimal(2,3)", "decimal(0,0)", "decimal(-1,0)", "integer(3)"]
+)
 def test_what_is_no_kind_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="wanted"):
         kinds.parse(text)

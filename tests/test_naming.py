@@ -75,7 +75,9 @@ def test_a_reserved_name_gets_a_line_behind_it() -> None:
     ],
     ids=["ascii", "2 bytes", "3 bytes", "4 bytes", "characters"],
 )
-def test_a_name_that_is_too_long_is_cut_between_characters_and_marked_by_its_hash(name: str, naming: Naming, kept: str) -> None:
+def test_a_name_that_is_too_long_is_cut_between_characters_and_marked_by_its_hash(
+    name: str, naming: Naming, kept: str
+) -> None:
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     assert naming.of([name]) == f"{kept}_{naming.fold(digest)}"
 

@@ -72,7 +72,10 @@ KINDS: dict[str, tuple[Any, Kind | None]] = {
     "format that is none": ({"type": "string", "format": ["date"]}, STRING),
     "singer.decimal": ({"type": "string", "format": "singer.decimal"}, NUMBER),
     "x-singer.decimal": ({"type": "string", "format": "x-singer.decimal"}, NUMBER),
-    "precision and scale": ({"type": "string", "format": "singer.decimal", "precision": 10, "scale": 2}, decimal(10, 2)),
+    "precision and scale": (
+        {"type": "string", "format": "singer.decimal", "precision": 10, "scale": 2},
+        decimal(10, 2),
+    ),
     "precision": ({"type": "string", "format": "singer.decimal", "precision": 10}, decimal(10, 0)),
     "scale only": ({"type": "string", "format": "singer.decimal", "scale": 2}, NUMBER),
     "scale beyond precision": ({"type": "string", "format": "singer.decimal", "precision": 2, "scale": 3}, NUMBER),
@@ -101,10 +104,16 @@ KINDS: dict[str, tuple[Any, Kind | None]] = {
     "anyOf any": ({"anyOf": [{"type": "integer"}, {}]}, JSON),
     "anyOf formats": ({"anyOf": [DATE_TIME, {"type": "string", "format": "date"}]}, STRING),
     "anyOf format or none": ({"anyOf": [DATE_TIME, {"type": "string"}]}, STRING),
-    "anyOf with type outside": ({"type": ["null", "string"], "anyOf": [{"format": "date-time"}, {"type": "null"}]}, TIMESTAMP),
+    "anyOf with type outside": (
+        {"type": ["null", "string"], "anyOf": [{"format": "date-time"}, {"type": "null"}]},
+        TIMESTAMP,
+    ),
     "anyOf that narrows nothing": ({"type": "integer", "anyOf": [{"minimum": 3}, {"maximum": 1}]}, INTEGER),
     "anyOf of nothing": ({"anyOf": []}, None),
-    "anyOf and oneOf": ({"anyOf": [{"type": "integer"}, {"type": "string"}], "oneOf": [{"type": "string"}, {"type": "array"}]}, STRING),
+    "anyOf and oneOf": (
+        {"anyOf": [{"type": "integer"}, {"type": "string"}], "oneOf": [{"type": "string"}, {"type": "array"}]},
+        STRING,
+    ),
     "oneOf": ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, NUMBER),
     "nested anyOf": ({"anyOf": [{"anyOf": [{"type": "null"}, {"oneOf": [DATE_TIME]}]}]}, TIMESTAMP),
     "allOf": ({"allOf": [{"type": "string"}, {"format": "date-time"}]}, TIMESTAMP),
@@ -112,7 +121,12 @@ KINDS: dict[str, tuple[Any, Kind | None]] = {
     "allOf integer in number": ({"allOf": [{"type": "number"}, {"type": "integer"}]}, INTEGER),
     "allOf contradiction": ({"allOf": [{"type": "string"}, {"type": "integer"}]}, None),
     "allOf of anyOfs": (
-        {"allOf": [{"anyOf": [{"type": "string"}, {"type": "null"}]}, {"anyOf": [{"type": "string"}, {"type": "integer"}]}]},
+        {
+            "allOf": [
+                {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+            ]
+        },
         STRING,
     ),
     "allOf false": ({"allOf": [{"type": "string"}, False]}, None),
@@ -132,7 +146,10 @@ KINDS: dict[str, tuple[Any, Kind | None]] = {
     "multipleOf 0": ({"type": "number", "multipleOf": 0}, NUMBER),
     "multipleOf true": ({"type": "number", "multipleOf": True}, NUMBER),
     "multipleOf of integers": ({"type": "integer", "multipleOf": 5}, INTEGER),
-    "integer or cents": ({"anyOf": [{"type": "integer"}, {"type": "number", "multipleOf": Decimal("0.01")}]}, decimal(38, 2)),
+    "integer or cents": (
+        {"anyOf": [{"type": "integer"}, {"type": "number", "multipleOf": Decimal("0.01")}]},
+        decimal(38, 2),
+    ),
     "cents or any number": ({"anyOf": [{"type": "number"}, {"type": "number", "multipleOf": Decimal("0.01")}]}, NUMBER),
     "int64": ({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, INTEGER),
     "maximum 2^63": ({"type": "integer", "maximum": 2**63}, decimal(38, 0)),
@@ -162,8 +179,16 @@ def test_kind(found: Any, wanted: Kind | None) -> None:
         ({"type": ["null", "string"], "contentEncoding": "BASE16"}, {"decode_binary": True}, BINARY),
         ({"type": "string", "contentEncoding": "quoted-printable"}, {"decode_binary": True}, STRING),
         ({"type": "string", "contentEncoding": []}, {"decode_binary": True}, STRING),
-        ({"anyOf": [{"type": "string", "contentEncoding": e} for e in ("base64", "base16")]}, {"decode_binary": True}, STRING),
-        ({"anyOf": [{"type": "string"}, {"type": "string", "contentEncoding": "base64"}]}, {"decode_binary": True}, STRING),
+        (
+            {"anyOf": [{"type": "string", "contentEncoding": e} for e in ("base64", "base16")]},
+            {"decode_binary": True},
+            STRING,
+        ),
+        (
+            {"anyOf": [{"type": "string"}, {"type": "string", "contentEncoding": "base64"}]},
+            {"decode_binary": True},
+            STRING,
+        ),
         ({"type": "integer"}, {"column_types": {"s.p": STRING}}, STRING),
         ({"type": "null"}, {"column_types": {"s.p": DATE}}, DATE),
         ({"type": "object", "properties": {"a": {}}}, {"column_types": {"s.p": JSON}}, JSON),
@@ -188,17 +213,30 @@ def test_objects_are_flattened_to_a_depth(depth: int | None, wanted: dict[str, K
 
 
 def test_the_properties_of_all_alternatives_make_columns() -> None:
-    found = read({"p": {"anyOf": [{"type": "object", "properties": {k: {"type": t}}} for k, t in (("a", "integer"), ("b", "string"))]}})
+    found = read(
+        {
+            "p": {
+                "anyOf": [
+                    {"type": "object", "properties": {k: {"type": t}}} for k, t in (("a", "integer"), ("b", "string"))
+                ]
+            }
+        }
+    )
     assert columns(found) == {"p.a": INTEGER, "p.b": STRING}
 
 
 def test_a_property_of_several_alternatives_holds_the_values_of_all() -> None:
-    found = read({"p": {"oneOf": [{"type": "object", "properties": {"a": {"type": t}}} for t in ("integer", "string")]}})
+    found = read(
+        {"p": {"oneOf": [{"type": "object", "properties": {"a": {"type": t}}} for t in ("integer", "string")]}}
+    )
     assert columns(found) == {"p.a": STRING}
 
 
 def test_all_of_narrows_the_properties_of_an_object() -> None:
-    parts = [{"properties": {"a": {"type": ["string", "integer"]}, "b": {}}}, {"properties": {"a": {"type": ["integer", "null"]}}}]
+    parts = [
+        {"properties": {"a": {"type": ["string", "integer"]}, "b": {}}},
+        {"properties": {"a": {"type": ["integer", "null"]}}},
+    ]
     assert columns(read({"p": {"type": "object", "allOf": parts}})) == {"p.a": INTEGER, "p.b": JSON}
 
 
@@ -223,7 +261,10 @@ def test_properties_that_can_only_be_null_are_known_but_make_no_column() -> None
         ({"$ref": "#/definitions/a~1b~0c%20d"}, {"p": BOOLEAN}),
         ({"$ref": "#/definitions/pair"}, {"p.x": decimal(38, 2), "p.y": decimal(38, 2)}),
         ({"$ref": "#/definitions/tree"}, {"p.name": STRING, "p.child": JSON}),
-        ({"$ref": "#/definitions/tree", "properties": {"more": {"type": "integer"}}}, {"p.more": INTEGER, "p.name": STRING, "p.child": JSON}),
+        (
+            {"$ref": "#/definitions/tree", "properties": {"more": {"type": "integer"}}},
+            {"p.more": INTEGER, "p.name": STRING, "p.child": JSON},
+        ),
         ({"$ref": "#/definitions/cycle"}, {"p": JSON}),
         ({"$ref": "#"}, {"p.p": JSON, "p.id": INTEGER}),
     ],
@@ -236,7 +277,10 @@ def test_references(found: Any, wanted: dict[str, Kind]) -> None:
         "alias": {"$ref": "#/definitions/money"},
         "list": [{}, {"type": "string"}],
         "a/b~c d": {"type": "boolean"},
-        "pair": {"type": "object", "properties": {"x": {"$ref": "#/definitions/money"}, "y": {"$ref": "#/definitions/money"}}},
+        "pair": {
+            "type": "object",
+            "properties": {"x": {"$ref": "#/definitions/money"}, "y": {"$ref": "#/definitions/money"}},
+        },
         "tree": {"type": "object", "properties": {"name": {"type": "string"}, "child": {"$ref": "#/definitions/tree"}}},
         "cycle": {"$ref": "#/definitions/cycle2"},
         "cycle2": {"$ref": "#/definitions/cycle"},
@@ -251,7 +295,10 @@ def test_references(found: Any, wanted: dict[str, Kind]) -> None:
         {"properties": {"a": {"type": "integer"}}},
         {"type": ["null", "object"], "properties": {"a": {"type": "integer"}}},
         {"anyOf": [{"type": "object", "properties": {"a": {"type": "integer"}}}, {"type": "null"}]},
-        {"allOf": [{"type": "object"}, {"$ref": "#/definitions/r"}], "definitions": {"r": {"properties": {"a": {"type": "integer"}}}}},
+        {
+            "allOf": [{"type": "object"}, {"$ref": "#/definitions/r"}],
+            "definitions": {"r": {"properties": {"a": {"type": "integer"}}}},
+        },
     ],
     ids=["no type", "nullable", "anyOf", "allOf"],
 )
@@ -272,7 +319,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "no properties": ({"type": "object"}, "no property that can be other than null"),
     "empty": ({"type": "object", "properties": {}}, "no property that can be other than null"),
     "properties null": ({"type": "object", "properties": None}, "no property that can be other than null"),
-    "nothing but null": ({"type": "object", "properties": {"a": {"type": "null"}}}, "no property that can be other than null"),
+    "nothing but null": (
+        {"type": "object", "properties": {"a": {"type": "null"}}},
+        "no property that can be other than null",
+    ),
     "array": ({"type": "array"}, "has type object, not array"),
     "object or string": ({"type": ["object", "string"], "properties": {"a": {}}}, "has type object, not string"),
     "type no type": ({"properties": {"a": {"type": "decimal"}}}, "'decimal' is no JSON type"),
@@ -285,7 +335,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "ref beyond a list": ({"properties": {"a": {"$ref": "#/x/7"}}, "x": []}, "leads nowhere"),
     "ref outside": ({"properties": {"a": {"$ref": "http://x/y"}}}, "only those within the schema"),
     "ref to an anchor": ({"properties": {"a": {"$ref": "#a"}}}, "only those within the schema"),
-    "ref to a text": ({"properties": {"a": {"$ref": "#/title", "description": "?"}}, "title": "t"}, "'t' is no JSON schema"),
+    "ref to a text": (
+        {"properties": {"a": {"$ref": "#/title", "description": "?"}}, "title": "t"},
+        "'t' is no JSON schema",
+    ),
     "ref a number": ({"properties": {"a": {"$ref": 5}}}, "'$ref' is 5"),
     "10,000 levels": (nested(10_000), "nested too deeply"),
     "exploding allOf": ({"properties": {"a": {"$ref": "#/d0"}}, **TWICE, "d30": {}}, "too many alternatives"),
@@ -307,12 +360,32 @@ def test_a_hundred_levels_are_flattened() -> None:
 
 
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(["string", "object", "#", "#/properties", "date", "base64"]),
-    lambda items: st.lists(items, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["type", "properties", "anyOf", "oneOf", "allOf", "$ref", "enum", "const", "format", "multipleOf", "maximum", "a"]),
-        items,
-        max_size=4,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["string", "object", "#", "#/properties", "date", "base64"]),
+    lambda items: (
+        st.lists(items, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "type",
+                    "properties",
+                    "anyOf",
+                    "oneOf",
+                    "allOf",
+                    "$ref",
+                    "enum",
+                    "const",
+                    "format",
+                    "multipleOf",
+                    "maximum",
+                    "a",
+                ]
+            ),
+            items,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

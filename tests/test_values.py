@@ -79,7 +79,9 @@ ACCEPTED: list[tuple[str, Kind, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "kind", "type_", "wanted"), ACCEPTED, ids=[f"{t[:30]}-{k}" for t, k, _, _ in ACCEPTED])
+@pytest.mark.parametrize(
+    ("text", "kind", "type_", "wanted"), ACCEPTED, ids=[f"{t[:30]}-{k}" for t, k, _, _ in ACCEPTED]
+)
 def test_accepted(text: str, kind: Kind, type_: str, wanted: Any) -> None:
     assert converted(text, kind, type_) == wanted
 
@@ -90,7 +92,12 @@ REFUSED: list[tuple[str, Kind, str, str]] = [
     ("1.5", INTEGER, "integer", "1.5 is a number, wanted integer"),
     ("1e-99999999999999999999", INTEGER, "integer", "1e-99999999999999999999 is a number, wanted integer"),
     ("true", INTEGER, "integer", "true is a boolean, wanted integer"),
-    ("9223372036854775808", INTEGER, "integer", '9223372036854775808 is beyond the 64 bits of an integer column; setting column_types: "STREAM.p": "number" holds it'),
+    (
+        "9223372036854775808",
+        INTEGER,
+        "integer",
+        '9223372036854775808 is beyond the 64 bits of an integer column; setting column_types: "STREAM.p": "number" holds it',
+    ),
     ("1e99999999999999999999", INTEGER, "integer", "1e99999999999999999999 is beyond the 64 bits"),
     ("1e400", DOUBLE, "number", "1e400 is beyond a double precision column"),
     ('"1_000"', NUMBER, "string", "'1_000' is no number"),
@@ -98,7 +105,12 @@ REFUSED: list[tuple[str, Kind, str, str]] = [
     ('"1.5 "', NUMBER, "string", "'1.5 ' is no number"),
     ('"\u0661"', NUMBER, "string", "'\u0661' is no number"),
     ("{}", STRING, "string", "it is an object, wanted string, or the setting coerce: lossless"),
-    ('"a\\u0000"', STRING, "string", "text holds NUL (U+0000), which a database cannot store (setting on_bad_text: replace)"),
+    (
+        '"a\\u0000"',
+        STRING,
+        "string",
+        "text holds NUL (U+0000), which a database cannot store (setting on_bad_text: replace)",
+    ),
     ('"\\ud800"', STRING, "string", "text holds the lone surrogate U+D800, which"),
     ('[{"\\u0000": 1}]', JSON, "array", "text holds NUL"),
     ('"2024-02-30"', DATE, "string", "no such day"),
@@ -198,7 +210,12 @@ def test_what_is_not_json_is_refused_with_the_place(line: bytes, message: str) -
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [(b'"a\\u0000b"', "a\ufffdb"), (b'"\\ud800\\udc80x"', "\U00010080x"), (b'"\\udc80\\ud800"', "\ufffd\ufffd"), (b'"\xff\xe9"', "\ufffd\ufffd")],
+    [
+        (b'"a\\u0000b"', "a\ufffdb"),
+        (b'"\\ud800\\udc80x"', "\U00010080x"),
+        (b'"\\udc80\\ud800"', "\ufffd\ufffd"),
+        (b'"\xff\xe9"', "\ufffd\ufffd"),
+    ],
     ids=["NUL", "pair", "no pair", "not UTF-8"],
 )
 def test_bad_text_is_replaced_and_counted(text: bytes, wanted: str) -> None:
@@ -209,7 +226,10 @@ def test_bad_text_is_replaced_and_counted(text: bytes, wanted: str) -> None:
 
 
 def test_names_that_become_one_by_replacement_are_refused() -> None:
-    assert fault('{"\\u0000": 1, "\\ud800": 2}', JSON, "object", rules=REPLACE) == "two names in an object would become one"
+    assert (
+        fault('{"\\u0000": 1, "\\ud800": 2}', JSON, "object", rules=REPLACE)
+        == "two names in an object would become one"
+    )
 
 
 def test_json_keeps_all_digits_and_the_last_of_equal_names() -> None:
@@ -219,7 +239,14 @@ def test_json_keeps_all_digits_and_the_last_of_equal_names() -> None:
 
 @pytest.mark.parametrize(
     ("number", "wanted"),
-    [("0", ("", 0)), ("-0.00e5", ("", 0)), ("100", ("1", 2)), ("1.50", ("15", -1)), ("0.001e3", ("1", 0)), ("1e000000000000000000000005", ("1", 5))],
+    [
+        ("0", ("", 0)),
+        ("-0.00e5", ("", 0)),
+        ("100", ("1", 2)),
+        ("1.50", ("15", -1)),
+        ("0.001e3", ("1", 0)),
+        ("1e000000000000000000000005", ("1", 5)),
+    ],
 )
 def test_exact(number: str, wanted: tuple[str, int]) -> None:
     assert values.exact(number) == wanted
@@ -234,7 +261,12 @@ def test_exact_and_integral_are_as_decimal_says(number: Decimal) -> None:
 
 @pytest.mark.parametrize(
     "texts",
-    [("1", "1.0", "10e-1", "0.1E1"), ("0", "-0", "0.0e9"), ('{"a": 1, "b": [2]}', '{"b":[2.0],"a":1e0}'), ('"\\u00e9"', '"é"')],
+    [
+        ("1", "1.0", "10e-1", "0.1E1"),
+        ("0", "-0", "0.0e9"),
+        ('{"a": 1, "b": [2]}', '{"b":[2.0],"a":1e0}'),
+        ('"\\u00e9"', '"é"'),
+    ],
     ids=["one", "zero", "object", "string"],
 )
 def test_equal_values_have_one_canonical_text(texts: tuple[str, ...]) -> None:
@@ -255,7 +287,13 @@ def test_the_deepest_json_that_is_stored_can_be_a_key() -> None:
 
 NODE = schema.read(
     "s",
-    {"properties": {"id": {"type": "integer"}, "o": {"type": ["object", "null"], "properties": {"a": {"type": "string"}}}, "n": {"type": "null"}}},
+    {
+        "properties": {
+            "id": {"type": "integer"},
+            "o": {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
+            "n": {"type": "null"},
+        }
+    },
 )
 
 
@@ -284,7 +322,10 @@ def test_row(text: str, row: list[Any]) -> None:
         ("null", "line 7: stream 's': $: a record is an object, not null"),
         ("5", "line 7: stream 's': $: a record is an object, not an integer"),
         ('{"o": 5}', "line 7: stream 's': $.o: 5 is an integer, wanted an object"),
-        ('{"o": {"a": 5}}', "line 7: stream 's': $.o.a: 5 is an integer, wanted string, or the setting coerce: lossless"),
+        (
+            '{"o": {"a": 5}}',
+            "line 7: stream 's': $.o.a: 5 is an integer, wanted string, or the setting coerce: lossless",
+        ),
         ('{"n": 0}', "line 7: stream 's': $.n: 0 is an integer, and the schema allows only null"),
     ],
 )

@@ -1,0 +1,161 @@
+"""The fast and the slow path over the same lines, as `Target` takes them, to be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from target_meltano import decode, kinds, messages, schema
+from target_meltano.decode import Decoder, Layout
+from target_meltano.errors import MessageError, RecordError
+from target_meltano.messages import REFUSED
+from target_meltano.stream import Stream
+from target_meltano.values import Notes, Rules
+
+NAME = "s"
+
+
+def layout(properties: object, rules: Rules = Rules(), keys: Sequence[int] = (), **options: Any) -> Layout:
+    """Return the layout of a stream whose schema has *properties*; *keys* are positions of columns."""
+    node = schema.read(NAME, {"type": "object", "properties": properties}, schema.Options(**options))
+    leaves = tuple(node.leaves())
+    fields = [pa.field(f"c{i}", kinds.arrow_type(leaf.kind)) for i, leaf in enumerate(leaves)]
+    if rules.unknown_fields == "keep":
+        fields.append(pa.field("extra", pa.string()))
+    return Layout(NAME, node, leaves, pa.schema(fields), tuple(k for k in keys if k < len(leaves)), rules)
+
+
+def record(text: str | bytes) -> bytes:
+    """Return the line of a record; a str may hold halves of surrogate pairs, which are not UTF-8."""
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return b'{"type": "RECORD", "stream": "s", "record": ' + data + b"}"
+
+
+# --- both paths, as `Target` takes them
+
+
+@dataclass
+class Read:
+    """What became of lines: rows in Python's terms, what was noticed, and the error that ended it."""
+
+    rows: list[list[Any]]
+    notes: Notes
+    error: str | None = None
+
+
+def is_record(line: bytes, rules: Rules) -> bool:
+    """Tell what `Target._odd_line` does: whether the line is a record of the stream."""
+    envelope = messages.envelope(line)
+    if envelope.type == "RECORD" and envelope.stream == NAME:
+        return True
+    if not line.strip():
+        return False
+    return messages.parse(line, 0, rules) == messages.Record(NAME)
+
+
+def read_slow(layout: Layout, lines: Sequence[bytes]) -> Read:
+    rows: list[list[Any]] = []
+    notes = Notes()
+    for number, line in enumerate(lines, 1):
+        ours = Notes()
+        try:
+            if is_record(line, layout.rules):
+                rows.append(decode.slow_row(layout, line, number, ours))
+        except RecordError as error:
+            return Read(rows_of(decode.batch_of_rows(layout, rows)), notes, str(error))
+        except MessageError as error:
+            return Read(rows_of(decode.batch_of_rows(layout, rows)), notes, error.fault)
+        notes.add(ours)
+    return Read(rows_of(decode.batch_of_rows(layout, rows)), notes)
+
+
+def read_fast(layout: Layout, lines: Sequence[bytes], *, every: int = 1000) -> Read:
+    """Read with a decoder; settle after *every* lines."""
+    stream = Stream(NAME)
+    stream.decoder = Decoder(layout)
+    read = Read([], Notes())
+    for number, line in enumerate(lines, 1):
+        try:
+            take(stream, line, number, layout.rules)
+        except RecordError as error:
+            read.error = str(error)
+        except MessageError as error:
+            read.error = error.fault
+        if read.error or number % every == 0:
+            settle(stream, read)
+        if read.error:
+            return read
+    settle(stream, read)
+    return read
+
+
+def take(stream: Stream, line: bytes, number: int, rules: Rules) -> None:
+    try:
+        message = stream.decoder.decode(line)
+    except REFUSED:
+        if is_record(line, rules):
+            stream.add_slow(line, number)
+        return
+    segment = stream.fast()
+    segment.messages.append(message)
+    segment.lines.append(line)
+    segment.numbers.append(number)
+
+
+def settle(stream: Stream, read: Read, before: int | None = None) -> None:
+    try:
+        settled = stream.settle(before, keep=False)
+    except RecordError as error:
+        read.error = str(error)
+        settle(stream, read, error.line)
+        return
+    stream.pending.clear()
+    read.notes.add(settled.notes)
+    read.notes.add(stream.take_notes())
+    for part in settled.parts:
+        batch = part.remove_column(part.num_columns - 1)  # the lines' numbers
+        batch.validate(full=True)
+        read.rows += rows_of(batch)
+
+
+def rows_of(batch: pa.RecordBatch) -> list[list[Any]]:
+    """Return rows whose values are equal where a database would store the same."""
+    columns = []
+    for column in batch.columns:
+        is_exact = pa.types.is_timestamp(column.type) or pa.types.is_time(column.type)
+        columns.append((column.cast(pa.int64()) if is_exact else column).to_pylist())
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def comparable(layout: Layout, rows: list[list[Any]]) -> list[list[Any]]:
+    """Parse JSON, as its blanks and escapes mean nothing. That -0 is 0 in a column of doubles is no loss."""
+    is_json = [leaf.kind == kinds.JSON for leaf in layout.leaves] + [True] * (layout.rules.unknown_fields == "keep")
+
+    def value(cell: Any, parse: bool) -> Any:
+        if parse and cell is not None:
+            return json.loads(cell, parse_int=lambda n: ("number", n), parse_float=lambda n: ("number", n))
+        return cell
+
+    return [[value(cell, parse) for cell, parse in zip(row, is_json, strict=True)] for row in rows]
+
+
+def assert_same(layout: Layout, lines: Sequence[bytes], every: int = 1000) -> Read:
+    fast = read_fast(layout, lines, every=every)
+    assert_same_read(layout, fast, read_slow(layout, lines))
+    return fast
+
+
+def assert_same_read(layout: Layout, fast: Read, slow: Read) -> None:
+    assert fast.error == slow.error
+    assert comparable(layout, fast.rows) == comparable(layout, slow.rows)
+    if slow.error is None:
+        assert fast.notes == slow.notes
+
+
+def read(properties: dict[str, Any], *records: str, rules: Rules = Rules(), **options: Any) -> Read:
+    """Read records as both paths do, each twice."""
+    return assert_same(layout(properties, rules, **options), [record(text) for text in records for _ in "12"])
