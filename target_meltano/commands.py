@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from .diff import Policy, Table
 from .errors import DatabaseError, SettingsError
 from .ledger import Ledger, Rejected, new_run_id, now
 
+PATIENCE = 60.0  # seconds that a STATE is waited for while a run may still commit
 Warn = Callable[[str], None]
 IsLater = Callable[[Rejected], bool]
 
@@ -40,10 +42,20 @@ def _is_there(dialect: Dialect[Any], connection: sa.Connection, table: Table) ->
 
 
 def get_state(dialect: Dialect[Any]) -> str | None:
-    """Return the STATE that is kept for the setting `state_id`, as JSON; None where there is none."""
+    """Return the STATE that is kept for the setting `state_id`, as JSON; None where there is none.
+
+    The database may still work on a COMMIT of a run that has died: then a STATE read now would be
+    old soon, and a tap that starts from it would send rows again. So it waits for the run's end.
+
+    Raises:
+        DatabaseError: a run is under way.
+    """
     state_id = _state_id(dialect)
     with _opened(dialect, "state") as (connection, ledger):
-        return ledger.state(connection, state_id) if _is_there(dialect, connection, ledger.states) else None
+        if not _is_there(dialect, connection, ledger.states):
+            return None
+        _lock(dialect, connection, ledger, state_id, PATIENCE)
+        return ledger.state(connection, state_id)
 
 
 def set_state(dialect: Dialect[Any], text: bytes) -> None:
@@ -92,9 +104,15 @@ def _checked_state(text: bytes) -> str:
     return values.json_text(found)
 
 
-def _lock(dialect: Dialect[Any], connection: sa.Connection, ledger: Ledger, state_id: str) -> None:
-    if not dialect.try_lock(connection, f"{ledger.states.schema}/{state_id}"):
-        raise DatabaseError(f"a run with the state_id {state_id!r} is under way; wait for it, or end it")
+def _lock(
+    dialect: Dialect[Any], connection: sa.Connection, ledger: Ledger, state_id: str, patience: float = 0
+) -> None:
+    """Be the only one with *state_id*, after waiting for *patience* seconds at most."""
+    until = time.monotonic() + patience
+    while not dialect.try_lock(connection, f"{ledger.states.schema}/{state_id}"):
+        if time.monotonic() >= until:
+            raise DatabaseError(f"a run with the state_id {state_id!r} is under way; wait for it, or end it")
+        time.sleep(0.1)
 
 
 # --- invalid records

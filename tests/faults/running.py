@@ -153,6 +153,10 @@ class Tables:
         return len(sent["events"] - found)
 
     def state(self, state_id: str) -> str | None:
+        """Return the STATE that is kept, once no session of a killed run can commit any more."""
+        until = time.monotonic() + 10
+        while self.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'") and time.monotonic() < until:
+            time.sleep(0.01)
         if not self.exists("__state"):
             return None
         found = self.query(f'SELECT state FROM "{self.schema}".__state WHERE state_id = %s', (state_id,))

@@ -24,8 +24,8 @@ from target_meltano_postgres.copy import encode
 from target_meltano_postgres.dialect import PostgresDialect
 from target_meltano_postgres.session import PostgresSettings
 
-EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", FAULTS * 100 or 150))
-MEGABYTES = 100 if FAULTS else 10
+EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", FAULTS * 100 or 60))
+MEGABYTES = 100 if FAULTS else 4
 STREAMS = 10_000 if FAULTS else 300
 
 
