@@ -135,12 +135,7 @@ class _Plan:
         self.children = [
             _Plan(child, expected, loose) if isinstance(child, Node) else child for child in node.properties.values()
         ]
-        names = set(node.properties) | node.nulls
-        self.unknown = sorted(
-            path
-            for path in expected
-            if path[:-1] == node.path and path[-1] not in names and not _UNSPEAKABLE.search(path[-1])
-        )
+        self.unknown = sorted(path for path in expected if path[:-1] == node.path and not _UNSPEAKABLE.search(path[-1]))
 
     def struct(self) -> type[msgspec.Struct]:
         """Return the Struct to decode into; a field that is absent is as one that is null."""

@@ -230,4 +230,5 @@ def test_every_value_in_every_column(kind: Kind, types: tuple[str, ...], rules: 
     made = dataclasses.replace(kept(kind, *types), rules=rules)
     for text in [*TEXTS, *DEEP]:
         line = record(f'{{"a": {text}}}')
-        assert_same(made, [record('{"a": null}'), line, line])
+        for first in ("null", "1.0"):  # after 1.0 an integer is read otherwise
+            assert_same(made, [record(f'{{"a": {first}}}'), line, line])

@@ -1,0 +1,90 @@
+"""From a SCHEMA message to the table it asks for: keys, names that collide, schemas that are none."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlite_dialect import SqliteDialect
+
+from target_meltano import tables
+from target_meltano.errors import SchemaError
+from target_meltano.messages import Schema
+from target_meltano.settings import make
+from target_meltano.values import Rules
+
+INT = {"type": "integer"}
+
+
+def wanted(schema: Any, *keys: str, **settings: Any) -> tuple[tables.Wanted, SqliteDialect]:
+    dialect = SqliteDialect(make(SqliteDialect.settings_type, schema="main", **settings))
+    return tables.wanted(Schema("s", schema, keys), dialect.settings, dialect), dialect
+
+
+def properties(**found: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": found}
+
+
+def test_a_key_is_a_property_of_the_record_itself() -> None:
+    """Not the b of an a, whose path looks the same when it is written with a dot."""
+    found, _ = wanted(properties(**{"a.b": INT, "a": properties(b=INT)}), "a.b")
+    assert found.table.keys == ("a_b",)
+
+
+def test_names_collide_whatever_their_paths_look_like() -> None:
+    with pytest.raises(SchemaError, match=r"properties \"'a.'.b\" and \"a.'.b'\" would both be named 'a___b'"):
+        wanted(properties(**{"a.": properties(b=INT), "a": properties(**{".b": INT})}))
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return properties(a=nested(depth - 1)) if depth else INT
+
+
+@pytest.mark.parametrize(
+    ("schema", "fault"),
+    [
+        ({**properties(a=INT), "$schema": []}, "$schema is not a string"),
+        ({**properties(a=INT), "$schema": 5}, "$schema is not a string"),
+        (nested(300), "nested too deeply"),
+        (properties(a={"type": "x"}), "$.properties.a.type"),
+    ],
+    ids=["schema list", "schema number", "300 levels", "type"],
+)
+def test_what_is_no_schema_is_refused(schema: Any, fault: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        wanted(schema)
+    assert fault in str(caught.value)
+
+
+CENTS = {"type": "number", "multipleOf": Decimal("0.01")}
+LISTS = {"$ref": "#/definitions/list"}
+DEFINITIONS = {"definitions": {"list": {"type": "array", "items": LISTS}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "fault"),
+    [
+        (CENTS, "1.01", None),
+        (CENTS, "1e40", None),
+        (CENTS, "1.001", "$.a: the value breaks 'multipleOf'"),
+        (CENTS, "1e999999999", "too large a number"),
+        (CENTS, "1e99999999999999999999", "exponent"),
+        (INT, "1.0", None),
+        (INT, "1.5", "$.a: the value breaks 'type'"),
+        (LISTS, "[" * 9 + "]" * 9, None),
+        (LISTS, "[" * 400 + "]" * 400, "too deep"),
+    ],
+    ids=["cents", "1e40", "mills", "huge", "huger", "1.0", "1.5", "lists", "deep"],
+)
+def test_validation_by_schema_takes_numbers_as_they_are(schema: Any, text: str, fault: str | None) -> None:
+    found, dialect = wanted({**properties(a=schema), **DEFINITIONS}, validation="schema")
+    validate = tables.layout(found, found.table, dialect.settings, Rules()).validate
+    assert validate
+    line = f'{{"record": {{"a": {text}}}}}'.encode()
+    if fault is None:
+        validate(line)
+    else:
+        with pytest.raises(ValueError, match="^.*$") as caught:
+            validate(line)
+        assert fault in str(caught.value)
