@@ -53,6 +53,9 @@ class Type(sa.types.UserDefinedType[Any]):
     def get_col_spec(self, **_: Any) -> str:
         return self.name
 
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        return _stored
+
 
 class SqliteDialect(Dialect[SqliteSettings]):
     name = "sqlite"
