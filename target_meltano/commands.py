@@ -16,7 +16,7 @@ from .diff import Policy, Table
 from .errors import DatabaseError, SettingsError
 from .ledger import Ledger, Rejected, new_run_id, now
 
-PATIENCE = 60.0  # seconds that a STATE is waited for while a run may still commit
+PATIENCE = 5.0  # seconds that the database may need to end a run that has died
 Warn = Callable[[str], None]
 IsLater = Callable[[Rejected], bool]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlite_dialect import SqliteDialect
 
-from target_meltano import tables
+from target_meltano import wanting
 from target_meltano.errors import SchemaError
 from target_meltano.messages import Schema
 from target_meltano.settings import make
@@ -17,9 +17,9 @@ from target_meltano.values import Rules
 INT = {"type": "integer"}
 
 
-def wanted(schema: Any, *keys: str, **settings: Any) -> tuple[tables.Wanted, SqliteDialect]:
+def wanted(schema: Any, *keys: str, **settings: Any) -> tuple[wanting.Wanted, SqliteDialect]:
     dialect = SqliteDialect(make(SqliteDialect.settings_type, schema="main", **settings))
-    return tables.wanted(Schema("s", schema, keys), dialect.settings, dialect), dialect
+    return wanting.wanted(Schema("s", schema, keys), dialect.settings, dialect), dialect
 
 
 def properties(**found: Any) -> dict[str, Any]:
@@ -79,7 +79,7 @@ DEFINITIONS = {"definitions": {"list": {"type": "array", "items": LISTS}}}
 )
 def test_validation_by_schema_takes_numbers_as_they_are(schema: Any, text: str, fault: str | None) -> None:
     found, dialect = wanted({**properties(a=schema), **DEFINITIONS}, validation="schema")
-    validate = tables.layout(found, found.table, dialect.settings, Rules()).validate
+    validate = wanting.layout(found, found.table, dialect.settings, Rules()).validate
     assert validate
     line = f'{{"record": {{"a": {text}}}}}'.encode()
     if fault is None:
