@@ -126,7 +126,7 @@ def db_less(module_patch: pytest.MonkeyPatch) -> None:
     from target_meltano import ledger, tables
 
     module_patch.setattr(tables, "follow", lambda dialect, connection, table, policy, done: table)
-    for name, found in {"note": None, "keep": None, "last_loaded_at": None, "has": True}.items():
+    for name, found in {"note": None, "keep": None, "last_stamp": 0, "live_version": None, "keep_schema": None, "has": True}.items():
         module_patch.setattr(ledger.Ledger, name, lambda *_, found=found: found)
     module_patch.setattr(PostgresDialect, "transaction_id", lambda *_: "1")
 
