@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from .errors import MessageError
 from .lines import Chunk, line_of, read_chunks
-from .messages import Batch
+from .messages import REFUSED, Batch
 
 ROWS = 10_000  # of a Parquet file at once
 
@@ -60,7 +62,16 @@ def _jsonl(path: Path, batch: Batch, longest: int) -> Iterator[list[bytes]]:
         if batch.compression == "gzip":
             file = cast(IO[bytes], stack.enter_context(gzip.open(file)))
         for chunk in read_chunks(file, lambda: None, -1, longest):
-            yield [b"%b%b}" % (start, line) for line in chunk.lines if line.strip()]
+            yield [b"%b%b}" % (start, line) if _is_json(line) else line for line in chunk.lines if line.strip()]
+
+
+def _is_json(line: bytes) -> bool:
+    """Tell whether a line stands for itself: `{}, "type": "STATE"` would make another message of its RECORD."""
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except REFUSED:
+        return False
+    return True
 
 
 def _parquet(path: Path, batch: Batch, longest: int) -> Iterator[list[bytes]]:

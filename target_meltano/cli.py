@@ -205,7 +205,7 @@ def _about(name: str, cls: Any, prefix: str, form: str) -> str:
     about = {
         "name": f"target-meltano-{name}",
         "version": __version__,
-        "capabilities": ["about", "schema-flattening", "record-flattening", "structured-logging"],
+        "capabilities": ["about", "activate-version", "batch", "record-flattening", "schema-flattening", "soft-delete", "structured-logging"],
         "settings": settings.about(cls.settings_type, prefix),
     }
     return json.dumps(about, indent=2)

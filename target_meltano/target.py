@@ -27,7 +27,6 @@ from .errors import (
     IncompleteError,
     MessageError,
     OutputError,
-    RecordError,
     SchemaError,
     Stopped,
     TapError,
@@ -160,7 +159,7 @@ class Target:
                 return self._salvaged(fault, None)
             self._flush()
             self.loader.wait()
-        except RecordError as earlier:
+        except MessageError as earlier:
             return self._salvaged(earlier, earlier.line)
         return fault
 
@@ -169,7 +168,7 @@ class Target:
         self.outbox.keep_all()
         try:
             self.loader.salvage(before)
-        except RecordError as earlier:
+        except MessageError as earlier:
             return self._salvaged(earlier, earlier.line)
         return fault
 

@@ -97,6 +97,15 @@ def test_files_that_cannot_be_read(db: Any, tmp_path: Path, name: str, more: Any
         run(db, schema("t"), batch(path, **more), batch_root=str(root))
 
 
+def test_a_line_that_is_no_json_makes_no_other_message(db: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text('{"id": 1}\n{"id": 2}, "type": "STATE", "value": 9\n')
+    states: list[str] = []
+    with pytest.raises(MessageError, match="^line 2, record 2 of the BATCH: not JSON"):
+        load(dialect(db, batch_root=str(tmp_path)), [schema("t"), batch(path)], on_state=states.append)
+    assert (states, rows(db, "id")) == ([], [(1,)])
+
+
 def test_links_do_not_lead_outside(db: Any, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     link = tmp_path / "root/link"

@@ -73,6 +73,7 @@ def test_more_deletes_than_allowed_are_refused(db: Any) -> None:
     with pytest.raises(MessageError, match=r"line 3: stream 't': version 2 would end 9 of 10 rows, more than 50 %"):
         run(db, schema("t"), versioned(2, id=0), activate(2), max_deletes_percent=50)
     assert [row[2] for row in rows(db, CURRENT)] == [True] * 10
+    assert rows(db, CURRENT)[0] == (0, 2, True)  # what came before is committed
     run(db, schema("t"), versioned(2, id=0), activate(2), max_deletes_percent=90)
     assert [row[2] for row in rows(db, CURRENT)].count(True) == 1
 
