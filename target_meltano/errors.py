@@ -10,6 +10,7 @@ TargetError                exit code
 ├── IncompleteError        1   an overwrite ended before all of its rows were there
 ├── TapError               1   the tap that feeds us has failed
 ├── OutputError            1   stdout is gone, a STATE could not be delivered
+├── SpoolError             1   there is no room for what may have to be written again
 ├── DatabaseError          3   the database cannot be reached, or refuses
 └── Stopped            128+n   signal n came
 
@@ -88,6 +89,10 @@ class TapError(TargetError):
 
 class OutputError(TargetError):
     """A STATE is durable but could not be written to stdout."""
+
+
+class SpoolError(TargetError):
+    """The temporary file with what may have to be written again cannot be made, written or read."""
 
 
 class DatabaseError(TargetError):

@@ -40,6 +40,9 @@ LOADS = _table(
     rows_read=kinds.INTEGER,
     rows_written=kinds.INTEGER,
     rows_rejected=kinds.INTEGER,
+    rows_inserted=kinds.INTEGER,
+    bytes=kinds.INTEGER,
+    seconds=kinds.DOUBLE,
     ddl=kinds.STRING,
     state=kinds.STRING,
     last_loaded_at=kinds.TIMESTAMP,
@@ -129,11 +132,19 @@ def rejected_batch(
 
 @dataclass(frozen=True)
 class Load:
-    """What a run has done for a stream so far, for its row in `__loads`."""
+    """What a run has done for a stream so far, for its row in `__loads`.
+
+    Of the rows read some are of one key, of which the last is written. Of those some are inserted,
+    None if the database does not tell, the others updated. *bytes* are of the input, *seconds* of
+    the database.
+    """
 
     rows_read: int = 0
     rows_written: int = 0
     rows_rejected: int = 0
+    rows_inserted: int | None = 0
+    bytes: int = 0
+    seconds: float = 0.0
     ddl: tuple[str, ...] = ()
     last_loaded_at: dt.datetime | None = None
 
@@ -143,6 +154,9 @@ class Load:
             self.rows_read + other.rows_read,
             self.rows_written + other.rows_written,
             self.rows_rejected + other.rows_rejected,
+            None if self.rows_inserted is None or other.rows_inserted is None else self.rows_inserted + other.rows_inserted,
+            self.bytes + other.bytes,
+            self.seconds + other.seconds,
             self.ddl + other.ddl,
             other.last_loaded_at or self.last_loaded_at,
         )
@@ -179,6 +193,9 @@ class Ledger:
             "rows_read": load.rows_read,
             "rows_written": load.rows_written,
             "rows_rejected": load.rows_rejected,
+            "rows_inserted": load.rows_inserted,
+            "bytes": load.bytes,
+            "seconds": load.seconds,
             "ddl": ";\n".join(load.ddl) or None,
             "state": state,
             "last_loaded_at": load.last_loaded_at,

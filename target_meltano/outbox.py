@@ -59,7 +59,7 @@ class Outbox:
             for invalid, line in settled.faults:
                 self.reject(invalid, line)
             if settled.parts and not self.dry:
-                stream.buffer(settled.parts)
+                stream.buffer(settled)
         self._tell(before)
         self._send_large()
 
@@ -85,7 +85,7 @@ class Outbox:
     def send(self, stream: Stream) -> None:
         """Let the loader write what the stream has buffered into the open transaction."""
         if stream.batches:
-            self.loader.write(stream.name, stream.table, stream.take())
+            self.loader.write(stream.take())
 
     def send_all(self) -> None:
         """Settle, and send, whatever there is."""
@@ -97,4 +97,4 @@ class Outbox:
         """Give what is buffered to the loader for its `salvage`."""
         for stream in self.streams.values():
             if stream.batches:
-                self.loader.keep(stream.name, stream.table, stream.take())
+                self.loader.keep(stream.take())

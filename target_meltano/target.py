@@ -28,6 +28,7 @@ from .errors import (
     MessageError,
     OutputError,
     SchemaError,
+    SpoolError,
     Stopped,
     TapError,
     TargetError,
@@ -128,7 +129,7 @@ class Target:
                 self._end_of_chunk(is_idle=not chunk.lines)
                 self.report.progress()
             self._end()
-        except (DatabaseError, OutputError):
+        except (DatabaseError, OutputError, SpoolError):
             raise
         except TargetError as fault:
             raise self.lines.placed(self._finished(fault)) from None

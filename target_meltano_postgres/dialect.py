@@ -224,7 +224,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     # --- rows
 
-    def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> None:
+    def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> int | None:
         """COPY straight into the table, 2.6 times faster, until a key was there already; then upsert."""
         cursor = connection.connection.cursor()
         buffers = _encoded(table, batch)
@@ -233,6 +233,9 @@ class PostgresDialect(Dialect[PostgresSettings]):
         elif table.full_name in self._conflicts or not self._copied(cursor, table, buffers):
             self._conflicts.add(table.full_name)
             self._upsert(cursor, table, buffers)
+            return None
+        inserted: int = batch.num_rows
+        return inserted
 
     def _copied(self, cursor: Any, table: Table, buffers: list[bytes]) -> bool:
         """Tell whether all rows could be copied; none is there if not."""
