@@ -30,6 +30,7 @@ class Segment:
     decoder: Decoder
     numbers: list[int] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
+    are_utf8: bool = True
     messages: list[Any] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
 
@@ -136,7 +137,9 @@ class Stream:
         if segment.rows:
             batch, refused = rows.batch_of_rows(layout, segment.rows[:count]), set()
         else:
-            batch, positions, notes = segment.decoder.batch(segment.messages[:count], segment.lines[:count])
+            batch, positions, notes = segment.decoder.batch(
+                segment.messages[:count], segment.lines[:count], segment.are_utf8
+            )
             refused = set(positions)
             settled.notes.add(notes)
         invalid = self._invalid(layout.validate, segment, count) if layout.validate else {}

@@ -91,6 +91,7 @@ class Target:
         self.overwrites = self.settings.load_method == "overwrite"
         self.lines = Lines()
         self.shift = 0  # from a line's number to that of its record: the records of each BATCH count
+        self.are_utf8 = False  # the lines of this chunk, for sure
         self.is_resting = False  # nothing is to be done before the tap goes on
         self.unsettled = 0  # bytes of input since the last `_settle`
         self.rows = 0  # since the last COMMIT
@@ -206,6 +207,7 @@ class Target:
         lines: Iterator[bytes] = iter(chunk.lines)
         at = 0
         while at < len(chunk.lines):
+            self.are_utf8 = chunk.are_utf8
             at += self._records(chunk, lines, at)
             if self.rows >= self.most_rows:
                 self._flush()
@@ -238,6 +240,7 @@ class Target:
         number = chunk.first + at + self.shift
         segment.lines.extend(chunk.lines[at : at + count])
         segment.numbers.extend(range(number, number + count))
+        segment.are_utf8 = segment.are_utf8 and chunk.are_utf8
         self._count(self.current, count)
         return count
 
@@ -303,6 +306,7 @@ class Target:
                 segment.messages.append(message)
                 segment.lines.append(line)
                 segment.numbers.append(number)
+                segment.are_utf8 = segment.are_utf8 and self.are_utf8
                 return
         stream.add_slow(line, number)
 

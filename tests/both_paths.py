@@ -12,6 +12,7 @@ import pyarrow as pa
 from target_meltano import kinds, messages, schema
 from target_meltano.decode import Decoder
 from target_meltano.errors import MessageError, RecordError
+from target_meltano.lines import is_utf8
 from target_meltano.messages import REFUSED
 from target_meltano.rows import Layout, batch_of_rows, slow_row
 from target_meltano.stream import Stream
@@ -105,6 +106,7 @@ def take(stream: Stream, line: bytes, number: int, rules: Rules) -> None:
     segment.messages.append(message)
     segment.lines.append(line)
     segment.numbers.append(number)
+    segment.are_utf8 = segment.are_utf8 and is_utf8(line)
 
 
 def settle(stream: Stream, read: Read, before: int | None = None) -> None:

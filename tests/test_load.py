@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from decimal import Decimal
@@ -207,3 +208,12 @@ def test_without_room_for_the_open_transaction_nothing_is_committed(db: Any, mon
     with pytest.raises(SpoolError, match="No space left on device; make room, let TMPDIR name a folder"):
         run(db, schema("t"), record("t", id=20), state(2))
     assert len(rows(db)) == 20
+
+
+@pytest.mark.parametrize("text", [b'{"id": 2, "j": ["\xff"]}', b'{"id": 2}, "at": "\xff"'], ids=["JSON", "envelope"])
+def test_bytes_that_are_no_utf8_are_found_among_many_lines(db: Any, text: bytes) -> None:
+    line = b'{"type": "RECORD", "stream": "t", "record": %s}\n'
+    lines = [json.dumps(schema("t", id=INT, j={})).encode() + b"\n", line % b'{"id": 1, "j": "\xc3\xa4"}', line % text]
+    with pytest.raises(MessageError, match="line 3: .*not valid UTF-8"):
+        load(dialect(db), io.BytesIO(b"".join([*lines, line % b'{"id": 3}'])))
+    assert rows(db, "id, j") == [(1, "ä")]
