@@ -200,6 +200,10 @@ class Dialect(ABC, Generic[S]):
     def end_transaction(self, connection: sa.Connection, transaction: str) -> None:
         """End a transaction that lost its connection, if the database does not know that yet."""
 
+    def shape(self, connection: sa.Connection, table: Table) -> Any:
+        """Return what is equal for as long as the columns of *table* have the same types; quicker than `found`."""
+        return None
+
     def has_schema(self, connection: sa.Connection, schema: str) -> bool:
         return sa.inspect(connection).has_schema(schema)
 

@@ -56,6 +56,7 @@ class Transaction:
         self._limit: int | None = None  # only rows of lines before this one are to be written
         self._is_resting = False  # it was rolled back, to be written again
         self._ours: set[str] = set()  # our tables that are there
+        self._shapes: dict[str, Any] = {}  # by table: what tells that its columns are as they were
 
     def close(self) -> None:
         """Roll back what is not committed."""
@@ -105,6 +106,7 @@ class Transaction:
     def _followed(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
         if self.kept:  # with `state_id` a transaction ends only at a STATE
             self.session.begun()
+        self._shapes.clear()
         kept = tables.follow(self.dialect, self.session.connection, table, policy, partial(self._done, stream))
         self._follow_ours(self.ledger.loads)
         if self.quarantines:
@@ -195,7 +197,8 @@ class Transaction:
             self._refuse(written, line, writing.words(self.dialect, tried.error))
             refused.add(line)
         if rows.num_rows and written.stream not in self._open:
-            writing.refuse_changed(self.dialect, self.session, into)
+            before = self._shapes.get(into.full_name)
+            self._shapes[into.full_name] = writing.refuse_changed(self.dialect, self.session, into, before)
         stamp = written.table.stamp
         last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
         size = written.bytes * batch.num_rows // (written.batch.num_rows or 1)
@@ -287,9 +290,8 @@ class Transaction:
             self._put_rejected()
         if self.settings.state_id:
             self.ledger.keep(connection, self.settings.state_id, state, at)
-        for stream, load in self._open.items():
-            load = self._loads.get(stream, Load()).plus(load)
-            self.ledger.note(connection, stream, load, state, self.versions.live.get(stream), at)
+        loads = {stream: self._loads.get(stream, Load()).plus(load) for stream, load in self._open.items()}
+        self.ledger.note(connection, loads, self._loads, state, self.versions.live, at)
         self.session.commit(lambda connection: self.ledger.has(connection, self.settings.state_id, at))
 
     def _finish_again(self, state: str | None) -> None:

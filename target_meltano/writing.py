@@ -73,14 +73,18 @@ def refused_line(
     return line
 
 
-def refuse_changed(dialect: Dialect[Any], session: Session, table: Table) -> None:
+def refuse_changed(dialect: Dialect[Any], session: Session, table: Table, before: Any = None) -> Any:
     """Check that no column has become, since it was followed, one to which the bytes of any value are fine.
 
-    The open transaction has written rows, so it stays like this until COMMIT.
+    The open transaction has written rows, so it stays like this until COMMIT. What is returned is to
+    be *before* when it is checked again.
 
     Raises:
         DatabaseError: naming the column.
     """
+    shape = dialect.shape(session.connection, table)
+    if shape is not None and shape == before:
+        return shape
     found = dialect.found(session.connection, table.schema, table.name)
     for column in table.columns if found else ():
         known = found.columns.get(column.name) if found else None
@@ -88,6 +92,7 @@ def refuse_changed(dialect: Dialect[Any], session: Session, table: Table) -> Non
             raise DatabaseError(
                 f"table {table.full_name}: column {column.name!r} became {known.type} while it was loaded; load again"
             )
+    return shape
 
 
 def words(dialect: Dialect[Any], error: Exception) -> str:

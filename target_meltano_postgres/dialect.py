@@ -116,6 +116,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
             creator=lambda: raw,
             poolclass=sa.NullPool,
             use_native_hstore=False,
+            executemany_mode="values_plus_batch",  # a round trip for many rows
             execution_options={"no_parameters": True},
         )
         return engine.connect()
@@ -172,6 +173,9 @@ class PostgresDialect(Dialect[PostgresSettings]):
             first.size == 0 or connection.exec_driver_sql(f"SELECT 1 FROM {full_name} LIMIT 1").first() is None,
             first.key_name or "",
         )
+
+    def shape(self, connection: sa.Connection, table: Table) -> Any:
+        return connection.exec_driver_sql(_SHAPE, (self.full_name(table),)).all()
 
     def read_back(self, spelt: str) -> tuple[Kind | None, bool]:
         """numeric(p,s) is a kind of its own; naive times are read if the setting says so."""
@@ -292,6 +296,11 @@ _RELATIONS = {
     "i": "an index",
     "I": "an index",
 }
+
+_SHAPE = """
+SELECT attname, atttypid, atttypmod, attgenerated, attcollation FROM pg_catalog.pg_attribute
+WHERE attrelid = %s::pg_catalog.regclass AND attnum > 0
+"""
 
 # In one query, 1 ms, where SQLAlchemy's inspector takes five. A column that is generated or whose
 # collation finds different texts equal is shown with that, so that no kind is read from its type.
