@@ -1,0 +1,1 @@
+"""How fast the target is, beside what PostgreSQL can take and beside its peers. Start at run.py."""

@@ -1,0 +1,107 @@
+"""Measure, print the tables, and write them into docs/performance.md.
+
+What is compared runs in turns, forwards and backwards, so that a machine that grows slower or
+faster meanwhile does it to all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from . import loads, report, samples
+from .bench import Bench
+from .cases import LOADS
+from .database import database
+from .growth import growth
+from .peers import ENVIRONMENTS, OURS, PEERS, ROOT, installed
+from .samples import Sample
+
+INPUTS = ROOT / ".bench"
+PARTS = ("startup", "loads", "disturbed", "growth")
+
+
+def main() -> int:
+    options = arguments()
+    if options.report:
+        found, about = samples.read(Path(options.report))
+        report.publish(found, about, ROOT / "docs")
+        return 0
+    if not Path("/proc/self/stat").exists():
+        sys.exit("the benchmark reads processor time and memory from /proc: it runs on Linux only")
+    if not OURS.exists():
+        sys.exit(f"{OURS} is not there: install the target beside this Python, as `make bench` does")
+    measured: list[Sample] = []
+    INPUTS.mkdir(exist_ok=True)
+    about: dict[str, str] = {}
+    with bench(options) as running:
+        about |= description(running)
+        for part in options.part:
+            for sample in PART[part](running, options.full):
+                measured.append(sample)
+                print(report.line(sample), flush=True)
+            samples.save(INPUTS / "results.json", measured, about)
+    for section in report.sections(measured, about).values():
+        print(f"\n{section}")
+    if options.write:
+        report.publish(measured, about, ROOT / "docs")
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="more workloads, and the growth of the costs")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part; can be given again")
+    parser.add_argument("--workload", action="append", choices=[load.name for load in LOADS], help="of the part loads")
+    parser.add_argument("--rounds", type=int, help="how often each thing is run; 3, or 5 with --full")
+    parser.add_argument("--scale", type=float, default=1.0, help="rows, as a factor: 0.1 is a tenth")
+    parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS), help="names with commas between; or none")
+    parser.add_argument("--write", action="store_true", help="put the tables and the chart into docs/")
+    parser.add_argument("--report", metavar="FILE", help="measure nothing, write docs/ from a results.json")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (5 if options.full else 3)
+    options.part = options.part or [part for part in PARTS if options.full or part != "growth"]
+    return options
+
+
+@contextmanager
+def bench(options: argparse.Namespace) -> Iterator[Bench]:
+    """Lend a server, the peers and a folder."""
+    # Outside of the checkout, and quick to remove. Settings of databases that the user works with are not for us.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "TARGET_MELTANO_", "PYTHON"))}
+    wanted = [peer for peer in PEERS if peer.name in options.peers.split(",")]
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    peers = tuple((peer, found) for peer in wanted if (found := installed(peer)))
+    with database() as made, tempfile.TemporaryDirectory(prefix="target-meltano-bench-") as folder:
+        yield Bench(made, peers, INPUTS, Path(folder), env, options.rounds, options.scale, options.workload)
+
+
+def description(running: Bench) -> dict[str, str]:
+    """Say on what, when and with what it is measured."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "date": date.today().isoformat(),
+        "machine": f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, Python {platform.python_version()}",
+        "server": running.database.description(),
+        "rounds": str(running.rounds),
+        "scale": str(running.scale),
+        "peers": ", ".join(peer.requirements[0] for peer, _ in running.peers) or "none",
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+PART = {"startup": loads.startup, "loads": loads.loads, "disturbed": loads.disturbed, "growth": growth}
+
+if __name__ == "__main__":
+    sys.exit(main())
