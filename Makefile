@@ -8,7 +8,7 @@ ARGS =
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test faults lint types cases clean
+.PHONY: help demo test faults lint types cases bench bench-full clean
 
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
@@ -16,6 +16,8 @@ help:
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
 	@echo 'make lint    ruff        make types   mypy'
 	@echo 'make cases   the corpus of tap outputs in $(CASES)'
+	@echo 'make bench   speed beside the limit and the peers, into docs/performance.md; options in ARGS="--scale 0.1"'
+	@echo 'make bench-full   more of it, and how costs grow with the work: hours'
 	@echo 'make clean   remove what make made'
 
 demo: .venv/demo
@@ -36,8 +38,14 @@ types: .venv/dev
 cases: .venv/dev
 	@.venv/bin/python .ci/cases $(CASES) $(ARGS)
 
+bench: .venv/demo
+	@.venv/bin/python -m benchmarks.run --write $(ARGS)
+
+bench-full: .venv/demo
+	@.venv/bin/python -m benchmarks.run --full --write $(ARGS)
+
 clean:
-	rm -rf .venv .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .bench .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/pyvenv.cfg: setup.py

@@ -11,6 +11,7 @@ from .workloads import Messages, each_record
 
 PEER_PART = 20  # peers are slow: they get one row in so many
 NUMBERS = ("exact", "double")
+NEW_TABLE, OLD_TABLE = "its table is made", "its table is there"  # of an empty stream
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ LOADS = (
     Load("300 columns", 30_000, workloads.sparse, "15 of them filled", is_short=False),
 )  # fmt: skip
 
-DISTURBED_ROWS = 300_000
+DISTURBED_ROWS = 500_000
 CLEAN = "narrow, clean"
 DISTURBED = (
     Disturbed(CLEAN, workloads.narrow),

@@ -30,8 +30,8 @@ def _saved(database: Database, schema: str, name: str, path: Path) -> Path:
     return path
 
 
-def load(database: Database, files: list[Path], *, upsert: bool) -> Cost:
-    """Load the files into the tables of their names in SCHEMA, all in one transaction.
+def load(database: Database, files: list[Path], *, upsert: bool, schema: str = SCHEMA) -> Cost:
+    """Load the files into the tables of their names, all in one transaction.
 
     With *upsert* by way of a temporary table and ON CONFLICT, the one way that never fails.
     """
@@ -41,7 +41,7 @@ def load(database: Database, files: list[Path], *, upsert: bool) -> Cost:
     try:
         with database.connection, database.connection.cursor() as cursor:
             for file in files:
-                (_upsert if upsert else _copy)(cursor, file, sql.Identifier(SCHEMA, file.name))
+                (_upsert if upsert else _copy)(cursor, file, sql.Identifier(schema, file.name))
     finally:
         database.connection.autocommit = True
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +43,14 @@ def run(
     Raises:
         RunFailed: with the end of what it wrote to stderr.
     """
-    is_file = isinstance(source, Path)
     before = server_seconds(postmaster)
-    with tempfile.TemporaryFile("w+") as errors, open(source if is_file else os.devnull, "rb") as file:
+    with tempfile.TemporaryFile("w+") as errors, ExitStack() as opened:
+        stdin = opened.enter_context(source.open("rb")) if isinstance(source, Path) else subprocess.PIPE
         started = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdin=file if is_file else subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, env=dict(env)
-        )
+        process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=errors, env=dict(env))
         memory = Memory(process.pid)
         memory.start()
-        if not is_file:
+        if not isinstance(source, Path):
             threading.Thread(target=_feed, args=(process, source), daemon=True).start()
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started

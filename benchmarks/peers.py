@@ -105,7 +105,7 @@ def installed(peer: Peer) -> Path | None:
     print(f"installing {peer.name}: {', '.join(peer.requirements)}", flush=True)
     shutil.rmtree(environment, ignore_errors=True)
     venv.create(environment, with_pip=True)
-    pip = [environment / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(environment / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*pip, *peer.requirements], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from .cases import CLEAN, PEER_PART
+from .cases import CLEAN, NEW_TABLE, PEER_PART
 from .samples import LIMIT, OURS, Figures, Sample, figures, pick, values
 
 PAGE, CHART = "performance.md", "performance.svg"
-MARKS = "<!-- measured: {name} -->\n{text}\n<!-- end of {name} -->"
 COLOURS = {OURS: "#0072b2", "other": "#d55e00"}
 GROWTH = {
     "rows": "rows, append-only",
@@ -36,7 +35,7 @@ def sections(samples: Sequence[Sample], about: dict[str, str]) -> dict[str, str]
     made = {
         "loads": _loads(samples),
         "peers": _peers(samples),
-        "disturbed": _disturbed(pick(samples, part="disturbed")),
+        "disturbed": _disturbed(pick(samples, part="disturbed"), startups(samples).get(OURS, 0.0)),
         "startup": _startup(pick(samples, part="startup")),
         "growth": "\n\n".join(_growth(pick(samples, part=f"growth: {what}"), GROWTH[what]) for what in GROWTH).strip(),
     }
@@ -60,8 +59,10 @@ def placed(text: str, name: str, section: str) -> str:
     Raises:
         ValueError: the marks are not there, once each.
     """
-    marks = re.escape(MARKS).replace(r"\{name\}", re.escape(name)).replace(r"\{text\}", ".*?").replace(r"\ ", " ")
-    replaced, count = re.subn(marks.replace(".*?\\\n", "(?:.*?\\n)?"), lambda _: MARKS.format(name=name, text=section), text, flags=re.DOTALL)
+    start, end = (re.escape(mark) for mark in (f"<!-- measured: {name} -->", f"<!-- end of {name} -->"))
+    replaced, count = re.subn(
+        f"({start}\n).*?({end})", lambda found: f"{found[1]}{section}\n{found[2]}", text, flags=re.DOTALL
+    )
     if count != 1:
         raise ValueError(f"docs/{PAGE} has {count} places for {name!r}, instead of one")
     return replaced
@@ -71,8 +72,8 @@ def placed(text: str, name: str, section: str) -> str:
 
 
 def startups(samples: Iterable[Sample]) -> dict[str, float]:
-    """Return the seconds that each program needs for nothing, or next to it."""
-    found = [sample for sample in pick(samples, part="startup") if sample.program != OURS]
+    """Return the seconds that each program needs for nothing, or next to it, but a new table."""
+    found = pick(samples, part="startup", workload=NEW_TABLE)
     return {name: figures(pick(found, program=name)).wall for name in values(found, "program")}
 
 
@@ -85,7 +86,8 @@ def loaded(samples: Sequence[Sample]) -> list[tuple[str, str, dict[str, Figures]
         for number in values(pick(here, program=OURS), "number"):
             alike = [sample for sample in here if sample.number in (number, "")]
             by_program = {
-                name: figures(pick(alike, program=name), starts.get(name, 0.0)) for name in values(alike, "program")
+                name: figures(pick(alike, program=name), 0.0 if name == OURS else starts.get(name, 0.0))
+                for name in values(alike, "program")
             }
             rows.append((workload, number, by_program))
     return rows
@@ -121,19 +123,19 @@ def _peers(samples: Sequence[Sample]) -> str:
                 costs = [f"{peer.peak / 1e6:.0f} MB", f"{peer.cpu_us:.0f}", _number(peer.server_us), f"{peer.spread:.0%}"]
                 lines.append([workload, name, f"{peer.rows:,}", *measured, *costs])
     head = ["workload", "program", "rows", "time", "start-up in it", "rows/s without it"]
-    return _table(head + ["peak RSS", "µs/row: program", "server", "spread"], lines)
+    return _table([*head, "peak RSS", "µs/row: program", "server", "spread"], lines)
 
 
-def _disturbed(samples: Sequence[Sample]) -> str:
+def _disturbed(samples: Sequence[Sample], start: float) -> str:
     if not samples:
         return ""
-    by_name = {name: figures(pick(samples, workload=name)) for name in values(samples, "workload")}
+    by_name = {name: figures(pick(samples, workload=name), start) for name in values(samples, "workload")}
     clean = by_name[CLEAN].rate
     lines = [
         [name, f"{found.rate:,.0f}", f"**{found.rate / clean:.2f}**", f"{found.peak / 1e6:.0f} MB", f"{found.spread:.0%}"]
         for name, found in by_name.items()
     ]
-    return _table(["stream", "rows/s", "of the clean one", "peak RSS", "spread"], lines)
+    return _table(["stream", "rows/s, without start-up", "of the clean one", "peak RSS", "spread"], lines)
 
 
 def _startup(samples: Sequence[Sample]) -> str:

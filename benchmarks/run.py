@@ -7,8 +7,10 @@ faster meanwhile does it to all alike.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,30 +18,27 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from . import loads, report, samples
+from . import cases, loads, report, samples, workloads
 from .bench import Bench
-from .cases import LOADS
 from .database import database
 from .growth import growth
 from .peers import ENVIRONMENTS, OURS, PEERS, ROOT, installed
 from .samples import Sample
 
-INPUTS = ROOT / ".bench"
+RESULTS = ROOT / ".bench"
 PARTS = ("startup", "loads", "disturbed", "growth")
 
 
 def main() -> int:
     options = arguments()
     if options.report:
-        found, about = samples.read(Path(options.report))
-        report.publish(found, about, ROOT / "docs")
+        report.publish(*samples.read(Path(options.report)), ROOT / "docs")
         return 0
     if not Path("/proc/self/stat").exists():
         sys.exit("the benchmark reads processor time and memory from /proc: it runs on Linux only")
     if not OURS.exists():
         sys.exit(f"{OURS} is not there: install the target beside this Python, as `make bench` does")
     measured: list[Sample] = []
-    INPUTS.mkdir(exist_ok=True)
     about: dict[str, str] = {}
     with bench(options) as running:
         about |= description(running)
@@ -47,7 +46,7 @@ def main() -> int:
             for sample in PART[part](running, options.full):
                 measured.append(sample)
                 print(report.line(sample), flush=True)
-            samples.save(INPUTS / "results.json", measured, about)
+            samples.save(RESULTS / "results.json", measured, about)
     for section in report.sections(measured, about).values():
         print(f"\n{section}")
     if options.write:
@@ -59,7 +58,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--full", action="store_true", help="more workloads, and the growth of the costs")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this part; can be given again")
-    parser.add_argument("--workload", action="append", choices=[load.name for load in LOADS], help="of the part loads")
+    parser.add_argument("--workload", action="append", choices=[load.name for load in cases.LOADS], help="of the part loads")
     parser.add_argument("--rounds", type=int, help="how often each thing is run; 3, or 5 with --full")
     parser.add_argument("--scale", type=float, default=1.0, help="rows, as a factor: 0.1 is a tenth")
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS), help="names with commas between; or none")
@@ -78,9 +77,20 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "TARGET_MELTANO_", "PYTHON"))}
     wanted = [peer for peer in PEERS if peer.name in options.peers.split(",")]
     ENVIRONMENTS.mkdir(exist_ok=True)
+    inputs = input_folder()
     peers = tuple((peer, found) for peer in wanted if (found := installed(peer)))
     with database() as made, tempfile.TemporaryDirectory(prefix="target-meltano-bench-") as folder:
-        yield Bench(made, peers, INPUTS, Path(folder), env, options.rounds, options.scale, options.workload)
+        yield Bench(made, peers, inputs, Path(folder), env, options.rounds, options.scale, options.workload)
+
+
+def input_folder() -> Path:
+    """Return the folder of the workloads' files, emptied when what makes them is not the same any more."""
+    makers = b"".join(Path(module.__file__ or "").read_bytes() for module in (workloads, cases))
+    folder = RESULTS / f"inputs-{hashlib.sha256(makers).hexdigest()[:8]}"
+    for old in set(RESULTS.glob("inputs-*")) - {folder}:
+        shutil.rmtree(old)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def description(running: Bench) -> dict[str, str]:

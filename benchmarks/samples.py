@@ -46,7 +46,8 @@ class Figures:
 def figures(samples: Sequence[Sample], startup: float = 0.0) -> Figures:
     """Return the medians of *samples*, which have the same number of rows.
 
-    *startup*: seconds that are taken off each run for the rate, at most nine tenths of it.
+    *startup*: seconds that are taken off the time for the rate, at most half of it: where it is
+    more, there were too few rows to tell.
     """
     rows = samples[0].rows
     walls = [sample.wall for sample in samples]
@@ -57,7 +58,7 @@ def figures(samples: Sequence[Sample], startup: float = 0.0) -> Figures:
         rows=rows,
         runs=len(samples),
         wall=wall,
-        rate=rows / max(wall - startup, wall / 10),
+        rate=rows / max(wall - startup, wall / 2),
         cpu_us=median(sample.cpu for sample in samples) * per_row,
         server_us=median(servers) * per_row if servers else None,
         peak=round(median(sample.peak for sample in samples)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ Messages = Iterator[Message]
 
 START = datetime(2024, 1, 1)
 KINDS = ("click", "view", "purchase", "refund", "löschen", "日本")
-WORDS = tuple('the quick brown fox jumps over a lazy dog while "quoting" text,\nnew lines\tand tabs \\ too — ünïcödé'.split(" "))
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", '"quoting"', "text,\nnew", "lines\tand", "tabs", "\\", "too", "—", "ünïcödé"]
 STREAMS = 20  # of many()
 TURN = 25  # records of one stream before those of the next
 SPARSE_COLUMNS, SPARSE_FILLED = 300, 15
@@ -177,7 +177,8 @@ def nine_digits(record: dict[str, Any]) -> dict[str, Any]:
 
 def float_integers(record: dict[str, Any]) -> dict[str, Any]:
     """Integers that are written like 1.0."""
-    return {**record, **{name: record[name] and float(record[name]) for name in ("id", "user_id")}}
+    found = {name: record[name] for name in ("id", "user_id")}
+    return {**record, **{name: None if value is None else float(value) for name, value in found.items()}}
 
 
 def without_key(messages: Iterable[Message]) -> Messages:
@@ -220,13 +221,3 @@ def _record(stream: str, record: dict[str, Any]) -> Message:
 
 def _state(stream: str, at: int) -> Message:
     return {"type": "STATE", "value": {"bookmarks": {stream: {"id": at}}}}
-
-
-def streams_of(path: Path) -> Sequence[str]:
-    """Return the names of the streams in a file, in order."""
-    found: dict[str, None] = {}
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.startswith('{"type": "SCHEMA"'):
-                found[json.loads(line)["stream"]] = None
-    return list(found)

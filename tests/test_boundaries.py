@@ -118,7 +118,7 @@ def test_the_wrapper_calls_targets_and_imports_none() -> None:
         assert core_imports(path) <= {"elt"}, path
 
 
-@pytest.mark.parametrize("folder", ["target_meltano", "target_meltano/elt", *ADAPTERS, "tests"])
+@pytest.mark.parametrize("folder", ["target_meltano", "target_meltano/elt", *ADAPTERS, "tests", "benchmarks"])
 def test_modules_stay_small(folder: str) -> None:
     sizes = {path.name: len(path.read_text("utf-8").splitlines()) for path in modules(folder)}
     assert {name: lines for name, lines in sizes.items() if lines > MAX_LINES} == {}

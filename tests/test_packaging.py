@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if int(metadata.version("setuptools").split(".")[0]) < 77:
         pytest.skip('pip install "setuptools>=77" to test the packages without an index')
     copy = tmp_path_factory.mktemp("build") / "checkout"
-    copytree(ROOT, copy, ignore=ignore_patterns(".*_cache", ".git", ".venv", ".tox", "*.egg-info", "build", "dist", "__pycache__"))
+    copytree(ROOT, copy, ignore=ignore_patterns(".*_cache", ".git", ".venv*", ".bench", ".tox", "*.egg-info", "build", "dist", "__pycache__"))
     done = subprocess.run([sys.executable, "-c", BUILD], cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return copy / "made"
