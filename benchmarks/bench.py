@@ -12,7 +12,7 @@ from typing import Any
 from . import measure
 from .database import SCHEMA, Database
 from .measure import Cost, RunFailed
-from .peers import Peer, Task, ours, records_of
+from .peers import Peer, Task, ours, records_of, whole
 from .samples import LIMIT, OURS, Sample
 from .workloads import Messages, written
 
@@ -46,7 +46,7 @@ class Bench:
         folder = self.folder / "run"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return Task(path, folder, self.database.url, keyed, settings)
+        return Task(path, folder, whole(self.database.url), keyed, settings)
 
     def ours(self, path: Path, blocks: Iterable[bytes] | None = None, **settings: Any) -> Cost:
         """Run our target on a file, or on *blocks* through a pipe."""
@@ -89,7 +89,11 @@ def rounds(bench: Bench, entries: Sequence[Entry]) -> Iterator[Sample]:
                 if entry.program in (OURS, LIMIT):
                     raise
                 left_out.add(entry)
-                print(f"LEFT OUT: {entry.program}, {entry.workload}: {fault}", file=sys.stderr, flush=True)
+                tell_left_out(entry.program, entry.workload, fault)
+
+
+def tell_left_out(program: str, workload: str, fault: RunFailed) -> None:
+    print(f"LEFT OUT: {program}, {workload}: {fault}", file=sys.stderr, flush=True)
 
 
 def once(bench: Bench, entry: Entry) -> Sample:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from . import limit, workloads
-from .bench import Bench, Entry, once, rounds
+from .bench import Bench, Entry, once, rounds, tell_left_out
 from .cases import CLEAN, DISTURBED, DISTURBED_ROWS, LOADS, NEW_TABLE, OLD_TABLE, PEER_PART, Load
 from .database import SCHEMA
 from .measure import RunFailed
@@ -59,7 +59,11 @@ def _peer(bench: Bench, load: Load, peer: Peer, environment: Path) -> Iterator[E
     if load.known is not None:
         base = f"{BASE}_{peer.name}"
         bench.database.fresh()
-        bench.peer(peer, environment, bench.input("narrow", rows, workloads.narrow), keyed=True)
+        try:
+            bench.peer(peer, environment, bench.input("narrow", rows, workloads.narrow), keyed=True)
+        except RunFailed as fault:
+            tell_left_out(peer.name, load.name, fault)
+            return
         bench.database.keep(SCHEMA, base)
         prepare = partial(bench.database.fresh, filled=base)
     run = partial(bench.peer, peer, environment, path, keyed=load.is_keyed)

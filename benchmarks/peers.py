@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg2.extensions
 
@@ -133,10 +134,18 @@ def _config(task: Task, **settings: Any) -> Path:
     return path
 
 
+def whole(url: str) -> str:
+    """Return an address with all its parts: some peers want a password even where none is asked for."""
+    at = _parts(url)
+    name, password = quote(at["user"], safe=""), quote(at["password"], safe="")
+    return f"postgresql://{name}:{password}@{at['host']}:{at['port']}/{at['dbname']}"
+
+
 def _parts(url: str) -> dict[str, Any]:
     """Return the parts of an address as the Singer targets name them; the port is a number."""
     found = psycopg2.extensions.parse_dsn(url)
+    user = found.get("user", "postgres")
     return {
         **{"host": found.get("host", "localhost"), "port": int(found.get("port", 5432))},
-        **{name: found.get(name, "") for name in ("user", "password", "dbname")},
+        **{"user": user, "password": found.get("password", "none"), "dbname": found.get("dbname", user)},
     }

@@ -37,7 +37,7 @@ def sections(samples: Sequence[Sample], about: dict[str, str]) -> dict[str, str]
         "peers": _peers(samples),
         "disturbed": _disturbed(pick(samples, part="disturbed"), startups(samples).get(OURS, 0.0)),
         "startup": _startup(pick(samples, part="startup")),
-        "growth": "\n\n".join(_growth(pick(samples, part=f"growth: {what}"), GROWTH[what]) for what in GROWTH).strip(),
+        "growth": "\n\n".join(_growth(samples, what) for what in GROWTH).strip(),
     }
     return {name: f"{text}\n\n{_provenance(about)}" for name, text in made.items() if text}
 
@@ -150,12 +150,16 @@ def _startup(samples: Sequence[Sample]) -> str:
 
 
 def _growth(samples: Sequence[Sample], what: str) -> str:
-    lines = []
-    for size in values(samples, "workload"):
-        found = figures(pick(samples, workload=size))
-        cost = [f"{found.wall:.2f} s", f"{found.wall / found.rows * 1e6:.2f}", f"{found.cpu_us:.2f}", _number(found.server_us, 2)]
-        lines.append([size, f"{found.rows:,}", *cost, f"{found.peak / 1e6:.0f} MB", f"{found.spread:.0%}"])
-    return _table([what, "rows", "time", "µs a row", "target's processor", "server's", "peak RSS", "spread"], lines)
+    lines, start = [], startups(samples).get(OURS)
+    here = pick(samples, part=f"growth: {what}")
+    for size in values(here, "workload"):
+        found = figures(pick(here, workload=size), start or 0.0)
+        without = None if start is None else 1e6 / found.rate
+        cost = [f"{found.wall:.2f} s", _number(found.wall / found.rows * 1e6, 2), _number(without, 2)]
+        cost += [_number(found.cpu_us, 2), _number(found.server_us, 2), f"{found.peak / 1e6:.0f} MB", f"{found.spread:.0%}"]
+        lines.append([size, f"{found.rows:,}", *cost])
+    head = [GROWTH[what], "rows", "time", "µs a row", "without start-up", "target's processor", "server's"]
+    return _table([*head, "peak RSS", "spread"], lines)
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

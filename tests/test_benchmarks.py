@@ -232,6 +232,18 @@ def test_a_peer_that_cannot_be_installed_is_left_out_loudly(
     assert "LEFT OUT: none cannot be installed here: ERROR: No matching distribution" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("postgresql://u@h/d", "postgresql://u:none@h:5432/d"),
+        ("postgresql://u:a%40b@h:5/d?sslmode=disable", "postgresql://u:a%40b@h:5/d"),
+        ("host=h user=u", "postgresql://u:none@h:5432/u"),
+    ],
+)
+def test_peers_get_an_address_with_all_its_parts(url: str, wanted: str) -> None:
+    assert peers.whole(url) == wanted
+
+
 # --- arithmetic
 
 
@@ -277,7 +289,7 @@ def cells(table: str, first: str) -> list[str]:
         ("peers", "narrow", ["peer", "100", "2.0 s", "1.0 s", "100", "100 MB", "10000", "5000.0", "0%"]),
         ("disturbed", "worse", ["500", "**0.50**", "100 MB", "0%"]),
         ("startup", OURS, ["its table is made", "0.50 s", "1.00 s", "100 MB", "0%"]),
-        ("growth", "1,000", ["1,000", "2.00 s", "2000.00", "1000.00", "500.00", "100 MB", "0%"]),
+        ("growth", "1,000", ["1,000", "2.00 s", "2000.00", "1500.00", "1000.00", "500.00", "100 MB", "0%"]),
     ],
 )
 def test_tables_show_medians_and_their_ratios(section: str, first: str, wanted: list[str]) -> None:
