@@ -20,7 +20,7 @@ from .values import MAX_DEPTH, Number
 MARK = "masked"  # member of messages that are masked already, with the rules' fingerprint
 LENIENT = values.Rules(replace_bad_text=True)  # bad text stays in the line, for the target to judge
 _REFUSED = (*REFUSED, ValueError)
-_WITHHELD = b'{"withheld": '
+WITHHELD = b'{"withheld": '
 
 
 class Withheld(bytes):
@@ -29,15 +29,10 @@ class Withheld(bytes):
     error: Callable[[int, int], TargetError]
 
 
-def is_withheld(line: bytes) -> bool:
-    """Tell whether a line that was kept is only the length and hash of one."""
-    return line.startswith(_WITHHELD)
-
-
 def withheld(line: bytes, secret: bytes, error: Callable[[int, int], TargetError]) -> Withheld:
     """Return what is kept of *line*. The hash is keyed with *secret*, so that nobody can try lines out."""
     digest = hashlib.blake2b(line, key=secret[:64], digest_size=16).hexdigest()
-    found = Withheld(_WITHHELD + b'{"bytes": %d, "hash": "%b"}}' % (len(line), digest.encode()))
+    found = Withheld(WITHHELD + b'{"bytes": %d, "hash": "%b"}}' % (len(line), digest.encode()))
     found.error = error
     return found
 
@@ -102,14 +97,21 @@ class MaskedStream:
 
     def _quick(self, node: Node) -> Callable[[msgspec.Raw], Any]:
         """Return a function from a raw value at *node* to what is to be written; it may refuse what `_slow` takes."""
-        mask = node.mask
+        mask, mask_text = node.mask, node.mask_text
         if mask:
+
+            def written(value: Any) -> Any:
+                return msgspec.Raw(value.encode()) if type(value) is Number else value
 
             def masked(raw: msgspec.Raw) -> Any:
                 data = bytes(raw)
-                is_plain = data[0] == 0x22 and 0x5C not in data
-                value = mask(data[1:-1].decode() if is_plain else values.parse(data))
-                return msgspec.Raw(value.encode()) if type(value) is Number else value
+                if data[0] == 0x22 and 0x5C not in data:  # a string without escapes
+                    if mask_text and data.isascii():
+                        return mask_text(data[1:-1])
+                    return mask(data[1:-1].decode())
+                if data.isdigit() and data[0] != 0x30:
+                    return written(mask(Number(data.decode())))
+                return written(mask(values.parse(data)))
 
             return masked if len(node.path) == 1 else self._noted(node, masked)
         members = [(name, self._quick(child)) for name, child in node.members.items() if not child.drops]

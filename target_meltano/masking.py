@@ -11,7 +11,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import IO, Any
@@ -21,7 +21,7 @@ import msgspec
 from . import pii, values
 from .errors import MaskingError, MessageError, shown
 from .lines import LONGEST, Chunk, Source, read_chunks
-from .masked_stream import LENIENT, MARK, MaskedStream, Withheld, as_json, is_text, near, withheld
+from .masked_stream import LENIENT, MARK, WITHHELD, MaskedStream, Withheld, as_json, is_text, near, withheld
 from .messages import REFUSED
 from .pii import Rules
 from .values import Number
@@ -44,6 +44,28 @@ def stage(found: pii.Found, environment: Mapping[str, str] = os.environ, reads_b
     return Stage(pii.read(found, environment), reads_batches) if found else None
 
 
+def is_withheld(line: bytes) -> bool:
+    """Tell whether a line that was kept is only the length and hash of one."""
+    return line.startswith(WITHHELD)
+
+
+def finish(stage: Stage | None) -> None:
+    """Check, at the end of the input, that every rule has matched something.
+
+    Raises:
+        MaskingError: naming those that have not. Their columns may have passed under other names.
+    """
+    faults = stage.unmatched() if stage else []
+    if faults:
+        raise MaskingError(f"pii: rules that matched nothing: {'; '.join(faults)}; mend them, or let them be optional: true")
+
+
+def refuse_withheld(line: bytes, number: int, place: Callable[[int], tuple[int, int]]) -> None:
+    """Raise the error of a line that is withheld; *place* gives the line for a record's *number*."""
+    if isinstance(line, Withheld):
+        raise line.error(number, place(number)[0])
+
+
 def filtered(source: Source, stage: Stage, out: IO[bytes], longest: int = LONGEST) -> None:
     """Write the masked lines of *source* to *out*, as they come.
 
@@ -55,10 +77,9 @@ def filtered(source: Source, stage: Stage, out: IO[bytes], longest: int = LONGES
         bad = next((i for i, line in enumerate(lines) if isinstance(line, Withheld)), len(lines))
         out.writelines(b"%b\n" % line for line in lines[:bad])
         out.flush()
-        if bad < len(lines):
-            number = chunk.first + bad
-            raise lines[bad].error(number, number)  # type: ignore[attr-defined]
-    stage.finish()
+        for line in lines[bad:]:
+            refuse_withheld(line, chunk.first + bad, lambda number: (number, 0))
+    finish(stage)
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -105,12 +126,8 @@ class Stage:
                 done.append(line if known.stream in plain else self._odd(line))
         return done
 
-    def finish(self) -> None:
-        """Check, at the end of the input, that every rule has matched something.
-
-        Raises:
-            MaskingError: naming those that have not. Their columns may have passed under other names.
-        """
+    def unmatched(self) -> list[str]:
+        """Return what is wrong with rules that have matched nothing so far."""
         faults = []
         for name, stream in self.streams.items():
             wanted = [rule for rule in self.rules.rules if rule.stream == name and not rule.optional]
@@ -120,8 +137,7 @@ class Stage:
                 faults.append(f"stream {name!r} did not come{near(name, self.plain)}")
             elif stream.has_records:
                 faults += [f"stream {name!r}: no record has {pii.path_text(rule.path)}" for rule in wanted if rule in stream.open]
-        if faults:
-            raise MaskingError(f"pii: rules that matched nothing: {'; '.join(faults)}; mend them, or let them be optional: true")
+        return faults
 
     def _odd(self, line: bytes) -> bytes:
         """Take a line that is no plain record."""

@@ -6,11 +6,12 @@ What it cannot mask it refuses, in words that never show the value.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
-import hmac
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from . import times, values
@@ -29,18 +30,32 @@ class Key:
     version: str
     secret: bytes
 
-    def mac(self, domain: str) -> hmac.HMAC:
-        """Return the HMAC-SHA256 that begins with *domain*: equal values of two domains hash differently."""
-        return hmac.new(self.secret, domain.encode("utf-8", "surrogatepass") + b"\0", hashlib.sha256)
+    def hasher(self, domain: str) -> Callable[[bytes], str]:
+        """Return the HMAC-SHA256 of *domain*, NUL and a text: equal texts of two domains hash differently.
+
+        It is RFC 2104 spelt out, so that the key's two blocks are hashed once: 0.7 µs a text, with hmac.copy() 1.1.
+        """
+        block = (hashlib.sha256(self.secret).digest() if len(self.secret) > 64 else self.secret).ljust(64, b"\0")
+        inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+        inner.update(domain.encode("utf-8", "surrogatepass") + b"\0")
+        begun, ended = inner.copy, outer.copy
+
+        def hashed(text: bytes) -> str:
+            first, second = begun(), ended()
+            first.update(text)
+            second.update(first.digest())
+            return second.hexdigest()
+
+        return hashed
 
 
-def read_key(text: str) -> Key:
-    """Return the key that a variable holds, as VERSION:SECRET.
+def read_key(text: Any) -> Key:
+    """Return the key that is written as VERSION:SECRET.
 
     Raises:
         ValueError: in words that do not show it.
     """
-    version, colon, secret = text.partition(":")
+    version, colon, secret = text.partition(":") if isinstance(text, str) else ("", "", "")
     if not colon or not re.fullmatch(r"[A-Za-z0-9_-]{1,16}", version):
         raise ValueError("wanted VERSION:SECRET, like v1:5fc1…, a version of up to 16 letters and digits")
     if len(secret) < MIN_KEY:
@@ -100,7 +115,8 @@ def compiled(method: Method, key: Key | None, domain: str) -> Mask:
     count = int(method.argument) if method.argument.isdigit() else 0
     if method.is_keyed:
         assert key, "rules with a hash are not read without a key"
-        return _hash(key, domain, count)
+        hashed = compiled_for_text(method, key, domain)
+        return lambda value: None if value is None else hashed(_bytes(value))
     if method.name == "redact":
         return lambda value: None if value is None else REDACTED
     if method.name == "mask":
@@ -113,6 +129,20 @@ def compiled(method: Method, key: Key | None, domain: str) -> Mask:
         end = UNITS[method.argument]
         return lambda value: None if value is None else _truncated(value, end)
     return lambda value: None
+
+
+def compiled_for_text(method: Method, key: Key, domain: str) -> Callable[[bytes], str]:
+    """Return the function that hashes a text in UTF-8."""
+    prefix, hashed = f"{key.version}:", key.hasher(domain)
+    if method.name == "hash":
+        return lambda text: prefix + hashed(text)
+    count = int(method.argument)
+
+    def hash_after(data: bytes) -> str:
+        text = data.decode("utf-8", "surrogatepass")
+        return f"{text[:count] if count < len(text) else ''}{prefix}{hashed(data)}"
+
+    return hash_after
 
 
 REDACTED = "redacted"
@@ -131,19 +161,8 @@ METHODS = {  # and how they are written
 }
 
 
-def _hash(key: Key, domain: str, count: int) -> Mask:
-    prefix, begun = f"{key.version}:", key.mac(domain).copy
-
-    def hashed(value: Any) -> str | None:
-        if value is None:
-            return None
-        text = value if type(value) is str else text_of(value)
-        mac = begun()
-        mac.update(text.encode("utf-8", "surrogatepass"))
-        start = text[:count] if count < len(text) else ""
-        return f"{start}{prefix}{mac.hexdigest()}"
-
-    return hashed
+def _bytes(value: Any) -> bytes:
+    return (value if type(value) is str else text_of(value)).encode("utf-8", "surrogatepass")
 
 
 def _starred(value: Any) -> Any:
@@ -153,10 +172,12 @@ def _starred(value: Any) -> Any:
         return False
     if isinstance(value, Number):
         return Number("0")
-    return _WORD.sub("*", text_of(value))
+    text = text_of(value)
+    return text.translate(_STARS) if text.isascii() else _WORD.sub("*", text)
 
 
 _WORD = re.compile(r"[^\W_]")
+_STARS = _WORD.sub("*", "".join(map(chr, range(128))))
 
 
 def _kept(text: str, first: int, last: int) -> str:
@@ -170,10 +191,30 @@ def _kept(text: str, first: int, last: int) -> str:
 def _truncated(value: Any, end: int) -> str:
     if not isinstance(value, str) or isinstance(value, Number):
         raise ValueError(f"{kind_of(value)} is no date, wanted a string")
-    if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        times.date(value)  # raises where there is no such day
-        return value[:end] + _START[end:10]
-    return times.timestamp_text(times.timestamp(value)[0])[:end] + _START[end:]
+    text: str = value
+    if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        times.date(text)  # raises where there is no such day
+        return text[:end] + _START[end:10]
+    if not _is_utc(text):
+        text = times.timestamp_text(times.timestamp(text)[0])
+    return text[:end] + _START[end:]
+
+
+def _is_utc(text: str) -> bool:
+    """Tell of most texts that are so whether they are a time as `timestamp_text` writes it: a fifth of the time."""
+    found = _UTC.fullmatch(text)
+    return found is not None and text[:4] != "0000" and (int(found[2]) <= 28 or _is_day(text[:10]))
+
+
+@lru_cache
+def _is_day(text: str) -> bool:
+    try:
+        return bool(dt.date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+_UTC = re.compile("[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]+)?Z")
 
 
 def text_of(value: Any) -> str:
@@ -192,6 +233,8 @@ def text_of(value: Any) -> str:
 
 
 def _number_text(number: Number) -> str:
+    if number.isdigit() and number[0] != "0" and len(number) <= LONGEST_NUMBER:
+        return str(number)
     digits, power = values.exact(number)
     if not digits:
         return "0"

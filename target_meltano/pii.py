@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import SettingsError, json_path
-from .masks import Key, Mask, Method, compiled, read_key, read_method
+from .masks import Key, Mask, Method, compiled, compiled_for_text, read_key, read_method
 
+_RULE = ("stream", "columns", "method", "as", "optional")
+_PARTS = ("key", "key_env", "plain", "rules", "transformations")
 KEY_ENV = "TARGET_MELTANO_PII_KEY"
 ITEMS = None  # in a path: each item of an array
 Path = tuple[str | None, ...]
@@ -50,9 +52,8 @@ class Rules:
     @property
     def fingerprint(self) -> str:
         """What masked messages carry, to be masked no second time: other rules or keys have another one."""
-        mac = (self.key or Key("", b"")).mac("\0rules")
-        mac.update("\n".join(sorted(map(repr, self.rules))).encode("utf-8", "surrogatepass"))
-        return mac.hexdigest()[:16]
+        hashed = (self.key or Key("", b"")).hasher("\0rules")
+        return hashed("\n".join(sorted(map(repr, self.rules))).encode("utf-8", "surrogatepass"))[:16]
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Node:
     path: Path
     rule: Rule | None = None
     mask: Mask | None = None
+    mask_text: Callable[[bytes], str] | None = None  # the same for a text in UTF-8, where that is faster
     members: dict[str, Node] = field(default_factory=dict)
     items: Node | None = None
 
@@ -82,19 +84,22 @@ def read(found: Found, environment: Mapping[str, str]) -> Rules:
     rules = tuple(_rules(found, faults))
     parts = _as_object(found)
     plain = parts.get("plain")
-    key = _key(parts.get("key_env", KEY_ENV), environment) if any(rule.method.is_keyed for rule in rules) else None
+    key = _key(parts, environment) if any(rule.method.is_keyed for rule in rules) else None
     return Rules(rules, None if plain is None else tuple(plain), key)
 
 
 def faults_of(found: Found) -> Iterator[str]:
     """Yield what is wrong with the setting; the key is not looked for."""
     parts = _as_object(found)
+    for name in sorted(parts.keys() - set(_PARTS)):
+        yield f"pii: {name}: unknown{_near(name, _PARTS)}"
+    if not isinstance(parts.get("key_env", ""), str) or "key" in parts and "key_env" in parts:
+        yield "pii: key_env: wanted the name of a variable, and no key beside it"
     if "key" in parts:
-        yield "pii: key: a key does not belong into a file; put it in a variable and name that as key_env"
-    for name in parts.keys() - {"key", "key_env", "plain", "rules", "transformations"}:
-        yield f"pii: {name}: unknown{_near(name, ('key_env', 'plain', 'rules', 'transformations'))}"
-    if not isinstance(parts.get("key_env", ""), str):
-        yield "pii: key_env: wanted the name of a variable"
+        try:
+            read_key(parts["key"])
+        except ValueError as error:
+            yield f"pii: key: {error}"
     if not _are_names(parts.get("plain", [])):
         yield "pii: plain: wanted a list of names of streams, * for any characters"
     for name in ("rules", "transformations"):
@@ -131,6 +136,7 @@ def trees(rules: Iterable[Rule], key: Key | None) -> dict[str, Node]:
             raise ValueError(f"{rule}: another rule is for the same place, or for a part of it")
         node.rule = rule
         node.mask = compiled(rule.method, key, rule.domain) if key or not rule.method.is_keyed else None
+        node.mask_text = compiled_for_text(rule.method, key, rule.domain) if key and rule.method.is_keyed else None
     return found
 
 
@@ -151,7 +157,10 @@ def _as_object(found: Found) -> Mapping[str, Any]:
     return {"rules": found} if isinstance(found, list) else found
 
 
-def _key(variable: str, environment: Mapping[str, str]) -> Key:
+def _key(parts: Mapping[str, Any], environment: Mapping[str, str]) -> Key:
+    if "key" in parts:
+        return read_key(parts["key"])
+    variable = parts.get("key_env", KEY_ENV)
     if not environment.get(variable):
         raise SettingsError(f"settings: pii: variable {variable} is missing; it has the key of hashes, as VERSION:SECRET")
     try:
@@ -188,8 +197,8 @@ def _rules(found: Found, faults: list[str]) -> list[Rule]:
 
 
 def _rule(one: Mapping[str, Any]) -> Iterator[Rule]:
-    for name in one.keys() - {"stream", "columns", "method", "as", "optional"}:
-        raise ValueError(f"{name}: unknown{_near(name, ('stream', 'columns', 'method', 'as', 'optional'))}")
+    for name in sorted(one.keys() - set(_RULE)):
+        raise ValueError(f"{name}: unknown{_near(name, _RULE)}")
     for name in ("stream", "method"):
         if not (isinstance(one.get(name), str) and one[name]):
             raise ValueError(f"{name}: wanted a string")

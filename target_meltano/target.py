@@ -37,7 +37,6 @@ from .kept import Lines
 from .ledger import Ledger, new_run_id
 from .lines import Chunk, Source, read_chunks
 from .loader import Loader
-from .masked_stream import Withheld
 from .outbox import Outbox
 from .report import Report
 from .settings import Settings
@@ -144,8 +143,7 @@ class Target:
         status = self.tap_status() if self.tap_status else None
         if status:
             raise TapError(f"the tap ended with exit status {status}: what came behind its last STATE may be incomplete")
-        if self.masking:
-            self.masking.finish()
+        masking.finish(self.masking)
         self._flush()
         if self.overwrites and self.streams and not self.plan:
             if not (self.is_whole or status == 0):
@@ -271,8 +269,7 @@ class Target:
             return
         if not line.strip():
             return
-        if isinstance(line, Withheld):
-            raise line.error(number, self.lines.of(number)[0])
+        masking.refuse_withheld(line, number, self.lines.of)
         envelope = messages.envelope(line)
         if envelope.type == "RECORD" and envelope.stream in self.streams:
             self._record(line, number, self.streams[envelope.stream], envelope.version)
