@@ -24,6 +24,7 @@ from .lines import LONGEST, Chunk, Source, read_chunks
 from .masked_stream import LENIENT, MARK, WITHHELD, MaskedStream, Withheld, as_json, is_text, near, withheld
 from .messages import REFUSED
 from .pii import Rules
+from .pii import of_pipelinewise as of_pipelinewise
 from .values import Number
 
 _MEMBERS = {  # of messages that pass; what else they hold may be anything
@@ -36,12 +37,13 @@ _BOOKMARKS = {"replication_key", "replication_keys", "cursor_field", "bookmark_k
 
 
 def stage(found: pii.Found, environment: Mapping[str, str] = os.environ, reads_batches: bool = True) -> Stage | None:
-    """Return the stage for the setting `pii`, None where it is empty.
+    """Return the stage for the setting `pii`, None where it has no rules.
 
     Raises:
         SettingsError: naming everything that is wrong with it.
     """
-    return Stage(pii.read(found, environment), reads_batches) if found else None
+    rules = pii.read(found, environment)
+    return Stage(rules, reads_batches) if rules.rules else None
 
 
 def is_withheld(line: bytes) -> bool:

@@ -11,7 +11,10 @@ from importlib import import_module
 from target_meltano import __version__
 
 # Name of the command (its module, with _ for -): what it does, in one line.
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "mask": "mask personal data in a tap's messages, in front of any target",
+    "mock": "write records that fit a catalog, as a tap would",
+}
 
 
 def main() -> None:
