@@ -10,8 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +223,10 @@ def check(mock: Mock) -> None:
     import jsonschema
 
     default: Any = getattr(jsonschema, "Draft7Validator", jsonschema.Draft4Validator)
-    validator = jsonschema.validators.validator_for(mock.stream.schema, default)(mock.stream.schema)
+    schema = json.loads(json.dumps(mock.stream.schema), parse_float=Decimal)
+    validator = jsonschema.validators.validator_for(schema, default)(schema)
     for record in mock.records(min(SAMPLE, mock.rows)):
-        fault = next(validator.iter_errors(json.loads(record)), None)
+        fault = next(validator.iter_errors(json.loads(record, parse_float=Decimal)), None)
         if fault:
             where = ".".join(("$", *map(str, fault.path)))
             raise MockError(
@@ -239,7 +241,7 @@ def compiled(streams: Sequence[Stream], rows: int, seed: str, null_rate: float, 
         MockError: naming stream and path of what no value can be made for.
     """
     catalog = _Catalog({stream.name: stream for stream in streams}, rows, seed, null_rate, faker)
-    return [catalog.mock(stream) for stream in streams]
+    return [catalog.guarded(stream) for stream in streams]
 
 
 @dataclass
@@ -262,12 +264,12 @@ class _Catalog:
             if keys is not None and name in stream.keys:
                 columns[name] = _each(keys, stream.keys.index(name))
             else:
-                columns[name] = self.guarded(stream, lambda name=name, schema=schema: values.column(schema, (name,)))  # type: ignore[misc]
+                columns[name] = values.column(schema, (name,))
         return Mock(stream, rows, columns)
 
-    def guarded(self, stream: Stream, make: Callable[[], Any]) -> Any:
+    def guarded(self, stream: Stream) -> Mock:
         try:
-            return make()
+            return self.mock(stream)
         except (ValueError, ArithmeticError, TypeError) as error:
             raise MockError(f"stream {stream.name!r}: {error}") from None
         except RecursionError:
@@ -284,14 +286,14 @@ class _Catalog:
         return replace(plain, references=found)
 
     def properties(self, stream: Stream) -> Mapping[str, Any]:
-        schema, _ = self.guarded(stream, lambda: Values(stream.name, stream.schema, self.seed).resolved(stream.schema, ()))
+        schema, _ = Values(stream.name, stream.schema, self.seed).resolved(stream.schema, ())
         return {name: child for name, child in (schema.get("properties") or {}).items() if child is not False}
 
     def keys_of(self, stream: Stream) -> list[Key] | None:
         """Return the parts of a stream's key, so that their product has the rows; None where it has none, or no scalars."""
         if stream.name not in self.keys:
             self.keys[stream.name] = None  # a circle of references ends here
-            self.keys[stream.name] = self.guarded(stream, lambda: self._keys(stream))
+            self.keys[stream.name] = self._keys(stream)
         return self.keys[stream.name]
 
     def _keys(self, stream: Stream) -> list[Key] | None:

@@ -135,6 +135,9 @@ class Values:
             make = of_pattern(schema["pattern"], random)
             return lambda count: [quoted(fitting(make, least, most)) for _ in range(count)]
         made = of_format(str(schema.get("format")), random)
+        if made is not None and (least or "maxLength" in schema):  # a text of a format that is cut is of none
+            one = made
+            return lambda count: [fitting(lambda: one(1)[0], least + 2, most + 2) for _ in range(count)]
         if made is None and schema.get("contentEncoding") == "base64":
             made = of_bytes(random)
         if made is None:
@@ -219,7 +222,8 @@ def enumerated(schema: Mapping[str, Any]) -> list[str]:
 
 def grid(schema: Mapping[str, Any], kind: str) -> tuple[Decimal, int, int]:
     """Return step, least and most of the numbers that fit: they are step * n for all n from least to most."""
-    low, high = _bound(schema, "minimum", "exclusiveMinimum"), _bound(schema, "maximum", "exclusiveMaximum")
+    low = max(_bounds(schema, "minimum", "exclusiveMinimum"), default=None)
+    high = min(_bounds(schema, "maximum", "exclusiveMaximum"), key=lambda bound: (bound[0], not bound[1]), default=None)
     step = Decimal(str(schema["multipleOf"])) if schema.get("multipleOf") else None
     if kind == "integer":
         exact = Fraction(step or 1)
@@ -239,12 +243,13 @@ def grid(schema: Mapping[str, Any], kind: str) -> tuple[Decimal, int, int]:
     return step, least, least + steps if most is None else most
 
 
-def _bound(schema: Mapping[str, Any], word: str, exclusive: str) -> tuple[Fraction, bool] | None:
-    """Return a bound, and whether it is excluded itself; exclusive ones are booleans in draft 4."""
+def _bounds(schema: Mapping[str, Any], word: str, exclusive: str) -> list[tuple[Fraction, bool]]:
+    """Return bounds, each with whether it is excluded itself; exclusive ones are booleans in draft 4."""
     inner, outer = schema.get(word), schema.get(exclusive)
+    found = [(Fraction(str(inner)), outer is True)] if isinstance(inner, (int, float)) else []
     if isinstance(outer, (int, float)) and not isinstance(outer, bool):
-        return Fraction(str(outer)), True
-    return (Fraction(str(inner)), outer is True) if isinstance(inner, (int, float)) else None
+        found.append((Fraction(str(outer)), True))
+    return found
 
 
 def _first(bound: Fraction, is_excluded: bool) -> int:
@@ -264,9 +269,9 @@ def number(schema: Mapping[str, Any], kind: str, random: Random, path: Path) -> 
     def one() -> str:
         at = min(most, least + int(r() * span))
         text = write(at)
-        while is_fine and not is_fine(text) and at > least:
-            at -= 1
-            text = write(at)
+        if is_fine and not is_fine(text):
+            near = (write(n) for n in (*range(at - 1, max(least, at - TRIES) - 1, -1), *range(at + 1, min(most, at + TRIES) + 1)))
+            return next(filter(is_fine, near), text)
         return text
 
     return lambda count: [one() for _ in range(count)]
