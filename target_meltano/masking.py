@@ -77,7 +77,7 @@ def filtered(source: Source, stage: Stage, out: IO[bytes], longest: int = LONGES
     for chunk in read_chunks(source, lambda: None, -1, longest):
         lines = stage.lines(chunk.lines)
         bad = next((i for i, line in enumerate(lines) if isinstance(line, Withheld)), len(lines))
-        out.writelines(b"%b\n" % line for line in lines[:bad])
+        out.write(b"\n".join([*lines[:bad], b""]))
         out.flush()
         for line in lines[bad:]:
             refuse_withheld(line, chunk.first + bad, lambda number: (number, 0))
