@@ -17,7 +17,7 @@ help:
 	@echo 'make lint    ruff        make types   mypy'
 	@echo 'make cases   the corpus of tap outputs in $(CASES)'
 	@echo 'make bench   speed beside the limit and the peers, into docs/performance.md; options in ARGS="--scale 0.1"'
-	@echo 'make bench-full   more of it, and how costs grow with the work: hours'
+	@echo 'make bench-full   more of it, and how costs grow with the work: an hour'
 	@echo 'make clean   remove what make made'
 
 demo: .venv/demo

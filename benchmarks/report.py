@@ -110,7 +110,7 @@ def _loads(samples: Sequence[Sample]) -> str:
                 *(f"{ours.spread:.0%}", f"{limit.spread:.0%}"),
             ]
         )
-    return _table(head, lines)
+    return f"![Rows a second of each program, as a share of the limit]({CHART})\n\n{_table(head, lines)}" if lines else ""
 
 
 def _peers(samples: Sequence[Sample]) -> str:

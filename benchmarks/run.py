@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ def main() -> int:
         sys.exit("the benchmark reads processor time and memory from /proc: it runs on Linux only")
     if not OURS.exists():
         sys.exit(f"{OURS} is not there: install the target beside this Python, as `make bench` does")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no server and no folder is left, as on Ctrl-C
     measured: list[Sample] = []
     about: dict[str, str] = {}
     with bench(options) as running:
