@@ -68,8 +68,8 @@ LOADS = (
     Load("upsert, half known", 500_000, partial(upsert, known=0.5), "every other key is in the table", known=0.5, has_peers=False),
     Load("upsert, none known", 500_000, partial(upsert, known=0.0), "new keys into a filled table", known=0.0, has_peers=False),
     Load("append-only", 1_000_000, appended, "narrow, without a key", is_keyed=False, is_short=False),
-    Load("long strings", 5_000, workloads.strings, "a text of 1 to 100 KB a row", is_short=False),
-    Load("300 columns", 30_000, workloads.sparse, "15 of them filled", is_short=False),
+    Load("long strings", 20_000, workloads.strings, "a text of 1 to 100 KB a row", is_short=False),
+    Load("300 columns", 100_000, workloads.sparse, "15 of them filled", is_short=False),
 )  # fmt: skip
 
 DISTURBED_ROWS = 500_000
