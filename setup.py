@@ -21,6 +21,7 @@ DEV = [
     "setuptools>=77",
     "tox>=4.20",
     "types-jsonschema",
+    "types-PyYAML",
     "types-psycopg2",
 ]
 
@@ -65,8 +66,12 @@ setup(
     ],
     python_requires=">=3.10",
     packages=PACKAGES,
-    package_data={package: ["py.typed"] for package in PACKAGES},
+    package_data={
+        **{package: ["py.typed"] for package in PACKAGES},
+        "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**"],
+    },
     install_requires=[
+        "PyYAML>=6.0",
         "SQLAlchemy>=2.0",
         "backoff>=1.8",
         "jsonschema>=2.6",

@@ -1,0 +1,105 @@
+"""Processes that we start: their output kept without secrets, and their end whatever happens to us.
+
+Each is the leader of a process group of its own, so that Ctrl-C reaches only us, and we end them in
+order. What each writes to stderr goes to a log, line by line.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+LAST_LINES = 5  # of stderr, that tell why it failed
+GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+
+
+class Process:
+    """One process. *redact* hides secrets in its log; *pass_fds* are descriptors that it inherits.
+
+    Its stdout goes to *stdout*, or with *joined* to the log, too. *on_line* is called with each line of that.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        redact: Callable[[str], str],
+        pass_fds: Sequence[int] = (),
+        stdin: int | None = subprocess.DEVNULL,
+        stdout: int | None = subprocess.DEVNULL,
+        joined: bool = False,
+        on_line: Callable[[str], None] | None = None,
+    ):
+        self.last: deque[str] = deque(maxlen=LAST_LINES)
+        self._log, self._redact, self._on_line = log, redact, on_line
+        self.popen = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=stdin,
+            stdout=subprocess.PIPE if joined else stdout,
+            stderr=subprocess.STDOUT if joined else subprocess.PIPE,
+            pass_fds=pass_fds,
+            start_new_session=True,
+            bufsize=0,
+        )
+        lines = self.popen.stdout if joined else self.popen.stderr
+        assert lines
+        self._reader = threading.Thread(target=self._read, args=[os.dup(lines.fileno())], daemon=True)
+        lines.close()
+        self._reader.start()
+
+    def _read(self, told: int) -> None:
+        with open(self._log, "a", encoding="utf-8", opener=private) as log, open(told, "rb") as lines:
+            for line in lines:
+                text = self._redact(line.decode("utf-8", "replace").rstrip("\r\n"))
+                log.write(f"{text}\n")
+                log.flush()
+                if text.strip():
+                    self.last.append(text)
+                if self._on_line:
+                    self._on_line(text)
+
+    def wait(self) -> int:
+        """Return the exit status, 128+n for signal n, when the process has ended and its log is whole."""
+        code = self.popen.wait()
+        self._reader.join(GRACE_SECONDS)  # a child of it may still hold stderr
+        return code if code >= 0 else 128 - code
+
+    def end(self) -> None:
+        """Ask the process and its children to end, and see to it."""
+        self._kill(signal.SIGTERM)
+        killer = threading.Timer(GRACE_SECONDS, self._kill, [signal.SIGKILL])
+        killer.daemon = True
+        killer.start()
+
+    def _kill(self, number: int) -> None:
+        if self.popen.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.popen.pid, number)
+
+
+def output(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Callable[[str], str], **options: Any
+) -> tuple[int, str, str]:
+    """Run a short command and return its exit code, its stdout, and the last lines of its stderr."""
+    done = subprocess.run(
+        command, cwd=folder, env=dict(environment), capture_output=True, stdin=subprocess.DEVNULL, check=False, **options
+    )
+    told = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+    return code, done.stdout.decode("utf-8", "replace"), redact("\n".join(told[-LAST_LINES:]))
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file, for `open`, that nobody else may read."""
+    return os.open(path, flags, 0o600)
