@@ -94,12 +94,14 @@ def _value(
         found = {}
         for name, child in node.value:
             key = str(name.value)
-            lines[(*at, key)] = name.start_mark.line + 1
-            found[key] = _value(loader, child, (*at, key), lines, faults, above)
+            way = (*at, key)
+            lines[way] = name.start_mark.line + 1
+            found[key] = _value(loader, child, way, lines, faults, above)
         return found
     if isinstance(node, yaml.SequenceNode):
         for number, child in enumerate(node.value):
-            lines[(*at, number)] = child.start_mark.line + 1
+            item: Key = (*at, number)
+            lines[item] = child.start_mark.line + 1
         return [_value(loader, child, (*at, number), lines, faults, above) for number, child in enumerate(node.value)]
     try:
         return loader.construct_object(node, deep=True)
