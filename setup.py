@@ -15,13 +15,15 @@ DEV = [
     *EMBEDDED,
     "hypothesis>=6.100",
     "mypy>=1.15",
+    "psutil>=5.9",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.9",
     "setuptools>=77",
     "tox>=4.20",
-    "types-jsonschema",
     "types-PyYAML",
+    "types-jsonschema",
+    "types-psutil",
     "types-psycopg2",
 ]
 

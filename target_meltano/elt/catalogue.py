@@ -75,7 +75,7 @@ def ask(project: Project, schemas: Sequence[str], variables: Mapping[str, str], 
     found = [Found(**json.loads(line.removeprefix(MARK))) for line in told.splitlines() if line.startswith(MARK)]
     if code or len(found) != len(schemas):
         lines = [line for line in told.splitlines() if line.strip() and not line.startswith(MARK)]
-        raise RunError("\n".join([f"dbt run-operation ended with exit status {code}", *lines[-processes.LAST_LINES :], *errors.splitlines()]))
+        raise RunError("\n".join([f"dbt run-operation ended with exit status {code}", *processes.telling(lines[-processes.LAST_LINES :]), *errors.splitlines()]))
     return found
 
 

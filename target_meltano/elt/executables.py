@@ -7,6 +7,7 @@ so that one that was cut off is made anew.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from .errors import RunError
 
+LAST_LINES = 5  # of what pip tells
 DBT = "dbt"  # the environment of the transform; no tap can have it, see `environment_of`
 
 
@@ -63,8 +65,10 @@ def is_installed(place: Path, wanted: str) -> bool:
         return False
 
 
-def make(place: Path, pip_url: str, python: str | None) -> None:
+def make(place: Path, pip_url: str, python: str | None, folder: Path) -> None:
     """Make the environment *place* with what *pip_url* names; by uv where it is there, else venv and pip.
+
+    Paths in *pip_url* are in *folder*.
 
     Raises:
         RunError: with the last lines of what pip or uv told.
@@ -81,21 +85,15 @@ def make(place: Path, pip_url: str, python: str | None) -> None:
     else:
         pip = [own, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-input"]
         steps = [[interpreter, "-m", "venv", str(place)], pip]
-    steps[-1] += _requirements(pip_url)
+    steps[-1] += shlex.split(pip_url)
     for step in steps:
-        done = subprocess.run(step, env=variables(place), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(step, cwd=folder, env=variables(place), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:
             told = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and "WARNING" not in line]
-            raise RunError("\n".join([f"{pip_url}: cannot be installed", *told[-5:]]))
+            raise RunError("\n".join([f"{pip_url}: cannot be installed", *told[-LAST_LINES:]]))
     (place / "installed").write_text(wanted(pip_url, python), "utf-8")
 
 
 def wanted(pip_url: str, python: str | None) -> str:
     """Return what the file `installed` says of an environment that is made from these."""
     return f"{pip_url}\n{python or sys.version_info[:2]}\n"
-
-
-def _requirements(pip_url: str) -> list[str]:
-    import shlex
-
-    return shlex.split(pip_url)

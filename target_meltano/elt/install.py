@@ -47,7 +47,7 @@ def _install(project: Project, force: bool, wanted: tuple[str, str, str | None])
     if not force and executables.is_installed(place, executables.wanted(pip_url, python)):
         return Outcome(name, "ok", (), "is there already")
     try:
-        executables.make(place, pip_url, python)
+        executables.make(place, pip_url, python, project.folder)
     except RunError as error:
         return Outcome(name, "failed", tuple(str(error).splitlines()), "", time.monotonic() - started)
     return Outcome(name, "ok", (), pip_url, time.monotonic() - started)

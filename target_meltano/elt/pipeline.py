@@ -22,7 +22,7 @@ from typing import Any
 
 from . import catalogs, executables, warehouse
 from .errors import RunError
-from .processes import Process, output, private
+from .processes import Process, output, private, telling
 from .project import Project, Tap
 from .variables import redactor
 
@@ -233,14 +233,15 @@ def _piped(
             from_tap.end()
         tap_status = from_tap.wait()
         was_stopped = bool(stop.signal) or not is_whole
-        status.write(str(STOPPED if was_stopped else tap_status).encode())
+        with suppress(BrokenPipeError):  # the target has gone already
+            status.write(str(STOPPED if was_stopped else tap_status).encode())
         status.close()
         sink.close()
         target_status = to_target.wait()
     if stop.signal:
         return STOPPED, target_status, ("it was stopped; what its last STATE covers is loaded",)
     if tap_status and is_whole:
-        return tap_status, target_status, (f"the tap ended with exit status {tap_status}", *from_tap.last)
+        return tap_status, target_status, (f"the tap ended with exit status {tap_status}", *telling(from_tap.last))
     return 0, target_status, _faults(to_target)
 
 
@@ -278,7 +279,7 @@ def _widen(pipe: int) -> None:
 def _faults(target: Process) -> tuple[str, ...]:
     """Return the line in which the target tells why it ended."""
     told = [line.removeprefix("CRITICAL ") for line in target.last if line.startswith("CRITICAL ")]
-    return (f"the target ended with exit status {target.wait()}", *(told or target.last))
+    return (f"the target ended with exit status {target.wait()}", *(told or telling(target.last)))
 
 
 def _summary(path: Path) -> dict[str, Any]:

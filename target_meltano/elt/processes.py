@@ -7,16 +7,19 @@ order. What each writes to stderr goes to a log, line by line.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-LAST_LINES = 5  # of stderr, that tell why it failed
+LAST_LINES = 50  # of stderr, that are looked at for why it failed
+SHOWN_LINES = 3
+_ERROR = re.compile(r"\b(error|critical|fatal|exception)\b|Error\b|Exception\b", re.I)
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 
 
@@ -88,16 +91,24 @@ class Process:
                 os.killpg(self.popen.pid, number)
 
 
+def telling(lines: Iterable[str]) -> list[str]:
+    """Return those of a process's last *lines* that tell why it failed: errors where there are any."""
+    lines = list(lines)
+    flush = [line for line in lines if line.strip() and not line[0].isspace()]  # no code, no frames
+    errors = [line for line in flush if _ERROR.search(line)]
+    return list(dict.fromkeys(errors or flush or lines))[-SHOWN_LINES:]
+
+
 def output(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Callable[[str], str], **options: Any
 ) -> tuple[int, str, str]:
-    """Run a short command and return its exit code, its stdout, and the last lines of its stderr."""
+    """Run a short command and return its exit code, its stdout, and the lines of its stderr that tell why it failed."""
     done = subprocess.run(
         command, cwd=folder, env=dict(environment), capture_output=True, stdin=subprocess.DEVNULL, check=False, **options
     )
-    told = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    told = done.stderr.decode("utf-8", "replace").splitlines()[-LAST_LINES:]
     code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-    return code, done.stdout.decode("utf-8", "replace"), redact("\n".join(told[-LAST_LINES:]))
+    return code, done.stdout.decode("utf-8", "replace"), redact("\n".join(telling(told)))
 
 
 def private(path: str, flags: int) -> int:

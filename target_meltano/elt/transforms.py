@@ -13,7 +13,7 @@ from typing import Any
 from . import executables
 from .errors import ProjectError
 from .pipeline import Outcome, Stop, locked
-from .processes import Process
+from .processes import Process, telling
 from .project import FILE, Project, Transform
 from .variables import redactor
 
@@ -79,14 +79,14 @@ def run(
     found = _results(results)
     name = "test" if arguments[0] == "test" else "transform"
     if not found and code:
-        return (Outcome(name, "stopped" if stop.signal else "failed", (f"dbt ended with exit status {code}", *dbt.last), "", seconds),)
+        return (Outcome(name, "stopped" if stop.signal else "failed", (f"dbt ended with exit status {code}", *telling(dbt.last)), "", seconds),)
     tests = [one for one in found if _kind(one) in TESTS]
     models = [one for one in found if _kind(one) not in TESTS]
     outcomes = [] if name == "test" else [_outcome("transform", models, seconds)]
     if name == "test" or (tests and arguments[0] == "build"):
         outcomes.append(_outcome("test", tests, seconds if name == "test" else 0.0))
     if code and all(one.is_ok for one in outcomes):
-        outcomes.append(Outcome("dbt", "failed", (f"dbt ended with exit status {code}", *dbt.last)))
+        outcomes.append(Outcome("dbt", "failed", (f"dbt ended with exit status {code}", *telling(dbt.last))))
     return tuple(outcomes)
 
 
