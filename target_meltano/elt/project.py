@@ -205,16 +205,14 @@ def _meaning(source: Document) -> Iterator[str]:
             at: Key = ("taps", name, "schema") if "schema" in tap else ("taps", name)
             yield source.fault(at, f"the schema {schema} is that of the tap {owners[schema]}; give each tap its own")
         owners.setdefault(schema, name)
-    for number, rule in enumerate(source.value.get("pii", {}).get("rules", ())):
-        at = ("pii", "rules", number)
-        if "tap" not in rule and len(taps) > 1:
-            yield source.fault(at, f"missing: tap; say whose stream it is: {', '.join(taps)}")
-        elif rule.get("tap", next(iter(taps))) not in taps:
-            yield source.fault((*at, "tap"), f"there is no such tap; there is: {', '.join(taps)}")
-    if source.value.get("pii", {}).get("rules") and "key" not in source.value["pii"] and any(
-        rule["method"] == "hash" for rule in source.value["pii"]["rules"]
-    ):
-        yield source.fault(("pii",), "missing: key; a hash needs a secret key: ${ELT_PII_KEY}")
+    pii = source.value.get("pii", {})
+    for part in ("rules", "transformations"):
+        for number, rule in enumerate(pii.get(part, ())):
+            at = ("pii", part, number)
+            if "tap" not in rule and len(taps) > 1 and not rule.get("optional"):
+                yield source.fault(at, f"missing: tap; say whose stream it is: {', '.join(taps)}")
+            elif rule.get("tap", next(iter(taps))) not in taps:
+                yield source.fault((*at, "tap"), f"there is no such tap; there is: {', '.join(taps)}")
 
 
 # --- from values to data

@@ -41,9 +41,8 @@ def settings(project: Project, tap: Tap, *, full_refresh: bool = False) -> dict[
     given = {**project.warehouse.settings, **tap.settings}
     if full_refresh and not keeps_versions(given):
         given["load_method"] = "overwrite"  # the old rows stay until all new ones are there
-    rules = [{key: value for key, value in rule.items() if key != "tap"} for rule in rules_of(project, tap)]
-    pii = {"pii": {**project.pii, "rules": rules}} if rules else {}
-    return {**given, **pii, "schema": tap.schema, "state_id": project.state_of(tap)}
+    pii = pii_of(project, tap)
+    return {**given, **({"pii": pii} if pii else {}), "schema": tap.schema, "state_id": project.state_of(tap)}
 
 
 def keeps_versions(settings: Mapping[str, Any]) -> bool:
@@ -51,9 +50,14 @@ def keeps_versions(settings: Mapping[str, Any]) -> bool:
     return settings.get("load_method") == "append"
 
 
-def rules_of(project: Project, tap: Tap) -> list[Mapping[str, Any]]:
-    """Return the rules for personal data of *tap*."""
-    return [rule for rule in project.pii.get("rules", ()) if rule.get("tap", tap.name) == tap.name]
+def pii_of(project: Project, tap: Tap) -> dict[str, Any]:
+    """Return the target's setting pii for *tap*: with the rules for it, and those for all taps."""
+    found: dict[str, Any] = dict(project.pii)
+    for part in ("rules", "transformations"):
+        mine = [rule for rule in found.pop(part, ()) if rule.get("tap", tap.name) == tap.name]
+        if mine:
+            found[part] = [{key: value for key, value in rule.items() if key != "tap"} for rule in mine]
+    return found if "rules" in found or "transformations" in found or "plain" in found else {}
 
 
 @contextmanager

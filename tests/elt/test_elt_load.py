@@ -6,19 +6,11 @@ import json
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from elt_project import TestProject
-
-
-@pytest.fixture
-def project(db: Any, tmp_path: Path) -> Iterator[TestProject]:
-    made = TestProject(tmp_path, db)
-    yield made
-    made.clean()
 
 
 def test_a_run_continues_where_the_last_one_ended(project: TestProject) -> None:

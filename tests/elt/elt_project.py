@@ -14,7 +14,7 @@ from typing import Any
 TAP = [sys.executable, str(Path(__file__).with_name("elt_tap.py"))]
 TARGET = [sys.executable, "-c", "from target_meltano_postgres import main; main()"]
 WRAPPER = [sys.executable, "-c", "from target_meltano.elt import main; main()"]
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -23,12 +22,9 @@ IDS = 400
 TAP = {"ids": IDS, "every": 20, "pause": 0.05, "keys": []}  # a second, with twenty STATEs
 
 
-@pytest.fixture
-def project(db: Any, tmp_path: Path) -> Iterator[TestProject]:
-    made = TestProject(tmp_path, db)
-    made.write({"a": TAP})
-    yield made
-    made.clean()
+@pytest.fixture(autouse=True)
+def written(project: TestProject) -> None:
+    project.write({"a": TAP})
 
 
 def running(wrapper: subprocess.Popen[str], name: str) -> psutil.Process | None:
@@ -76,7 +72,7 @@ def test_killed_runs_end_and_the_next_one_goes_on(project: TestProject, victim: 
             assert wrapper.returncode == 1
             assert f"the {victim} ended with exit status 137" in out
         assert project.ids() == list(range(1, len(project.ids()) + 1)), "a run is a whole number of STATEs"
-        assert len(project.ids()) % TAP["every"] == 0
+        assert len(project.ids()) % 20 == 0
     done = project.run("extract-load")
     assert done.returncode == 0, done.stdout
     assert project.ids() == list(range(1, IDS + 1))
