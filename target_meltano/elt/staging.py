@@ -74,7 +74,7 @@ def _source(source: Source, names: Mapping[str, str]) -> dict[str, Any]:
 def _source_table(source: Source, table: Table, name: str) -> dict[str, Any]:
     made: dict[str, Any] = {"name": name, "description": jinja(f"Stream {table.stream}.")}
     if table.name.lower() != name or not is_plain(table.name, source.dialect):
-        made |= {"identifier": jinja(table.name), "quoting": {"identifier": True}}
+        made |= {"identifier": _in_quotes(table.name), "quoting": {"identifier": True}}
     if not table.has(source.stamp):
         made["config"] = {"freshness": None}
     is_unique = not table.versions
@@ -85,16 +85,18 @@ def _source_table(source: Source, table: Table, name: str) -> dict[str, Any]:
 
 
 def _source_column(source: Source, table: Table, one: Column, is_unique: bool) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": jinja(one.name)}
-    if is_plain(one.name, source.dialect):
-        made["name"] = one.name.lower()
-    else:
-        made["quote"] = True
+    is_simple = is_plain(one.name, source.dialect)
+    made: dict[str, Any] = {"name": one.name.lower()} if is_simple else {"name": _in_quotes(one.name), "quote": True}
     made["data_type"] = one.type
     if one.path:
         made["description"] = jinja(one.path)
     tests = _key_tests(table, one, is_unique)
     return {**made, "data_tests": tests} if tests else made
+
+
+def _in_quotes(name: str) -> str:
+    """Return *name* as dbt puts it between quotes, of which it doubles none."""
+    return jinja(name.replace('"', '""'))
 
 
 def _key_tests(table: Table, one: Column, is_unique: bool) -> list[str]:

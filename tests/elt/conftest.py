@@ -6,24 +6,23 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from elt_project import TestProject
+from elt_project import TestProject, new_project
 
 from target_meltano import TargetError
 from target_meltano.elt import executables
 from target_meltano.elt.project import PACKAGES
+from target_meltano.elt.spelling import short_hash
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "target-meltano-tests"
 
 
 @pytest.fixture
-def project(db: Any, tmp_path: Path) -> Iterator[TestProject]:
+def project(postgres_url: str, tmp_path: Path) -> Iterator[TestProject]:
     """A project to be written, which loads into the database of the tests."""
-    made = TestProject(tmp_path, db)
-    yield made
-    made.clean()
+    with new_project(tmp_path, postgres_url) as made:
+        yield made
 
 
 def environment(pip_url: str, name: str) -> Path:
@@ -33,7 +32,7 @@ def environment(pip_url: str, name: str) -> Path:
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     wanted = executables.wanted(pip_url, None)
-    place = CACHE / f"{name}-{abs(hash_of(wanted)):x}"
+    place = CACHE / f"{name}-{short_hash(wanted)}"
     with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not executables.is_installed(place, wanted):
@@ -42,10 +41,6 @@ def environment(pip_url: str, name: str) -> Path:
             except TargetError as error:
                 pytest.fail(f"these tests need a package index that has {pip_url}: {error}", pytrace=False)
     return place
-
-
-def hash_of(text: str) -> int:
-    return int.from_bytes(text.encode(), "big") % (2**61 - 1)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psycopg2
 
 TAP = [sys.executable, str(Path(__file__).with_name("elt_tap.py"))]
 TARGET = [sys.executable, "-c", "from target_meltano_postgres import main; main()"]
@@ -17,13 +21,28 @@ WRAPPER = [sys.executable, "-c", "from target_meltano.elt import main; main()"]
 ROOT = Path(__file__).parent.parent.parent
 
 
+@contextmanager
+def new_project(folder: Path, url: str) -> Iterator[TestProject]:
+    """Yield a project in *folder* that loads into schemas of its own, which are dropped afterwards."""
+    connection = psycopg2.connect(url, options="-c timezone=UTC")
+    connection.autocommit = True
+    made = TestProject(folder, url, f"elt_{secrets.token_hex(4)}", connection)
+    yield made
+    names = made.query("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", (made.name,))
+    for (name,) in names:
+        made.query(f'DROP SCHEMA "{name}" CASCADE')
+    connection.close()
+
+
 @dataclass(frozen=True)
 class TestProject:
-    """A folder with an elt.yml, and the database that it loads into."""
+    """A folder with an elt.yml. All its schemas in the database *url* begin with *name*."""
 
     __test__ = False
     folder: Path
-    db: Any
+    url: str
+    name: str
+    connection: Any
 
     def write(self, taps: Mapping[str, Mapping[str, Any]], **sections: Any) -> None:
         """Write elt.yml; each of *taps* is the config of a tap, or a whole section with an executable."""
@@ -36,7 +55,13 @@ class TestProject:
 
     def schema(self, number: int = 0) -> str:
         """Return the schema of a tap by its number."""
-        return str(self.db.schema) if number == 0 else f"{self.db.schema}_{number}"
+        return f"{self.name}_{number}"
+
+    def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement, none where it has no result."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall()) if cursor.description else []
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the wrapper to its end."""
@@ -52,15 +77,11 @@ class TestProject:
         )
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "TEST_URL": self.db.url, **variables}
+        return {**os.environ, "PYTHONPATH": str(ROOT), "TEST_URL": self.url, **variables}
 
     def ids(self, number: int = 0) -> list[int]:
         """Return the ids that are in the table of a tap, in order."""
         name = f'"{self.schema(number)}".events'
-        if not self.db.query("SELECT to_regclass(%s)", (name,))[0][0]:
+        if not self.query("SELECT to_regclass(%s)", (name,))[0][0]:
             return []
-        return [row[0] for row in self.db.query(f"SELECT id FROM {name} ORDER BY id")]
-
-    def clean(self) -> None:
-        for number in range(1, 4):
-            self.db.query(f'DROP SCHEMA IF EXISTS "{self.schema(number)}" CASCADE')
+        return [row[0] for row in self.query(f"SELECT id FROM {name} ORDER BY id")]

@@ -29,7 +29,7 @@ def test_environments_have_states_of_their_own(project: TestProject) -> None:
     project.write({"a": {"ids": 10, "keys": []}})
     for name in ("dev", "prod", "prod"):
         assert project.run("extract-load", "--environment", name).returncode == 0
-    states = project.db.query(f'SELECT state_id, state FROM "{project.schema()}".__state ORDER BY 1')
+    states = project.query(f'SELECT state_id, state FROM "{project.schema()}".__state ORDER BY 1')
     assert states == [("dev:a", '{"id":10}'), ("prod:a", '{"id":10}')]
     assert len(project.ids()) == 20
 
@@ -52,7 +52,7 @@ def test_a_full_refresh_that_fails_leaves_rows_and_state_as_they_were(project: T
     project.write({"a": {"ids": 10, "end": end}})
     assert project.run("extract-load", "--full-refresh").returncode == 1
     assert project.ids() == list(range(1, 21))
-    assert project.db.query(f'SELECT state FROM "{project.schema()}".__state') == [('{"id":20}',)]
+    assert project.query(f'SELECT state FROM "{project.schema()}".__state') == [('{"id":20}',)]
 
 
 @pytest.mark.parametrize(("end", "status"), [(3, "3"), ("kill", "137")], ids=["exit", "kill -9"])
