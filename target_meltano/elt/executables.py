@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from .errors import RunError
@@ -80,11 +81,13 @@ def make(place: Path, pip_url: str, python: str | None, folder: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     own = str(place / "bin/python")
     uv = shutil.which("uv")
+    quiet = ["install", "--disable-pip-version-check", "--quiet", "--no-input"]
     if uv:
         steps = [[uv, "venv", "--quiet", "--python", interpreter, str(place)], [uv, "pip", "install", "--python", own]]
+    elif _pip_reaches_others():  # then the environment needs no pip of its own, which takes seconds to make
+        steps = [[interpreter, "-m", "venv", "--without-pip", str(place)], [sys.executable, "-m", "pip", "--python", own, *quiet]]
     else:
-        pip = [own, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-input"]
-        steps = [[interpreter, "-m", "venv", str(place)], pip]
+        steps = [[interpreter, "-m", "venv", str(place)], [own, "-m", "pip", *quiet]]
     steps[-1] += shlex.split(pip_url)
     for step in steps:
         done = subprocess.run(step, cwd=folder, env=variables(place), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
@@ -92,6 +95,14 @@ def make(place: Path, pip_url: str, python: str | None, folder: Path) -> None:
             told = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and "WARNING" not in line]
             raise RunError("\n".join([f"{pip_url}: cannot be installed", *told[-LAST_LINES:]]))
     (place / "installed").write_text(wanted(pip_url, python), "utf-8")
+
+
+def _pip_reaches_others() -> bool:
+    """Tell whether our pip has the option --python."""
+    try:
+        return tuple(map(int, metadata.version("pip").split(".")[:2])) >= (22, 3)
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
 
 
 def wanted(pip_url: str, python: str | None) -> str:
