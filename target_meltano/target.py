@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from . import batches, messages, tables, values, wanting
+from . import batches, masking, messages, tables, values, wanting
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import Found, diff, kept_kinds
 from .errors import (
     DatabaseError,
     IncompleteError,
+    MaskingError,
     MessageError,
     OutputError,
     SchemaError,
@@ -80,6 +81,7 @@ class Target:
         self.plan = plan
         self.tap_status = tap_status
         self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
+        self.masking = masking.stage(self.settings.pii)
         self.names = wanting.Names()
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
         self.streams: dict[str, Stream] = {}
@@ -128,7 +130,7 @@ class Target:
                 self._end_of_chunk(is_idle=not chunk.lines)
                 self.report.progress()
             self._end()
-        except (DatabaseError, OutputError):
+        except (DatabaseError, MaskingError, OutputError):
             raise
         except TargetError as fault:
             raise self.lines.placed(self._finished(fault)) from None
@@ -141,6 +143,7 @@ class Target:
         status = self.tap_status() if self.tap_status else None
         if status:
             raise TapError(f"the tap ended with exit status {status}: what came behind its last STATE may be incomplete")
+        masking.finish(self.masking)
         self._flush()
         if self.overwrites and self.streams and not self.plan:
             if not (self.is_whole or status == 0):
@@ -201,6 +204,7 @@ class Target:
 
     def _chunk(self, chunk: Chunk) -> None:
         """Take all lines of a chunk."""
+        chunk = self.masking.chunk(chunk) if self.masking else chunk
         self.is_resting = self.is_resting and not chunk.lines
         lines: Iterator[bytes] = iter(chunk.lines)
         at = 0
@@ -265,6 +269,7 @@ class Target:
             return
         if not line.strip():
             return
+        masking.refuse_withheld(line, number, self.lines.of)
         envelope = messages.envelope(line)
         if envelope.type == "RECORD" and envelope.stream in self.streams:
             self._record(line, number, self.streams[envelope.stream], envelope.version)

@@ -20,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "transform": "build the dbt models",
     "test": "test the dbt models",
     "dbt": "scaffold sources and staging models, or run dbt itself",
+    "mask": "mask personal data in a tap's messages, in front of any target",
+    "mock": "write records that fit a catalog, as a tap would",
 }
 
 
