@@ -39,7 +39,7 @@ def _tried(name: str, step: Callable[[], str]) -> Outcome:
     started = time.monotonic()
     try:
         return Outcome(name, "ok", (), step(), time.monotonic() - started)
-    except TargetError as error:
+    except (TargetError, OSError) as error:  # the system may refuse to run a file
         return Outcome(name, "failed", tuple(str(error).splitlines()), "", time.monotonic() - started)
 
 

@@ -19,12 +19,12 @@ def command(arguments: list[str]) -> int:
         return scaffold(arguments[1:])
     does = "scaffold writes sources and staging models; everything else is run by dbt, with the warehouse's connection."
     parser = options.parser("dbt", does)
-    parser.usage = "target-meltano dbt [--project DIR] (scaffold [TAP...] [--check] | COMMAND OF DBT ...)"
+    parser.usage = "target-meltano dbt scaffold [TAP...] [--check] | target-meltano dbt [--project DIR] COMMAND-OF-DBT ..."
     chosen, others = parser.parse_known_args(arguments)
     project = options.project(chosen)
     dbt = transforms.command(project)
-    with warehouse.held(project) as variables:
-        ours = {**variables, **transforms.folders(transforms.of(project))}
+    with warehouse.held(project) as where:
+        ours = {**warehouse.variables(project, where), **transforms.folders(transforms.of(project))}
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for dbt
         try:
             return subprocess.call([*dbt, *others], cwd=project.folder, env=ours)
@@ -67,8 +67,8 @@ def _wanted(project: Project, layout: Mapping[str, Any]) -> tuple[dict[Path, str
 def _sources(project: Project) -> list[staging.Source]:
     taps = list(project.taps.values())
     made = []
-    with warehouse.held(project) as variables, pipeline.locked(project, "scaffold", project.work / "logs") as place:
-        all_found = catalogue.ask(project, [tap.schema for tap in taps], variables, place)
+    with warehouse.held(project) as where, pipeline.locked(project, "scaffold", project.work / "logs") as place:
+        all_found = catalogue.ask(project, [tap.schema for tap in taps], warehouse.variables(project, where), place)
     for tap, found in zip(taps, all_found, strict=True):
         given = {**project.warehouse.settings, **tap.settings}
         versions = warehouse.keeps_versions(given)

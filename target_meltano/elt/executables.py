@@ -46,7 +46,7 @@ def find(command: Sequence[str], folder: Path, own: Path | None = None) -> list[
 
 def variables(own: Path | None = None) -> dict[str, str]:
     """Return the environment for a tool: programs of *own* and those beside us come first on its PATH."""
-    ours = {**os.environ, "PATH": _path(own), "PYTHONUNBUFFERED": "1"}
+    ours = {**os.environ, "PATH": _path(own)}
     if own and own.exists():  # what is meant for our Python breaks another one
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
             ours.pop(name, None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from . import options, runs
 from .display import Display
 from .pipeline import Outcome, Stop
+from .runs import Where
 
 
 def command(arguments: list[str]) -> int:
@@ -17,7 +18,7 @@ def command(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     project = options.project(chosen)
 
-    def steps(variables: dict[str, str], logs: Path, stop: Stop, display: Display) -> list[Outcome]:
+    def steps(where: Where, logs: Path, stop: Stop, display: Display) -> list[Outcome]:
         return runs.load(project, logs, stop, display, full_refresh=chosen.full_refresh, jobs=chosen.jobs)
 
     return runs.run(project, steps, chosen.summary)

@@ -11,7 +11,7 @@ from .project import Project, read
 
 def parser(command: str, does: str, *, taps: bool = False) -> argparse.ArgumentParser:
     """Return a parser with the options that every command on a project has."""
-    made = argparse.ArgumentParser(prog=f"target-meltano {command}", description=does)
+    made = argparse.ArgumentParser(prog=f"target-meltano {command}", description=does, allow_abbrev=False)
     made.add_argument("--project", type=Path, default=Path(), metavar="DIR", help="folder of elt.yml; default: this one")
     made.add_argument("--environment", metavar="NAME", help="part of each pipeline's state_id; default: what elt.yml says")
     if taps:

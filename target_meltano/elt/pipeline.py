@@ -84,10 +84,14 @@ class Place:
     lock: int
 
     def write(self, name: str, content: Any) -> str:
-        """Write a file of JSON that only we may read, and return its path."""
+        """Write *content* as a file of JSON that only we may read, and return its path."""
+        return self.write_text(name, json.dumps(content, ensure_ascii=False))
+
+    def write_text(self, name: str, text: str) -> str:
+        """Write a file that only we may read, and return its path."""
         path = self.files / name
         with open(path, "w", encoding="utf-8", opener=private) as file:
-            json.dump(content, file, ensure_ascii=False)
+            file.write(text)
         return str(path)
 
     def read(self, name: str) -> Any:
@@ -138,7 +142,7 @@ def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progre
     command = tap_command(project, tap, place)
     if not (full_refresh or given.get("load_method") == "overwrite"):  # which wants all rows
         state = _state(project, config)
-        command += ["--state", place.write("state.json", state)] if state is not None else []
+        command += ["--state", place.write_text("state.json", state)] if state else []
     command += catalog_options(project, tap, place)
     summary = place.files / "summary.json"
     tap_status, target_status, lines = _piped(project, tap, place, stop, progress, command, [*target, "--summary", str(summary)])
@@ -186,13 +190,13 @@ def _own(project: Project, tap: Tap) -> Path | None:
     return executables.environment_of(project.work, tap.name) if tap.pip_url else None
 
 
-def _state(project: Project, config: str) -> Any:
-    """Return the STATE that the warehouse keeps, None where there is none."""
+def _state(project: Project, config: str) -> str:
+    """Return the STATE that the warehouse keeps, as its JSON is, nothing where there is none."""
     command = [*warehouse.command(project), "state", "get", "--config", config]
     code, told, errors = output(command, project.folder, warehouse.environment(project), redactor(project.secrets))
     if code:
         raise RunError(errors.removeprefix("CRITICAL "))
-    return json.loads(told) if told.strip() else None
+    return told.strip()
 
 
 def _piped(

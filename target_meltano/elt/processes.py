@@ -19,6 +19,7 @@ from typing import Any
 
 LAST_LINES = 50  # of stderr, that are looked at for why it failed
 SHOWN_LINES = 3
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ERROR = re.compile(r"\b(error|critical|fatal|exception)\b|Error\b|Exception\b", re.I)
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 
@@ -64,7 +65,7 @@ class Process:
     def _read(self, told: int) -> None:
         with open(self._log, "a", encoding="utf-8", opener=private) as log, open(told, "rb") as lines:
             for line in lines:
-                text = self._redact(line.decode("utf-8", "replace").rstrip("\r\n"))
+                text = self._redact(plain(line.decode("utf-8", "replace").rstrip("\r\n")))
                 log.write(f"{text}\n")
                 log.flush()
                 if text.strip():
@@ -91,6 +92,11 @@ class Process:
                 os.killpg(self.popen.pid, number)
 
 
+def plain(text: str) -> str:
+    """Return *text* without what a terminal obeys, as colours."""
+    return "".join(char for char in _ESCAPE.sub("", text) if char.isprintable() or char in "\t\n")
+
+
 def telling(lines: Iterable[str]) -> list[str]:
     """Return those of a process's last *lines* that tell why it failed: errors where there are any."""
     lines = list(lines)
@@ -108,7 +114,7 @@ def output(
     )
     told = done.stderr.decode("utf-8", "replace").splitlines()[-LAST_LINES:]
     code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-    return code, done.stdout.decode("utf-8", "replace"), redact("\n".join(telling(told)))
+    return code, done.stdout.decode("utf-8", "replace"), redact(plain("\n".join(telling(told))))
 
 
 def private(path: str, flags: int) -> int:

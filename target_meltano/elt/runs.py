@@ -6,11 +6,12 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from . import pipeline, transforms, warehouse
 from .display import Display, table
@@ -18,6 +19,7 @@ from .errors import RunError
 from .pipeline import Outcome, Stop
 from .project import Project
 
+Where = Mapping[str, Any]  # settings that say where the database is
 KEPT_LOGS = 20  # folders of logs, one per run
 
 
@@ -60,10 +62,11 @@ def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_ref
 
 
 def transform(
-    project: Project, arguments: Sequence[str], variables: dict[str, str], logs: Path, stop: Stop, display: Display
+    project: Project, arguments: Sequence[str], where: Where, logs: Path, stop: Stop, display: Display
 ) -> list[Outcome]:
     """Run dbt, and return how its models and its tests did."""
     try:
+        variables = warehouse.variables(project, where)
         return list(transforms.run(project, arguments, variables, logs, stop, display.say))
     except RunError as error:
         return [Outcome("test" if arguments[0] == "test" else "transform", "failed", tuple(str(error).splitlines()))]
@@ -82,10 +85,10 @@ def finished(project: Project, outcomes: Sequence[Outcome], stop: Stop, logs: Pa
     return 1 if failed else 0
 
 
-def run(project: Project, steps: Callable[[dict[str, str], Path, Stop, Display], list[Outcome]], summary: str | None) -> int:
+def run(project: Project, steps: Callable[[Where, Path, Stop, Display], list[Outcome]], summary: str | None) -> int:
     """Do *steps* with the warehouse at hand, and return the exit code."""
     display, logs = Display(), new_logs(project)
     with stoppable() as stop:
-        with warehouse.held(project) as variables:
-            outcomes = steps(variables, logs, stop, display)
+        with warehouse.held(project) as where:
+            outcomes = steps(where, logs, stop, display)
         return finished(project, outcomes, stop, logs, summary)

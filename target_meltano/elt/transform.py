@@ -7,6 +7,7 @@ from pathlib import Path
 from . import options, runs, transforms
 from .display import Display
 from .pipeline import Outcome, Stop
+from .runs import Where
 
 
 def command(arguments: list[str]) -> int:
@@ -22,7 +23,7 @@ def with_dbt(name: str, does: str, dbt: tuple[str, ...], arguments: list[str]) -
     project = options.project(chosen)
     transforms.of(project)
 
-    def steps(variables: dict[str, str], logs: Path, stop: Stop, display: Display) -> list[Outcome]:
-        return runs.transform(project, (*dbt, *others), variables, logs, stop, display)
+    def steps(where: Where, logs: Path, stop: Stop, display: Display) -> list[Outcome]:
+        return runs.transform(project, (*dbt, *others), where, logs, stop, display)
 
     return runs.run(project, steps, chosen.summary)

@@ -51,7 +51,8 @@ class Expansion:
             return ""
         found = self.environment.get(name) or (default if has_default else None)
         if found is None:
-            self._fault(at, f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+            hint = "" if self._is_secret(name, at) else f", or write ${{{name}:-default}}"
+            self._fault(at, f"the environment variable {name} is not set; set it{hint}")
             return ""
         return found if found == default else self._kept(found, at, name)
 
@@ -78,11 +79,14 @@ class Expansion:
 
     def _kept(self, value: str, at: Key, name: str) -> str:
         """Note *value* as a secret if its variable or its key is named like one."""
-        if _SECRET_NAME.search(name) or _SECRET_NAME.search(_last_name(at)) or self.is_secret(at):
+        if self._is_secret(name, at):
             self.secrets.add(value)
         if password := _password(value):
             self.secrets |= {password, unquote(password)}
         return value
+
+    def _is_secret(self, name: str, at: Key) -> bool:
+        return bool(_SECRET_NAME.search(name) or _SECRET_NAME.search(_last_name(at)) or self.is_secret(at))
 
     def _refuse_literal(self, value: str, at: Key) -> None:
         """Refuse a secret that stands in the file; a URL is one if there is a password in it."""

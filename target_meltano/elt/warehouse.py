@@ -61,15 +61,14 @@ def pii_of(project: Project, tap: Tap) -> dict[str, Any]:
 
 
 @contextmanager
-def held(project: Project) -> Iterator[dict[str, str]]:
-    """Keep the embedded server up, if it is the one, and yield the environment of dbt.
+def held(project: Project) -> Iterator[Mapping[str, Any]]:
+    """Keep the embedded server up, if it is the one, and yield the settings that say where the database is.
 
     Raises:
         RunError: the server does not start.
-        ProjectError: the settings do not say where the database is.
     """
     if project.warehouse.type != "embedded":
-        yield variables(project, project.warehouse.settings)
+        yield project.warehouse.settings
         return
     ours, target = environment(project), command(project)
     # The server is up as long as somebody uses it; when we die, psql sees the end of its input.
@@ -91,18 +90,22 @@ def held(project: Project) -> Iterator[dict[str, str]]:
             raise RunError(f"the embedded PostgreSQL: {told[0].removeprefix('CRITICAL ')}")
         _, url, _ = processes.output([*target, "db", "url"], project.folder, ours, redactor(()))
         try:
-            yield variables(project, {"url": url.strip()})
+            yield {"url": url.strip()}
         finally:
             user.stdin.close()
 
 
 def variables(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
-    """Return what profiles.yml refers to: libpq's names for PostgreSQL, SNOWFLAKE_NAME for Snowflake; DBT_SCHEMA.
+    """Return dbt's environment, with what profiles.yml refers to.
+
+    That is libpq's names for PostgreSQL, SNOWFLAKE_NAME for Snowflake; DBT_SCHEMA, DBT_THREADS, DBT_TARGET.
 
     Raises:
         ProjectError: the *given* settings, and the environment, do not say where the database is.
     """
-    found = _postgres(project, given) if project.warehouse.dialect == "postgres" else _snowflake(given)
+    dialect = project.warehouse.dialect
+    found = _postgres(project, given) if dialect == "postgres" else _snowflake(given)
+    found["DBT_TARGET"] = dialect
     transform = project.transform
     if transform:
         found |= {"DBT_SCHEMA": transform.schema, "DBT_THREADS": str(transform.threads)}
@@ -142,4 +145,6 @@ def _parts(project: Project, url: str | None) -> dict[str, str]:
 
 
 def _snowflake(given: Mapping[str, Any]) -> dict[str, str]:
-    return {f"SNOWFLAKE_{name}".upper(): str(value) for name, value in given.items() if isinstance(value, str | int)}
+    names = {"username": "user", "dbname": "database", "private_key_path": "private_key_file"}
+    texts = {names.get(name, name): str(value) for name, value in given.items() if isinstance(value, str | int)}
+    return {f"SNOWFLAKE_{name}".upper(): value for name, value in texts.items()}

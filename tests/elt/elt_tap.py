@@ -36,8 +36,8 @@ def main() -> int:
         print(json.dumps({"streams": [{"stream": "events", "tap_stream_id": "events", "schema": schema, "metadata": [entry]}]}))
         return int(config.get("discovery", 0))
     state = json.loads(Path(options.state).read_text()) if options.state else {}
-    if "seen" in config:
-        Path(config["seen"]).write_text(json.dumps(state))
+    if "seen" in config:  # as it is, to its last digit
+        Path(config["seen"]).write_text(Path(options.state).read_text() if options.state else "{}")
     until = time.monotonic() + 60
     while not all(map(os.path.exists, config.get("wait", ()))):
         if time.monotonic() > until:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from elt_project import TestProject, new_project
 
-from target_meltano.elt import owned, staging
+from target_meltano.elt import owned, staging, warehouse
 from target_meltano.elt.catalogue import Column, Table
 from target_meltano.elt.init import TEMPLATE
+from target_meltano.elt.project import Project, Transform, Warehouse
 from target_meltano.samples import record, schema
 
 TEXT, INT = {"type": "string"}, {"type": "integer"}
@@ -112,7 +113,7 @@ def test_check_fails_when_a_table_has_changed_and_edits_stay(built: TestProject)
 
 def test_a_failing_model_is_named_and_fails_the_run(built: TestProject) -> None:
     broken = built.folder / "transform/models/broken.sql"
-    broken.write_text("{{ config(materialized='table') }} select 1 / 0 as x, * from {{ ref('stg_soft__parts') }}")
+    broken.write_text("{{ config(materialized='table') }} select 1 / 0 as x")
     done = built.run("transform", "--select", "broken")
     broken.unlink()
     assert done.returncode == 1
@@ -129,10 +130,13 @@ def test_sql_for_snowflake_parses_and_compiles(dbt_snowflake: Path, tmp_path: Pa
     files["tests/generic/unique_combination.sql"] = staging.UNIQUE_COMBINATION
     owned.carry_out(owned.changes({tmp_path / name: text for name, text in files.items()}, []))
     (tmp_path / "dbt_project.yml").write_text(template("dbt_project.yml"))
-    profile = {"type": "snowflake", "account": "a", "user": "u", "password": "p", "database": "D", "schema": "S", "warehouse": "W"}
-    (tmp_path / "profiles.yml").write_text(json.dumps({"warehouse": {"target": "t", "outputs": {"t": profile}}}))
+    (tmp_path / "profiles.yml").write_text(template("profiles.yml"))
+    settings = {"account": "a", "user": "u", "password": "p", "database": "D", "role": "r"}
+    transform = Transform(tmp_path, "", ("dbt",))
+    made = Project(tmp_path, "dev", Warehouse("snowflake", ("x",), settings), {}, transform)
+    variables = warehouse.variables(made, settings)
     for command in (["parse"], ["compile", "--no-introspect", "--no-populate-cache"]):
-        done = subprocess.run([dbt_snowflake / "bin/dbt", "--warn-error", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run([dbt_snowflake / "bin/dbt", "--warn-error", *command], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
     compiled = (tmp_path / "target/compiled/warehouse/models/staging/shop/stg_shop__events.sql").read_text()
     sql = " ".join(compiled.split())

@@ -149,3 +149,17 @@ def wait_for(condition: Any, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_state_is_read_written_and_forgotten_with_all_its_digits(project: TestProject) -> None:
+    seen = project.folder / "seen"
+    project.write({"a": {"ids": 10, "seen": str(seen)}})
+    assert project.run("extract-load").returncode == 0
+    assert project.run("state", "get", "a").stdout == '{"id":10}\n'
+    (project.folder / "state.json").write_text('{"id": 10, "digits": 12345678901234567890.10}')
+    assert project.run("state", "set", "a", "state.json").returncode == 0
+    assert "12345678901234567890.10" in project.run("state", "get", "a").stdout
+    assert project.run("extract-load").returncode == 0
+    assert json.loads(seen.read_text(), parse_float=str)["digits"] == "12345678901234567890.10"
+    assert project.run("state", "clear", "a").returncode == 0
+    assert project.run("state", "get", "a").stdout == ""
