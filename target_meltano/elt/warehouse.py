@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import getpass
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -15,6 +15,7 @@ from .errors import ProjectError, RunError
 from .project import Project, Tap
 from .variables import redactor
 
+_PREFIX = "TARGET_MELTANO_POSTGRES_"  # of the variables that the target reads settings from
 _CONNECTION = ("url", "host", "port", "user", "password", "dbname")
 _FILES = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _ALIASES = {"database": "dbname", "username": "user"}
@@ -25,15 +26,13 @@ def command(project: Project) -> list[str]:
     return executables.find(project.warehouse.executable, project.folder)
 
 
-def environment(project: Project) -> dict[str, str]:
-    """Return the target's environment; nothing in it leads the embedded server's user elsewhere."""
-    ours = executables.variables()
-    if project.warehouse.type == "embedded":
-        for name in list(ours):
-            is_setting = any(name == f"TARGET_MELTANO_POSTGRES_{known}".upper() for known in (*_CONNECTION, *_FILES))
-            if is_setting or name.startswith("PG"):
-                del ours[name]
-    return ours
+def environment(project: Project, own: Path | None = None) -> dict[str, str]:
+    """Return the environment of the target, or of dbt in *own*; nothing in it leads from the embedded server elsewhere."""
+    ours = executables.variables(own)
+    if project.warehouse.type != "embedded":
+        return ours
+    settings = {f"{_PREFIX}{name}".upper() for name in (*_CONNECTION, *_FILES)}
+    return {name: value for name, value in ours.items() if name not in settings and not name.startswith("PG")}
 
 
 def settings(project: Project, tap: Tap, *, full_refresh: bool = False) -> dict[str, Any]:
@@ -104,24 +103,22 @@ def variables(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
         ProjectError: the *given* settings, and the environment, do not say where the database is.
     """
     dialect = project.warehouse.dialect
-    found = _postgres(project, given) if dialect == "postgres" else _snowflake(given)
-    found["DBT_TARGET"] = dialect
-    transform = project.transform
-    if transform:
-        found |= {"DBT_SCHEMA": transform.schema, "DBT_THREADS": str(transform.threads)}
-    own = executables.environment_of(project.work, executables.DBT)
+    ours = environment(project, executables.environment_of(project.work, executables.DBT))
+    found = _postgres(project, given, ours) if dialect == "postgres" else _snowflake(given, ours)
+    if project.transform:
+        found |= {"DBT_SCHEMA": project.transform.schema, "DBT_THREADS": str(project.transform.threads)}
     quiet = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
-    return {**executables.variables(own), **quiet, **found}
+    return {**ours, **quiet, **found, "DBT_TARGET": dialect}
 
 
-def _postgres(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
+def _postgres(project: Project, given: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, str]:
     named = {_ALIASES.get(name, name): value for name, value in given.items()}
-    known = {name: os.environ.get(f"TARGET_MELTANO_POSTGRES_{name}".upper()) for name in (*_CONNECTION, *_FILES)}
+    known = {name: ours.get(f"{_PREFIX}{name}".upper()) for name in (*_CONNECTION, *_FILES)}
     known |= {name: str(value) for name, value in named.items() if name in known and value is not None}
     parts = _parts(project, known.pop("url")) | {name: value for name, value in known.items() if value}
     names = {name: f"PG{name}".upper() for name in (*_CONNECTION, *_FILES)} | {"dbname": "PGDATABASE"}
     found = {names[name]: value for name, value in parts.items() if name in names}
-    where = {name: found.get(name) or os.environ.get(name) for name in ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")}
+    where = {name: found.get(name) or ours.get(name) for name in ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")}
     if not any(where.values()):
         raise ProjectError(
             f"{project.folder / 'elt.yml'}: warehouse.settings: nothing says where the database is; "
@@ -144,7 +141,9 @@ def _parts(project: Project, url: str | None) -> dict[str, str]:
     return {name: unquote(value) for name, value in found.items() if value} | dict(parse_qsl(parts.query))
 
 
-def _snowflake(given: Mapping[str, Any]) -> dict[str, str]:
+def _snowflake(given: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, str]:
     names = {"username": "user", "dbname": "database", "private_key_path": "private_key_file"}
     texts = {names.get(name, name): str(value) for name, value in given.items() if isinstance(value, str | int)}
-    return {f"SNOWFLAKE_{name}".upper(): value for name, value in texts.items()}
+    prefix = "TARGET_MELTANO_SNOWFLAKE_"
+    known = {name.removeprefix(prefix): value for name, value in ours.items() if name.startswith(prefix)}
+    return {f"SNOWFLAKE_{name}".upper(): value for name, value in {**known, **texts}.items()}
