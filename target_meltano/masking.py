@@ -33,6 +33,7 @@ _MEMBERS = {  # of messages that pass; what else they hold may be anything
     "BATCH": {"type", "stream", "encoding", "manifest"},
 }
 _OTHERS = {"type", "stream"}
+_BETWEEN = ("", "-", ".", ":", "/", "_")  # the name of a schema and that of a stream
 _BOOKMARKS = {"replication_key", "replication_keys", "cursor_field", "bookmark_key", "bookmark_properties"}
 
 
@@ -77,7 +78,7 @@ def filtered(source: Source, stage: Stage, out: IO[bytes], longest: int = LONGES
     for chunk in read_chunks(source, lambda: None, -1, longest):
         lines = stage.lines(chunk.lines)
         bad = next((i for i, line in enumerate(lines) if isinstance(line, Withheld)), len(lines))
-        out.writelines(b"%b\n" % line for line in lines[:bad])
+        out.write(b"\n".join([*lines[:bad], b""]))
         out.flush()
         for line in lines[bad:]:
             refuse_withheld(line, chunk.first + bad, lambda number: (number, 0))
@@ -98,10 +99,9 @@ class Stage:
     def __init__(self, rules: Rules, reads_batches: bool = True):
         self.rules = rules
         self.reads_batches = reads_batches
-        self.mark = rules.fingerprint
         self.secret = rules.key.secret if rules.key else b""
         trees = pii.trees(rules.rules, rules.key)
-        self.streams = {name: MaskedStream(name, tree, self.mark, self.secret) for name, tree in trees.items()}
+        self.streams = {name: MaskedStream(name, tree, rules.fingerprint(name), self.secret) for name, tree in trees.items()}
         self.plain: set[str] = set()  # streams without rules whose SCHEMA has come
         self._schemas: dict[str, tuple[bytes, bytes]] = {}  # the last of each stream, and what it became
 
@@ -194,7 +194,7 @@ class Stage:
             self._check_plain(name)
             self.plain.add(name)
             masked = line
-        elif MARK in found and found[MARK] != self.mark:
+        elif MARK in found and found[MARK] != stream.mark:
             raise MaskingError(f"pii: stream {name!r}: it was masked before, by other rules or with another key")
         else:
             masked = stream.schema(line, found)
@@ -243,7 +243,7 @@ class Stage:
 
     def _stream_of(self, name: str) -> str | None:
         """Return the stream that a key of a STATE means: taps have ids like db-public-users for public-users."""
-        known = [one for one in (*self.streams, *self.plain) if re.search(rf"(^|[-.:/_]){re.escape(one)}$", name)]
+        known = [one for one in (*self.streams, *self.plain) if name.endswith(one) and name[-len(one) - 1 : -len(one)] in _BETWEEN]
         return max(known, key=len, default=None)
 
 

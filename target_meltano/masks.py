@@ -192,18 +192,17 @@ def _truncated(value: Any, end: int) -> str:
     if not isinstance(value, str) or isinstance(value, Number):
         raise ValueError(f"{kind_of(value)} is no date, wanted a string")
     text: str = value
-    if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+    if _is_utc(text):
+        return text[:end] + _START[end:]
+    if _DAY.fullmatch(text):
         times.date(text)  # raises where there is no such day
         return text[:end] + _START[end:10]
-    if not _is_utc(text):
-        text = times.timestamp_text(times.timestamp(text)[0])
-    return text[:end] + _START[end:]
+    return times.timestamp_text(times.timestamp(text)[0])[:end] + _START[end:]
 
 
 def _is_utc(text: str) -> bool:
-    """Tell of most texts that are so whether they are a time as `timestamp_text` writes it: a fifth of the time."""
-    found = _UTC.fullmatch(text)
-    return found is not None and text[:4] != "0000" and (int(found[2]) <= 28 or _is_day(text[:10]))
+    """Tell of most texts that are so whether they begin like a time as `timestamp_text` writes it: a fifth of the time."""
+    return _UTC.fullmatch(text) is not None and (text[8:10] <= "28" or _is_day(text[:10])) and text[:4] != "0000"
 
 
 @lru_cache
@@ -214,7 +213,8 @@ def _is_day(text: str) -> bool:
         return False
 
 
-_UTC = re.compile("[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]+)?Z")
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_UTC = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}(?:[.][0-9]+)?Z")
 
 
 def text_of(value: Any) -> str:

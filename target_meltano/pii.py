@@ -49,11 +49,11 @@ class Rules:
     plain: tuple[str, ...] | None
     key: Key | None
 
-    @property
-    def fingerprint(self) -> str:
-        """What masked messages carry, to be masked no second time: other rules or keys have another one."""
+    def fingerprint(self, stream: str) -> str:
+        """Return what masked messages of *stream* carry, to be masked no second time: other rules or keys have another one."""
         hashed = (self.key or Key("", b"")).hasher("\0rules")
-        return hashed("\n".join(sorted(map(repr, self.rules))).encode("utf-8", "surrogatepass"))[:16]
+        mine = sorted(repr((rule.path, rule.method, rule.domain)) for rule in self.rules if rule.stream == stream)
+        return hashed("\n".join([stream, *mine]).encode("utf-8", "surrogatepass"))[:16]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ def scaffold(arguments: list[str]) -> int:
     changes = owned.changes(*_wanted(project, layout))
     todo = [change for change in changes if change.does in ("create", "update", "remove")]
     for change in [change for change in changes if change.does != "same"]:
-        print(f"{change.does:7} {change.path.relative_to(project.folder)}")
+        print(f"{change.does:7} {os.path.relpath(change.path, project.folder)}")
     if chosen.check:
         print(f"{len(todo)} files are not as the tables are; run target-meltano dbt scaffold" if todo else "all files are as the tables are")
         return 1 if todo else 0

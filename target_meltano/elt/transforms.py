@@ -60,6 +60,7 @@ def run(
     started = time.monotonic()
     transform = of(project)
     results = transform.project / "target/run_results.json"
+    redact = redactor(project.secrets | {variables.get("PGPASSWORD", "")})
     with locked(project, "transform", logs) as place:
         results.unlink(missing_ok=True)
         environment = {**variables, **folders(transform)}
@@ -68,7 +69,7 @@ def run(
             project.folder,
             environment,
             logs / "dbt.log",
-            redactor(project.secrets | {variables.get("PGPASSWORD", "")}),
+            redact,
             pass_fds=(place.lock,),
             joined=True,
             on_line=say,
@@ -82,9 +83,9 @@ def run(
         return (Outcome(name, "stopped" if stop.signal else "failed", (f"dbt ended with exit status {code}", *telling(dbt.last)), "", seconds),)
     tests = [one for one in found if _kind(one) in TESTS]
     models = [one for one in found if _kind(one) not in TESTS]
-    outcomes = [] if name == "test" else [_outcome("transform", models, seconds)]
+    outcomes = [] if name == "test" else [_outcome("transform", models, seconds, redact)]
     if name == "test" or (tests and arguments[0] == "build"):
-        outcomes.append(_outcome("test", tests, seconds if name == "test" else 0.0))
+        outcomes.append(_outcome("test", tests, seconds if name == "test" else 0.0, redact))
     if code and all(one.is_ok for one in outcomes):
         outcomes.append(Outcome("dbt", "failed", (f"dbt ended with exit status {code}", *telling(dbt.last))))
     return tuple(outcomes)
@@ -100,12 +101,14 @@ def _kind(result: Mapping[str, Any]) -> str:
     return str(result["unique_id"]).split(".")[0]
 
 
-def _outcome(name: str, results: Sequence[Mapping[str, Any]], seconds: float) -> Outcome:
+def _outcome(name: str, results: Sequence[Mapping[str, Any]], seconds: float, redact: Callable[[str], str]) -> Outcome:
     counts = Counter(result["status"] for result in results)
     bad = [result for result in results if result["status"] in ("error", "fail", "runtime error")]
-    why = [f"{'.'.join(result['unique_id'].split('.')[2:])}: {_first(result.get('message'))}" for result in bad]
+    why = [f"{'.'.join(result['unique_id'].split('.')[2:])}: {redact(_first(result.get('message')))}" for result in bad]
+    if counts.get("skipped"):
+        why.append(f"{counts['skipped']} skipped, because what they are built on failed")
     done = ", ".join(f"{count} {status}" for status, count in counts.items())
-    return Outcome(name, "failed" if bad or counts.get("skipped") else "ok", tuple(why), done or "nothing to do", seconds)
+    return Outcome(name, "failed" if why else "ok", tuple(why), done or "nothing to do", seconds)
 
 
 def _first(message: str | None) -> str:
