@@ -163,3 +163,12 @@ def test_state_is_read_written_and_forgotten_with_all_its_digits(project: TestPr
     assert json.loads(seen.read_text(), parse_float=str)["digits"] == "12345678901234567890.10"
     assert project.run("state", "clear", "a").returncode == 0
     assert project.run("state", "get", "a").stdout == ""
+
+
+def test_each_tap_has_its_own_rules_for_personal_data(project: TestProject) -> None:
+    rules = [{"tap": "a", "stream": "events", "columns": ["text"], "method": "redact"}]
+    project.write({"a": {"ids": 1}, "b": {"ids": 1}}, pii={"rules": rules})
+    done = project.run("extract-load")
+    assert done.returncode == 0, done.stdout
+    texts = [project.query(f'SELECT text FROM "{project.schema(number)}".events') for number in range(2)]
+    assert texts == [[("redacted",)], [("event 1",)]]
