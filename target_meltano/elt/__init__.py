@@ -5,6 +5,7 @@ Each command is a module of this package with `command(arguments) -> exit code`;
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -44,6 +45,14 @@ def run(arguments: list[str]) -> int:
             for line in str(error).splitlines():
                 print(f"CRITICAL {line}", file=sys.stderr)
             return error.exit_code
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
+            return 1
+        except OSError as error:
+            print(f"CRITICAL {error.filename or name}: {error.strerror}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
         return code
     if name not in ("-h", "--help"):
         print(f"CRITICAL there is no command {name!r}; there is: {', '.join(COMMANDS)}", file=sys.stderr)

@@ -68,7 +68,7 @@ def _wanted(project: Project, layout: Mapping[str, Any]) -> tuple[dict[Path, str
 def _sources(project: Project) -> list[staging.Source]:
     taps = list(project.taps.values())
     made = []
-    with warehouse.held(project) as where, pipeline.locked(project, "scaffold", project.work / "logs") as place:
+    with warehouse.held(project) as where, pipeline.locked(project, "dbt.scaffold", project.work / "logs") as place:
         all_found = catalogue.ask(project, [tap.schema for tap in taps], warehouse.variables(project, where), place)
     for tap, found in zip(taps, all_found, strict=True):
         given = {**project.warehouse.settings, **tap.settings}

@@ -100,7 +100,7 @@ class Place:
 
 @contextmanager
 def locked(project: Project, name: str, logs: Path) -> Iterator[Place]:
-    """Be the only one with *name* in this project, and yield its place.
+    """Be the only one with *name* in this project, and yield its place. What is no tap's has a dot in its name.
 
     Raises:
         RunError: another run has it, or its target does after a run that was killed.

@@ -81,6 +81,8 @@ class Process:
 
     def end(self) -> None:
         """Ask the process and its children to end, and see to it."""
+        if self.popen.poll() is not None:
+            return
         self._kill(signal.SIGTERM)
         killer = threading.Timer(GRACE_SECONDS, self._kill, [signal.SIGKILL])
         killer.daemon = True

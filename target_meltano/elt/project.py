@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,7 @@ def read(
     about: settings.About = {}
     if expanded:
         executable = _command(source.value["warehouse"].get("executable")) or (_target(source.value["warehouse"]["type"]),)
-        about = settings.about(executable, folder)
+        about = settings.about(executable, folder.resolve())
         faults += settings.faults(source, about)
     faults += _meaning(source)
     expansion = Expansion(source, os.environ, lambda at: settings.is_secret(at, about))
@@ -131,7 +132,7 @@ def read(
 
 def _wrong(path: Path, faults: Iterable[str]) -> ProjectError:
     """Return the error with all *faults*, in the order of their lines."""
-    return ProjectError("\n".join(sorted(faults, key=lambda fault: int(fault.removeprefix(f"{path}:").split(":")[0]))))
+    return ProjectError("\n".join(sorted(dict.fromkeys(faults), key=lambda fault: int(fault.removeprefix(f"{path}:").split(":")[0]))))
 
 
 def _structure(source: Document, schema: Mapping[str, Any]) -> tuple[list[str], bool]:
@@ -153,8 +154,9 @@ def _structure(source: Document, schema: Mapping[str, Any]) -> tuple[list[str], 
 def _unknown(source: Document, at: Key, found: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     known = schema.get("properties", {})
     if "patternProperties" in schema:
-        wrong = "a name has letters, digits, - and _, and starts with a letter"
-        yield from (source.fault((*at, name), wrong) for name in found if not name.replace("-", "_").isidentifier() or name[0] in "_-")
+        (pattern,) = schema["patternProperties"]
+        wrong = "a name has letters from a to z, digits, - and _, and starts with a letter"
+        yield from (source.fault((*at, name), wrong) for name in found if not re.search(pattern, name))
         return
     for name in found:
         if name not in known:

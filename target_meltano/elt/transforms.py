@@ -61,7 +61,7 @@ def run(
     transform = of(project)
     results = transform.project / "target/run_results.json"
     redact = redactor(project.secrets | {variables.get("PGPASSWORD", "")})
-    with locked(project, "transform", logs) as place:
+    with locked(project, "dbt.run", logs) as place:
         results.unlink(missing_ok=True)
         environment = {**variables, **folders(transform)}
         dbt = Process(
