@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
-from . import executables, options
+from . import executables, options, settings
 from .display import table
 from .errors import RunError
 from .pipeline import Outcome
@@ -23,11 +24,19 @@ def command(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     project = options.project(chosen, expanded=False)
     project.work.mkdir(exist_ok=True)
-    shutil.copyfile(SCHEMA, project.work / SCHEMA.name)  # for editors; see the first line of elt.yml
+    _write_schema(project)
     with ThreadPoolExecutor(2) as threads:
         outcomes = list(threads.map(partial(_install, project, chosen.force), _wanted(project, bool(chosen.taps))))
     print(table(outcomes) if outcomes else "nothing to install: no tap has a pip_url, and there is no transform")
     return 0 if all(one.is_ok for one in outcomes) else 1
+
+
+def _write_schema(project: Project) -> None:
+    """Write the JSON Schema of elt.yml, for editors; its first line names the file."""
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    with suppress(RunError):  # the target is not there yet
+        schema = settings.described(schema, settings.about(project.warehouse.executable, project.folder))
+    (project.work / SCHEMA.name).write_text(json.dumps(schema, indent=2), "utf-8")
 
 
 def _wanted(project: Project, only_taps: bool) -> Iterator[tuple[str, str, str | None]]:

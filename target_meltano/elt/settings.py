@@ -14,8 +14,12 @@ from .document import Document, Key
 from .errors import RunError
 
 About = Mapping[str, Mapping[str, Any]]  # by the setting's name, and by its aliases
-OURS = ("state_id", "pii")  # what the wrapper gives
-_TYPES = {"string": str, "integer": int, "number": (int, float), "true or false": bool, "object": (dict, list)}
+OURS = {  # what the wrapper gives, and where it is said
+    "state_id": "comes from state.id",
+    "pii": "comes from the section pii",
+    "schema": "comes from schema of the tap",
+}
+_TYPES: Mapping[str, type | tuple[type, ...]] = {"string": str, "integer": int, "number": (int, float), "object": (dict, list)}
 
 
 def about(command: Sequence[str], folder: Path) -> About:
@@ -34,6 +38,14 @@ def about(command: Sequence[str], folder: Path) -> About:
     except (ValueError, KeyError, TypeError):
         told = done.stderr.strip().splitlines()[-1:] or ["it told nothing"]
         raise RunError(f"{program[0]} --about gives no settings: {told[0]}") from None
+
+
+def described(schema: Mapping[str, Any], known: About) -> dict[str, Any]:
+    """Return the JSON Schema of elt.yml with a target's settings in it, for editors."""
+    settings = {one["name"]: {"description": one["help"], "default": one["default"]} for one in known.values()}
+    mine = {name: one for name, one in settings.items() if name not in OURS}
+    definitions = {**schema["definitions"], "settings": {**schema["definitions"]["settings"], "properties": mine}}
+    return {**schema, "definitions": definitions}
 
 
 def places(source: Document) -> Iterator[Key]:
@@ -56,21 +68,26 @@ def faults(source: Document, known: About) -> Iterator[str]:
 
 
 def _fault(name: str, value: Any, known: About) -> str | None:
-    if name in OURS:
-        return {"state_id": "comes from state.id", "pii": "comes from the section pii"}[name]
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         return f"unknown{f'; did you mean {near[0]}?' if near else ''}"
     wanted = known[name]
-    types = tuple(_TYPES[word] for word in wanted["type"].split(" or ") if word in _TYPES) or (bool,)
-    if isinstance(value, str) and "${" in value or value is None:
+    if wanted["name"] in OURS:
+        return OURS[wanted["name"]]
+    if value is None or (isinstance(value, str) and "${" in value):
         return None
-    flat = tuple(one for type_ in types for one in (type_ if isinstance(type_, tuple) else (type_,)))
-    if not isinstance(value, flat) or (isinstance(value, bool) and bool not in flat):
+    if not _has_type(value, wanted["type"]):
         return f"wanted {wanted['type']}"
     if wanted["choices"] and isinstance(value, str) and value not in wanted["choices"]:
         return f"wanted {' or '.join(wanted['choices'])}"
     return None
+
+
+def _has_type(value: Any, words: str) -> bool:
+    """Tell whether *value* is of a type as --about has it: string, integer or string, true or false."""
+    if isinstance(value, bool) or words == "true or false":
+        return isinstance(value, bool) and words == "true or false"
+    return any(isinstance(value, _TYPES[word]) for word in words.split(" or ") if word in _TYPES)
 
 
 def is_secret(at: Key, known: About) -> bool:

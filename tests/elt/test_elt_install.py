@@ -33,6 +33,8 @@ def test_a_tap_gets_an_environment_of_its_own_made_once(project: TestProject) ->
     first, second = project.run("install"), project.run("install")
     assert (first.returncode, second.returncode) == (0, 0), first.stdout + first.stderr
     assert made in first.stdout
+    schema = json.loads((project.folder / ".elt/elt.schema.json").read_text())
+    assert "bytes of input" in schema["definitions"]["settings"]["properties"]["batch_bytes"]["description"]
     assert "is there already" in second.stdout
     assert shutil.which("tap-made") is None
     assert project.run("extract-load", NOT_SET="now it is").returncode == 0
