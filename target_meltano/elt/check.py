@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from target_meltano import TargetError
 
@@ -24,13 +25,12 @@ def command(arguments: list[str]) -> int:
     parser.add_argument("--offline", action="store_true", help="only elt.yml and the programs")
     chosen = parser.parse_args(arguments)
     project = options.project(chosen)
-    outcomes = [_tried("elt.yml", lambda: f"{len(project.taps)} taps, environment {project.environment}")]
+    outcomes = [Outcome("elt.yml", "ok", did=f"{len(project.taps)} taps, environment {project.environment}")]
     if not chosen.offline:
-        outcomes.append(_tried("warehouse", lambda: _warehouse(project)))
-    for tap in project.taps.values():
-        outcomes.append(_tried(tap.name, lambda tap=tap: _tap(project, tap, chosen.offline)))  # type: ignore[misc]
+        outcomes.append(_tried("warehouse", partial(_warehouse, project)))
+    outcomes += [_tried(tap.name, partial(_tap, project, tap, chosen.offline)) for tap in project.taps.values()]
     if project.transform:
-        outcomes.append(_tried("dbt", lambda: _dbt(project)))
+        outcomes.append(_tried("dbt", partial(_dbt, project)))
     print(table(outcomes))
     return 0 if all(one.is_ok for one in outcomes) else 1
 

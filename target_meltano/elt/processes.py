@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 LAST_LINES = 50  # of stderr, that are looked at for why it failed
 SHOWN_LINES = 3
@@ -108,11 +107,11 @@ def telling(lines: Iterable[str]) -> list[str]:
 
 
 def output(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Callable[[str], str], **options: Any
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Callable[[str], str]
 ) -> tuple[int, str, str]:
     """Run a short command and return its exit code, its stdout, and the lines of its stderr that tell why it failed."""
     done = subprocess.run(
-        command, cwd=folder, env=dict(environment), capture_output=True, stdin=subprocess.DEVNULL, check=False, **options
+        command, cwd=folder, env=dict(environment), capture_output=True, stdin=subprocess.DEVNULL, check=False
     )
     told = done.stderr.decode("utf-8", "replace").splitlines()[-LAST_LINES:]
     code = done.returncode if done.returncode >= 0 else 128 - done.returncode

@@ -13,9 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from target_meltano import TargetError
+
 from . import pipeline, transforms, warehouse
 from .display import Display, table
-from .errors import RunError
 from .pipeline import Outcome, Stop
 from .project import Project
 
@@ -68,7 +69,7 @@ def transform(
     try:
         variables = warehouse.variables(project, where)
         return list(transforms.run(project, arguments, variables, logs, stop, display.say))
-    except RunError as error:
+    except (TargetError, OSError) as error:  # the system may refuse to run a file
         return [Outcome("test" if arguments[0] == "test" else "transform", "failed", tuple(str(error).splitlines()))]
 
 
