@@ -11,6 +11,7 @@ TargetError                exit code
 ├── TapError               1   the tap that feeds us has failed
 ├── MaskingError           1   rules for personal data and the input do not go together
 ├── OutputError            1   stdout is gone, a STATE could not be delivered
+├── SpoolError             1   there is no room for what may have to be written again
 ├── DatabaseError          3   the database cannot be reached, or refuses
 └── Stopped            128+n   signal n came
 
@@ -93,6 +94,10 @@ class MaskingError(TargetError):
 
 class OutputError(TargetError):
     """A STATE is durable but could not be written to stdout."""
+
+
+class SpoolError(TargetError):
+    """The temporary file with what may have to be written again cannot be made, written or read."""
 
 
 class DatabaseError(TargetError):

@@ -33,10 +33,13 @@ from .samples import (
     INT,
     NUM,
     PAIRS,
+    PART,
+    PARTS,
     SAMPLES,
     STR,
     UTC,
     Sample,
+    applied,
     as_wanted,
     is_up,
     pair_id,
@@ -291,6 +294,21 @@ class Conformance:
         self.load(schema(id=INT, a=STR, b=STR), record(id=1, a="x", b="y"))
         self.load(schema(id=INT, a=STR, b=STR), record(id=1, b="z"))
         assert self.read("id", "a", "b") == [(1, None, "z")]
+
+    @few
+    @given(st.lists(PARTS, max_size=12), st.booleans(), st.booleans(), st.integers(1, 4))
+    def test_absent_fields_keep_values_and_deleted_rows_go(
+        self, parts: list[Any], keep: bool, hard: bool, batch_rows: int
+    ) -> None:
+        settings: Any = {"absent_fields": "keep" if keep else "null", "hard_delete": hard, "batch_rows": batch_rows}
+        stream = f"parts_{next(counted)}"
+        self.load(schema(stream, **PART), *(record(stream, **part) for part in parts), **settings)
+        assert self.read("id", "a", "o__b", "_sdc_deleted_at", table=stream) == applied(parts, keep=keep, hard=hard)
+
+    def test_absent_fields_are_counted_per_column(self) -> None:
+        records = [record(id=1), record(id=2, o=None, a=None), record(id=3, o={}, _sdc_deleted_at=None)]
+        summary = self.load(schema(**PART), *records).summary
+        assert summary["streams"]["orders"]["absent"] == {"$.a": 2, "$.o.b": 2, "$._sdc_deleted_at": 2}
 
     def test_loaded_at_is_strictly_increasing_within_a_stream(self) -> None:
         start = dt.datetime.now(UTC) - dt.timedelta(seconds=1)
