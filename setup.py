@@ -17,13 +17,15 @@ DEV = [
     *FAKER,
     "hypothesis>=6.100",
     "mypy>=1.15",
+    "psutil>=5.9",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.9",
     "setuptools>=77",
     "tox>=4.20",
-    "types-jsonschema",
     "types-PyYAML",
+    "types-jsonschema",
+    "types-psutil",
     "types-psycopg2",
 ]
 
@@ -68,7 +70,10 @@ setup(
     ],
     python_requires=">=3.10",
     packages=PACKAGES,
-    package_data={package: ["py.typed"] for package in PACKAGES},
+    package_data={
+        **{package: ["py.typed"] for package in PACKAGES},
+        "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**"],
+    },
     install_requires=[
         "PyYAML>=6.0",
         "SQLAlchemy>=2.0",

@@ -50,7 +50,10 @@ def info(wheel: zipfile.ZipFile, name: str) -> str:
 def test_wheel_has_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     sources = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).glob("*.py")}
     markers = {f"{package}/py.typed" for package in PACKAGES}
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == sources | markers
+    elt = ROOT / "target_meltano/elt"
+    data = [elt / "elt.schema.json", *elt.glob("macros/*"), *(path for path in elt.glob("template/**/*") if path.is_file())]
+    others = {path.relative_to(ROOT).as_posix() for path in data}
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == sources | markers | others
 
 
 def test_wheel_has_the_licence(wheel: zipfile.ZipFile) -> None:

@@ -5,13 +5,23 @@ Each command is a module of this package with `command(arguments) -> exit code`;
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
-from target_meltano import __version__
+from target_meltano import TargetError, __version__
 
 # Name of the command (its module, with _ for -): what it does, in one line.
 COMMANDS: dict[str, str] = {
+    "init": "write a project that runs as it is",
+    "install": "make an environment for each tap, and one for dbt",
+    "check": "tell whether all is in place for a run",
+    "run": "extract-load, transform and test",
+    "extract-load": "load taps into the warehouse",
+    "transform": "build the dbt models",
+    "test": "test the dbt models",
+    "dbt": "scaffold sources and staging models, or run dbt itself",
+    "state": "read or write the STATE of a pipeline",
     "mask": "mask personal data in a tap's messages, in front of any target",
     "mock": "write records that fit a catalog, as a tap would",
 }
@@ -29,7 +39,20 @@ def run(arguments: list[str]) -> int:
         print(f"target-meltano {__version__}")
         return 0
     if name in COMMANDS:
-        code: int = import_module(f".{name.replace('-', '_')}", __package__).command(rest)
+        try:
+            code: int = import_module(f".{name.replace('-', '_')}", __package__).command(rest)
+        except TargetError as error:
+            for line in str(error).splitlines():
+                print(f"CRITICAL {line}", file=sys.stderr)
+            return error.exit_code
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
+            return 1
+        except OSError as error:
+            print(f"CRITICAL {error.filename or name}: {error.strerror}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
         return code
     if name not in ("-h", "--help"):
         print(f"CRITICAL there is no command {name!r}; there is: {', '.join(COMMANDS)}", file=sys.stderr)

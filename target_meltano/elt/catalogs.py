@@ -1,0 +1,109 @@
+"""What a tap is to send: its catalog, with streams and properties selected by patterns.
+
+A pattern is the name of a stream, or of a property behind its stream's, with dots between: `orders`,
+`orders.id`, `orders.address.*`, `*.updated_at`; * and ? stand for any characters, as in names of files.
+It means what it names and all that is in that. With ! in front it excludes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .errors import RunError
+
+Way = tuple[str, ...]  # to a property, through the objects that it is in; () is the stream
+
+
+def selected(catalog: Mapping[str, Any], select: Sequence[str], metadata: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a copy of *catalog* with only what *select* names selected, and *metadata* by pattern added.
+
+    Nothing is named: everything. What the tap marks as automatic stays, what it marks as unsupported does not.
+
+    Raises:
+        RunError: it is no catalog, or naming the patterns that match nothing in it.
+    """
+    made = copy.deepcopy(dict(catalog))
+    streams = made.get("streams")
+    if not isinstance(streams, list):
+        raise RunError("the catalog has no list of streams")
+    wanted = [pattern for pattern in select if not pattern.startswith("!")] or ["*"]
+    unwanted = [pattern[1:] for pattern in select if pattern.startswith("!")]
+    used = {"*"}
+    for stream in streams:
+        used |= _select(stream, wanted, unwanted) | _add(stream, metadata)
+    if unused := sorted({*wanted, *unwanted, *metadata} - used):
+        names = ", ".join(sorted(map(_name, streams))) or "none"
+        raise RunError(f"select, metadata: nothing in the catalog matches {', '.join(unused)}; its streams: {names}")
+    return made
+
+
+def count(catalog: Mapping[str, Any]) -> int:
+    """Return how many streams of a catalog are selected."""
+    return sum(bool(_entries(stream)[()].get("selected")) for stream in catalog["streams"])
+
+
+def _select(stream: dict[str, Any], wanted: Iterable[str], unwanted: Iterable[str]) -> set[str]:
+    """Mark what is selected of *stream*, and return the patterns that match something in it."""
+    entries = _entries(stream)
+    labels = {way: ".".join((_name(stream), *way)) for way in entries}
+    used: set[str] = set()
+
+    def named(patterns: Iterable[str]) -> set[Way]:
+        hits = {pattern: {way for way, label in labels.items() if fnmatchcase(label, pattern)} for pattern in patterns}
+        used.update(pattern for pattern, ways in hits.items() if ways)
+        tops = set().union(*hits.values())
+        return {way for way in labels if any(way[:size] in tops for size in range(len(way) + 1))}
+
+    included = named(wanted)
+    parents = {way[:size] for way in included for size in range(len(way))}
+    chosen = (included | parents) - named(unwanted)
+    for way, entry in entries.items():
+        inclusion = entry.get("inclusion")
+        entry["selected"] = inclusion == "automatic" or (way in chosen and inclusion != "unsupported")
+    stream["metadata"] = [{"breadcrumb": _breadcrumb(way), "metadata": entry} for way, entry in entries.items()]
+    if isinstance(stream.get("schema"), dict):
+        stream["schema"]["selected"] = entries[()]["selected"]  # where old taps look
+    return used
+
+
+def _add(stream: dict[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Add *metadata* to *stream*, and return the patterns that match something in it."""
+    used = set()
+    for pattern, added in metadata.items():
+        for one in stream["metadata"]:
+            way = _way(one["breadcrumb"])
+            if fnmatchcase(".".join((_name(stream), *way)), pattern) and ("." in pattern or not way):
+                used.add(pattern)
+                one["metadata"].update(added)
+                if not way:  # and where other taps look
+                    stream.update({key.replace("-", "_"): value for key, value in added.items() if key.startswith("replication-")})
+    return used
+
+
+def _name(stream: Mapping[str, Any]) -> str:
+    return str(stream.get("stream") or stream.get("tap_stream_id"))
+
+
+def _entries(stream: Mapping[str, Any]) -> dict[Way, dict[str, Any]]:
+    """Return the metadata of a stream, by the way to what they are of: its own, and each property's."""
+    ways: list[Way] = [(), *_ways(stream.get("schema"), ())]
+    given = {_way(one.get("breadcrumb", ())): dict(one.get("metadata") or {}) for one in stream.get("metadata") or ()}
+    return {**{way: {} for way in ways}, **given}
+
+
+def _ways(schema: Any, above: Way) -> Iterator[Way]:
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    for name, child in (properties if isinstance(properties, dict) else {}).items():
+        yield (*above, name)
+        yield from _ways(child, (*above, name))
+
+
+def _way(breadcrumb: Sequence[str]) -> Way:
+    return tuple(breadcrumb[1::2])
+
+
+def _breadcrumb(way: Way) -> list[str]:
+    return [part for name in way for part in ("properties", name)]

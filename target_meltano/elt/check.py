@@ -1,0 +1,79 @@
+"""`target-meltano check`: is all in place for a run? Nothing is loaded."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from target_meltano import TargetError
+
+from . import catalogs, options, pipeline, processes, transforms, warehouse
+from .display import table
+from .errors import RunError
+from .pipeline import Outcome, Place
+from .project import Project, Tap
+from .variables import redactor
+
+
+def command(arguments: list[str]) -> int:
+    """Run it and return the exit code."""
+    does = "Check elt.yml, the programs, the connection to the warehouse and the discovery of taps; load nothing."
+    parser = options.parser("check", does, taps=True)
+    parser.add_argument("--offline", action="store_true", help="only elt.yml and the programs")
+    chosen = parser.parse_args(arguments)
+    project = options.project(chosen)
+    outcomes = [Outcome("elt.yml", "ok", did=f"{len(project.taps)} taps, environment {project.environment}")]
+    if not chosen.offline:
+        outcomes.append(_tried("warehouse", partial(_warehouse, project)))
+    outcomes += [_tried(tap.name, partial(_tap, project, tap, chosen.offline)) for tap in project.taps.values()]
+    if project.transform:
+        outcomes.append(_tried("dbt", partial(_dbt, project)))
+    print(table(outcomes))
+    return 0 if all(one.is_ok for one in outcomes) else 1
+
+
+def _tried(name: str, step: Callable[[], str]) -> Outcome:
+    started = time.monotonic()
+    try:
+        return Outcome(name, "ok", (), step(), time.monotonic() - started)
+    except (TargetError, OSError) as error:  # the system may refuse to run a file
+        return Outcome(name, "failed", tuple(str(error).splitlines()), "", time.monotonic() - started)
+
+
+def _warehouse(project: Project) -> str:
+    """Connect with the settings of every tap, under a name that no run has."""
+    for tap in project.taps.values():
+        other = replace(tap, name=f"check-{secrets.token_hex(4)}")
+        with pipeline.locked(project, f"check.{tap.name}", project.work / "logs") as place:
+            config = place.write("target.json", {**warehouse.settings(project, tap), "state_id": project.state_of(other)})
+            command = [*warehouse.command(project), "state", "get", "--config", config]
+            code, _, told = processes.output(command, project.folder, warehouse.environment(project), redactor(project.secrets))
+        if code:
+            raise RunError(told.replace("CRITICAL ", ""))
+    return f"{project.warehouse.type} answers"
+
+
+def _tap(project: Project, tap: Tap, offline: bool) -> str:
+    with pipeline.locked(project, f"check.{tap.name}", project.work / "logs") as place:
+        program = pipeline.tap_command(project, tap, place)[0]
+        if offline:
+            return program
+        if tap.catalog == "none":
+            return f"{program}, without a catalog"
+        return f"{_selected(project, tap, place)} streams selected"
+
+
+def _selected(project: Project, tap: Tap, place: Place) -> int:
+    pipeline.catalog_options(project, tap, place)
+    return catalogs.count(place.read("catalog.json"))
+
+
+def _dbt(project: Project) -> str:
+    program = transforms.command(project)[0]
+    transform = transforms.of(project)
+    if not (transform.project / "dbt_project.yml").exists():
+        raise RunError(f"{transform.project}: there is no dbt_project.yml in it")
+    return program

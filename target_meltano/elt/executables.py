@@ -1,0 +1,110 @@
+"""Where taps, targets and dbt are, and the environments that `install` makes for them.
+
+.elt/envs/NAME is a virtual environment with one tool in it. Its file `installed` is written last,
+so that one that was cut off is made anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from .errors import RunError
+
+LAST_LINES = 5  # of what pip tells
+DBT = "dbt"  # the environment of the transform; no tap can have it, see `environment_of`
+
+
+def environment_of(work: Path, name: str) -> Path:
+    """Return the folder of the environment of the tap *name*, or of dbt."""
+    return work / "envs" / (name if name == DBT else f"tap.{name}")
+
+
+def find(command: Sequence[str], folder: Path, own: Path | None = None) -> list[str]:
+    """Return *command* with its program's whole path: from the environment *own*, beside us, or on PATH.
+
+    A name with a slash is a path in *folder*.
+
+    Raises:
+        RunError: it is nowhere.
+    """
+    name, *arguments = command
+    program = str(folder / name) if "/" in name else shutil.which(name, path=_path(own))
+    if program and os.access(program, os.X_OK) and not os.path.isdir(program):
+        return [program, *arguments]
+    if "/" in name:
+        raise RunError(f"{program} is {'not executable; chmod +x it' if os.path.exists(program or '') else 'not there'}")
+    hint = "run target-meltano install" if own else "install it, or give its path or a pip_url"
+    raise RunError(f"the program {name} is not on PATH; {hint}")
+
+
+def variables(own: Path | None = None) -> dict[str, str]:
+    """Return the environment for a tool: programs of *own* and those beside us come first on its PATH."""
+    ours = {**os.environ, "PATH": _path(own)}
+    if own and own.exists():  # what is meant for our Python breaks another one
+        for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+            ours.pop(name, None)
+    return ours
+
+
+def _path(own: Path | None) -> str:
+    folders = [str(own / "bin")] if own else []
+    return os.pathsep.join([*folders, str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def is_installed(place: Path, wanted: str) -> bool:
+    """Tell whether the environment *place* is there, complete, and made from *wanted*."""
+    try:
+        return (place / "installed").read_text("utf-8") == wanted
+    except OSError:
+        return False
+
+
+def make(place: Path, pip_url: str, python: str | None, folder: Path) -> None:
+    """Make the environment *place* with what *pip_url* names; by uv where it is there, else venv and pip.
+
+    Paths in *pip_url* are in *folder*.
+
+    Raises:
+        RunError: with the last lines of what pip or uv told.
+    """
+    interpreter = shutil.which(python) if python else sys.executable
+    if not interpreter:
+        raise RunError(f"python: {python} is not on PATH")
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    own = str(place / "bin/python")
+    uv = shutil.which("uv")
+    quiet = ["install", "--disable-pip-version-check", "--quiet", "--no-input"]
+    if uv:
+        steps = [[uv, "venv", "--quiet", "--python", interpreter, str(place)], [uv, "pip", "install", "--python", own]]
+    elif _pip_reaches_others():  # then the environment needs no pip of its own, which takes seconds to make
+        steps = [[interpreter, "-m", "venv", "--without-pip", str(place)], [sys.executable, "-m", "pip", "--python", own, *quiet]]
+    else:
+        steps = [[interpreter, "-m", "venv", str(place)], [own, "-m", "pip", *quiet]]
+    steps[-1] += shlex.split(pip_url)
+    for step in steps:
+        done = subprocess.run(step, cwd=folder, env=variables(place), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            told = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and "WARNING" not in line]
+            raise RunError("\n".join([f"{pip_url}: cannot be installed", *told[-LAST_LINES:]]))
+    (place / "installed").write_text(wanted(pip_url, python), "utf-8")
+
+
+def _pip_reaches_others() -> bool:
+    """Tell whether our pip has the option --python."""
+    try:
+        return tuple(map(int, metadata.version("pip").split(".")[:2])) >= (22, 3)
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
+
+
+def wanted(pip_url: str, python: str | None) -> str:
+    """Return what the file `installed` says of an environment that is made from these."""
+    return f"{pip_url}\n{python or sys.version_info[:2]}\n"

@@ -1,0 +1,319 @@
+"""One tap's pipeline: tap -> us -> target, and what is left however any of the three ends.
+
+The tap's output passes through us. When we die, the target sees the end of its input and no exit
+status of the tap: it commits no more than its last STATE covers, and ends. It has the pipeline's
+lock until then, so that no other run starts meanwhile. The tap dies of its closed stdout.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import catalogs, executables, warehouse
+from .errors import RunError
+from .processes import Process, output, private, telling
+from .project import Project, Tap
+from .variables import redactor
+
+CHUNK = 1 << 20  # bytes; the most that Linux lets a user's pipe hold
+STOPPED = 143  # what the target is told of a tap that we have ended, whatever it says itself
+
+Progress = Callable[[int, int], None]  # with the messages and bytes that have passed so far
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step of a run ended: ok, failed, stopped or skipped, and why."""
+
+    name: str
+    status: str
+    why: tuple[str, ...] = ()
+    did: str = ""
+    seconds: float = 0.0
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status == "ok"
+
+
+class Stop:
+    """Ends what runs when we are asked to end. All pipelines of a run share one."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._running: set[Process] = set()
+
+    @contextmanager
+    def ends(self, process: Process) -> Iterator[Process]:
+        """Let *process* be ended with us, and at the latest now."""
+        self._running.add(process)
+        if self.signal:
+            process.end()
+        try:
+            yield process
+        finally:
+            self._running.discard(process)
+            process.end()
+
+    def __call__(self, number: int, _: object = None) -> None:
+        if self.signal:  # asked twice: everything that we feed ends with us
+            os._exit(128 + number)
+        self.signal = number
+        for process in list(self._running):
+            process.end()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pipeline keeps what its processes are given (*files*), and what they told (*logs*)."""
+
+    files: Path
+    logs: Path
+    lock: int
+
+    def write(self, name: str, content: Any) -> str:
+        """Write *content* as a file of JSON that only we may read, and return its path."""
+        return self.write_text(name, json.dumps(content, ensure_ascii=False))
+
+    def write_text(self, name: str, text: str) -> str:
+        """Write a file that only we may read, and return its path."""
+        path = self.files / name
+        with open(path, "w", encoding="utf-8", opener=private) as file:
+            file.write(text)
+        return str(path)
+
+    def read(self, name: str) -> Any:
+        return json.loads((self.files / name).read_text("utf-8"))
+
+
+@contextmanager
+def locked(project: Project, name: str, logs: Path) -> Iterator[Place]:
+    """Be the only one with *name* in this project, and yield its place. What is no tap's has a dot in its name.
+
+    Raises:
+        RunError: another run has it, or its target does after a run that was killed.
+    """
+    locks, files = project.work / "locks", project.work / "run" / name
+    for folder in (locks, files.parent, logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    with open(locks / f"{name}.lock", "a+b") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another run of {name} is under way; wait for its end") from None
+        shutil.rmtree(files, ignore_errors=True)  # of a run that was killed
+        files.mkdir(mode=0o700)
+        try:
+            yield Place(files, logs, lock.fileno())
+        finally:
+            shutil.rmtree(files, ignore_errors=True)
+
+
+def load(project: Project, tap: Tap, logs: Path, stop: Stop, progress: Progress, *, full_refresh: bool = False) -> Outcome:
+    """Run the pipeline of *tap*; nothing that goes wrong in it is raised."""
+    started = time.monotonic()
+    try:
+        with locked(project, tap.name, logs) as place:
+            outcome = _load(project, tap, place, stop, progress, full_refresh)
+    except RunError as error:
+        outcome = Outcome(tap.name, "failed", tuple(str(error).splitlines()))
+    except OSError as error:
+        outcome = Outcome(tap.name, "failed", (f"{error.filename or project.work}: {error.strerror}",))
+    status = "stopped" if stop.signal and not outcome.is_ok else outcome.status
+    return Outcome(outcome.name, status, outcome.why, outcome.did, time.monotonic() - started, outcome.summary)
+
+
+def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, full_refresh: bool) -> Outcome:
+    given = warehouse.settings(project, tap, full_refresh=full_refresh)
+    config = place.write("target.json", given)
+    target = [*warehouse.command(project), "--config", config]
+    command = tap_command(project, tap, place)
+    if not (full_refresh or given.get("load_method") == "overwrite"):  # which wants all rows
+        state = _state(project, config)
+        command += ["--state", place.write_text("state.json", state)] if state else []
+    command += catalog_options(project, tap, place)
+    summary = place.files / "summary.json"
+    tap_status, target_status, lines = _piped(project, tap, place, stop, progress, command, [*target, "--summary", str(summary)])
+    told = _summary(summary)
+    if tap_status or target_status:
+        return Outcome(tap.name, "failed", lines, did(told), summary=told)
+    return Outcome(tap.name, "ok", (), did(told), summary=told)
+
+
+def tap_command(project: Project, tap: Tap, place: Place) -> list[str]:
+    """Return the tap's program with its config."""
+    program = executables.find(tap.executable, project.folder, _own(project, tap))
+    return [*program, "--config", place.write("config.json", tap.config)]
+
+
+def catalog_options(project: Project, tap: Tap, place: Place) -> list[str]:
+    """Return the option with the tap's catalog, none where it gets none.
+
+    Raises:
+        RunError: the tap's discovery fails, or patterns match nothing.
+    """
+    if tap.catalog == "none":
+        if tap.select or tap.metadata:
+            raise RunError("select, metadata: there is no catalog for them; take away catalog: none")
+        return []
+    catalog = discovered(project, tap, place) if tap.catalog == "discover" else _file(project.folder / tap.catalog)
+    return [f"--{tap.catalog_option}", place.write("catalog.json", catalogs.selected(catalog, tap.select, tap.metadata))]
+
+
+def discovered(project: Project, tap: Tap, place: Place) -> Any:
+    """Return the catalog that the tap gives.
+
+    Raises:
+        RunError: with what the tap told.
+    """
+    ours = executables.variables(_own(project, tap))
+    code, told, errors = output([*tap_command(project, tap, place), "--discover"], project.folder, ours, redactor(project.secrets))
+    if code:
+        hint = "; if it has no discovery, write catalog: none"
+        raise RunError("\n".join([f"the tap's discovery ended with exit status {code}{hint}", *errors.splitlines()]))
+    return _json(told, "what the tap's discovery gives")
+
+
+def _own(project: Project, tap: Tap) -> Path | None:
+    return executables.environment_of(project.work, tap.name) if tap.pip_url else None
+
+
+def _state(project: Project, config: str) -> str:
+    """Return the STATE that the warehouse keeps, as its JSON is, nothing where there is none."""
+    command = [*warehouse.command(project), "state", "get", "--config", config]
+    code, told, errors = output(command, project.folder, warehouse.environment(project), redactor(project.secrets))
+    if code:
+        raise RunError(errors.removeprefix("CRITICAL "))
+    return told.strip()
+
+
+def _piped(
+    project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, tap_command: list[str], target_command: list[str]
+) -> tuple[int, int, tuple[str, ...]]:
+    """Run both to their ends, and return their exit statuses and the lines that tell why one failed."""
+    redact = redactor(project.secrets)
+    with ExitStack() as ending:
+        reading, writing = os.pipe()
+        status = ending.enter_context(open(writing, "wb", buffering=0))
+        try:
+            to_target = Process(
+                [*target_command, "--tap-status-fd", str(reading)],
+                project.folder,
+                warehouse.environment(project),
+                place.logs / f"{tap.name}.target.log",
+                redact,
+                pass_fds=(reading, place.lock),
+                stdin=subprocess.PIPE,
+            )
+        finally:
+            os.close(reading)
+        sink = to_target.popen.stdin
+        assert sink
+        ending.callback(to_target.wait)
+        ending.callback(status.close)
+        ending.callback(sink.close)
+        ours = executables.variables(_own(project, tap))
+        log = place.logs / f"{tap.name}.tap.log"
+        from_tap = ending.enter_context(
+            stop.ends(Process(tap_command, project.folder, ours, log, redact, stdout=subprocess.PIPE))
+        )
+        source = from_tap.popen.stdout
+        assert source
+        is_whole = _pump(source.fileno(), sink.fileno(), progress)
+        source.close()
+        if not is_whole:
+            from_tap.end()
+        tap_status = from_tap.wait()
+        was_stopped = bool(stop.signal) or not is_whole
+        with suppress(BrokenPipeError):  # the target has gone already
+            status.write(str(STOPPED if was_stopped else tap_status).encode())
+        status.close()
+        sink.close()
+        target_status = to_target.wait()
+    if stop.signal:
+        return STOPPED, target_status, ("it was stopped; what its last STATE covers is loaded",)
+    if tap_status and is_whole:
+        return tap_status, target_status, (f"the tap ended with exit status {tap_status}", *telling(from_tap.last))
+    return 0, target_status, _faults(to_target)
+
+
+def _pump(source: int, sink: int, progress: Progress) -> bool:
+    """Copy until the tap's end, and return True; False if the target has gone."""
+    _widen(source)
+    _widen(sink)
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    poll.register(sink, 0)  # tells of its end only
+    messages = size = 0
+    while True:
+        events = dict(poll.poll())
+        if sink in events:
+            return False
+        chunk = os.read(source, CHUNK)
+        if not chunk:
+            return True
+        rest = memoryview(chunk)
+        try:
+            while rest:
+                rest = rest[os.write(sink, rest) :]
+        except BrokenPipeError:
+            return False
+        messages += chunk.count(b"\n")
+        size += len(chunk)
+        progress(messages, size)
+
+
+def _widen(pipe: int) -> None:
+    with suppress(AttributeError, OSError):  # only Linux has it, and may say no
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, CHUNK)
+
+
+def _faults(target: Process) -> tuple[str, ...]:
+    """Return the line in which the target tells why it ended."""
+    told = [line.removeprefix("CRITICAL ") for line in target.last if line.startswith("CRITICAL ")]
+    return (f"the target ended with exit status {target.wait()}", *(told or telling(target.last)))
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text("utf-8")))
+    return {}
+
+
+def did(summary: dict[str, Any]) -> str:
+    """Say what a target's summary tells, in a few words."""
+    streams = summary.get("streams", {}).values()
+    if not summary:
+        return ""
+    words = f"{sum(stream['written'] for stream in streams):,} rows of {len(streams)} streams"
+    rejected = sum(stream["rejected"] for stream in streams)
+    return f"{words}, {rejected:,} rejected" if rejected else words
+
+
+def _file(path: Path) -> Any:
+    try:
+        return _json(path.read_text("utf-8"), str(path))
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}") from None
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise RunError(f"{what} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{what} is no catalog")
+    return found

@@ -1,0 +1,288 @@
+"""elt.yml: what a project says, checked as a whole.
+
+`read` gives it as data. Every fault is told at once, with file and line; values never are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import document, settings
+from .document import Document, Key
+from .errors import ProjectError
+from .variables import Expansion
+
+FILE = "elt.yml"
+WORK = ".elt"  # what we write in a project: environments, logs, locks; not for version control
+SCHEMA = Path(__file__).with_name("elt.schema.json")
+PACKAGES = {  # what `install` installs for dbt; 1.12 cannot be installed from a package index alone
+    "postgres": "dbt-core>=1.10.5,<1.12 dbt-postgres>=1.9",
+    "snowflake": "dbt-core>=1.10.5,<1.12 dbt-snowflake>=1.10",
+}
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A source. *executable* is a name or path with its arguments; *catalog* is discover, none or a file."""
+
+    name: str
+    executable: tuple[str, ...]
+    schema: str
+    pip_url: str | None = None
+    python: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    catalog: str = "discover"
+    catalog_option: str = "catalog"
+    select: tuple[str, ...] = ()
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    freshness: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """Where it goes: embedded, postgres or snowflake. *settings* are the target's."""
+
+    type: str
+    executable: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def dialect(self) -> str:
+        return "postgres" if self.type == "embedded" else self.type
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The dbt project in the folder *project*. No *executable*: the one that `install` installs."""
+
+    project: Path
+    pip_url: str
+    executable: tuple[str, ...] | None = None
+    python: str | None = None
+    schema: str = "analytics"
+    threads: int = 4
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with an elt.yml. *secrets* are the texts that must not be shown."""
+
+    folder: Path
+    environment: str
+    warehouse: Warehouse
+    taps: Mapping[str, Tap]
+    transform: Transform | None
+    state_id: str = "{environment}:{tap}"
+    jobs: int = 4
+    pii: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @property
+    def work(self) -> Path:
+        return self.folder / WORK
+
+    def state_of(self, tap: Tap) -> str:
+        """Return the name under which the warehouse keeps the STATE of *tap*."""
+        return self.state_id.replace("{environment}", self.environment).replace("{tap}", tap.name)
+
+
+def read(
+    folder: Path, taps: Collection[str] | None = None, environment: str | None = None, *, expanded: bool = True
+) -> Project:
+    """Return the project in *folder*, with all taps, or those that are named.
+
+    Not *expanded*, only the variables that an installation needs are looked up.
+
+    Raises:
+        ProjectError: with a line per fault.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise ProjectError(f"{path}: is not there; go to the project's folder, or make one: target-meltano init DIR")
+    source = document.read(path)
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    faults, has_shape = _structure(source, schema)
+    if not has_shape:
+        raise _wrong(path, faults)
+    _choose(source, taps)
+    about: settings.About = {}
+    if expanded:
+        executable = _command(source.value["warehouse"].get("executable")) or (_target(source.value["warehouse"]["type"]),)
+        about = settings.about(executable, folder.resolve())
+        faults += settings.faults(source, about)
+    faults += _meaning(source)
+    expansion = Expansion(source, os.environ, lambda at: settings.is_secret(at, about))
+    value = _expanded(source, expansion, taps, expanded)
+    faults += expansion.faults
+    if faults:
+        raise _wrong(path, faults)
+    return _project(folder.resolve(), value, taps, environment, frozenset(expansion.secrets))
+
+
+# --- what is wrong
+
+
+def _wrong(path: Path, faults: Iterable[str]) -> ProjectError:
+    """Return the error with all *faults*, in the order of their lines."""
+    return ProjectError("\n".join(sorted(dict.fromkeys(faults), key=lambda fault: int(fault.removeprefix(f"{path}:").split(":")[0]))))
+
+
+def _structure(source: Document, schema: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """Return what the JSON Schema finds, and whether the rest can be looked at all the same."""
+    from jsonschema import Draft4Validator  # the newest one that every version of jsonschema has
+
+    faults: list[str] = []
+    has_shape = True
+    for error in Draft4Validator(schema).iter_errors(source.value):
+        at: Key = tuple(error.absolute_path)
+        if error.validator == "additionalProperties":
+            faults += _unknown(source, at, error.instance, error.schema)
+        else:
+            faults.append(source.fault(at, _words(error)))
+            has_shape = has_shape and error.validator in ("pattern", "minimum", "minLength")
+    return faults, has_shape
+
+
+def _unknown(source: Document, at: Key, found: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    known = schema.get("properties", {})
+    if "patternProperties" in schema:
+        (pattern,) = schema["patternProperties"]
+        wrong = "a name has letters from a to z, digits, - and _, and starts with a letter"
+        yield from (source.fault((*at, name), wrong) for name in found if not re.search(pattern, name))
+        return
+    for name in found:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            yield source.fault((*at, name), f"unknown; {hint}")
+
+
+def _words(error: Any) -> str:
+    """Say what a fault is without the value that is wrong, which may be a secret."""
+    kind, wanted = error.validator, error.validator_value
+    if kind == "required":
+        absent = [name for name in wanted if name not in error.instance]
+        return f"missing: {', '.join(absent)}"
+    if kind == "type":
+        words = {"string": "a text", "integer": "a whole number", "boolean": "true or false", "object": "keys with values", "array": "a list"}
+        names = [words.get(name, name) for name in ([wanted] if isinstance(wanted, str) else wanted)]
+        return f"wanted {' or '.join(names)}, found {_kind(error.instance)}"
+    if kind == "enum":
+        return f"wanted {' or '.join(map(str, wanted))}"
+    if kind == "minimum":
+        return f"wanted {wanted} or more"
+    if kind in ("minLength", "minItems", "minProperties"):
+        return "is empty"
+    return f"wanted: {error.schema.get('description', error.schema)}"
+
+
+def _kind(value: Any) -> str:
+    words = {str: "a text", int: "a number", float: "a number", bool: "true or false", dict: "keys with values", list: "a list"}
+    return words.get(type(value), "nothing")
+
+
+def _choose(source: Document, taps: Collection[str] | None) -> None:
+    """Check that the taps that are asked for are there."""
+    known = source.value["taps"]
+    for name in taps or ():
+        if name not in known:
+            raise ProjectError(f"{source.path}: there is no tap {name!r}; there is: {', '.join(known)}")
+
+
+def _meaning(source: Document) -> Iterator[str]:
+    """Yield what is wrong between values that are fine one by one."""
+    owners: dict[str, str] = {}
+    taps = source.value["taps"]
+    for name, tap in taps.items():
+        schema = tap.get("schema", _schema(name))
+        if schema in owners:
+            at: Key = ("taps", name, "schema") if "schema" in tap else ("taps", name)
+            yield source.fault(at, f"the schema {schema} is that of the tap {owners[schema]}; give each tap its own")
+        owners.setdefault(schema, name)
+    pii = source.value.get("pii", {})
+    for part in ("rules", "transformations"):
+        for number, rule in enumerate(pii.get(part, ())):
+            at = ("pii", part, number)
+            if "tap" not in rule and len(taps) > 1 and not rule.get("optional"):
+                yield source.fault(at, f"missing: tap; say whose stream it is: {', '.join(taps)}")
+            elif rule.get("tap", next(iter(taps))) not in taps:
+                yield source.fault((*at, "tap"), f"there is no such tap; there is: {', '.join(taps)}")
+
+
+# --- from values to data
+
+
+def _expanded(source: Document, expansion: Expansion, taps: Collection[str] | None, whole: bool) -> dict[str, Any]:
+    """Return the file's value with references replaced: all of it, less the taps that are not asked for."""
+
+    def tap(name: str, value: Mapping[str, Any]) -> Any:
+        if taps and name not in taps:
+            return value
+        wanted = value if whole else {key: value[key] for key in ("pip_url", "python", "executable") if key in value}
+        return {**value, **expansion.value(wanted, ("taps", name))}
+
+    found = {}
+    for key, value in source.value.items():
+        if key == "taps":
+            found[key] = {name: tap(name, one) for name, one in value.items()}
+        elif whole or key == "transform":
+            found[key] = expansion.value(value, (key,))
+        else:
+            found[key] = value
+    return found
+
+
+def _project(
+    folder: Path, value: Mapping[str, Any], taps: Collection[str] | None, environment: str | None, secrets: frozenset[str]
+) -> Project:
+    type_ = value["warehouse"]["type"]
+    executable = _command(value["warehouse"].get("executable")) or (_target(type_),)
+    warehouse = Warehouse(type_, executable, value["warehouse"].get("settings") or {})
+    return Project(
+        folder=folder,
+        environment=environment or value.get("environment", "dev"),
+        warehouse=warehouse,
+        taps={name: _tap(name, one) for name, one in value["taps"].items() if not taps or name in taps},
+        transform=_transform(folder, value["transform"], warehouse) if "transform" in value else None,
+        state_id=value.get("state", {}).get("id", Project.state_id),
+        jobs=value.get("jobs", Project.jobs),
+        pii=value.get("pii", {}),
+        secrets=secrets,
+    )
+
+
+def _tap(name: str, value: Mapping[str, Any]) -> Tap:
+    known = {key: value[key] for key in Tap.__dataclass_fields__ if key in value}
+    executable = _command(value["executable"]) or ()
+    given = {**known, "executable": executable, "select": tuple(value.get("select", ()))}
+    return Tap(**{"name": name, "schema": _schema(name), **given})
+
+
+def _transform(folder: Path, value: Mapping[str, Any], warehouse: Warehouse) -> Transform:
+    known = {key: value[key] for key in ("python", "schema", "threads") if key in value}
+    return Transform(
+        project=folder / value.get("project", "transform"),
+        pip_url=value.get("pip_url", PACKAGES[warehouse.dialect]),
+        executable=_command(value.get("executable")),
+        **known,
+    )
+
+
+def _target(warehouse_type: str) -> str:
+    return f"target-meltano-{'postgres' if warehouse_type == 'embedded' else warehouse_type}"
+
+
+def _schema(tap: str) -> str:
+    return tap.replace("-", "_").lower()
+
+
+def _command(value: str | list[str] | None) -> tuple[str, ...] | None:
+    return (value,) if isinstance(value, str) else tuple(value) if value else None

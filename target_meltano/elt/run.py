@@ -1,0 +1,34 @@
+"""`target-meltano run`: extract-load, transform and test, all in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import options, runs, transforms
+from .display import Display
+from .pipeline import Outcome, Stop
+from .runs import Where
+from .spelling import slug
+
+
+def command(arguments: list[str]) -> int:
+    """Run it and return the exit code."""
+    parser = options.parser("run", "Load taps, then build and test the dbt models on them.", taps=True)
+    options.add_loading(parser)
+    options.add_summary(parser)
+    parser.add_argument("--keep-going", action="store_true", help="transform also where a load has failed")
+    chosen = parser.parse_args(arguments)
+    project = options.project(chosen)
+    select = [part for tap in chosen.taps for part in ("--select", f"source:{slug(tap)}+")]
+
+    def steps(where: Where, logs: Path, stop: Stop, display: Display) -> list[Outcome]:
+        outcomes = runs.load(project, logs, stop, display, full_refresh=chosen.full_refresh, jobs=chosen.jobs)
+        failed = [one.name for one in outcomes if not one.is_ok]
+        if project.transform is None or stop.signal:
+            return outcomes
+        if failed and not chosen.keep_going:
+            why = f"{', '.join(failed)} failed; --keep-going transforms all the same"
+            return [*outcomes, Outcome("transform", "skipped", (why,))]
+        return outcomes + runs.transform(project, (*transforms.BUILD, *select), where, logs, stop, display)
+
+    return runs.run(project, steps, chosen.summary)

@@ -1,0 +1,95 @@
+"""Taps side by side, then dbt: the steps of a run, each with its outcome."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from target_meltano import TargetError
+
+from . import pipeline, transforms, warehouse
+from .display import Display, table
+from .pipeline import Outcome, Stop
+from .project import Project
+
+Where = Mapping[str, Any]  # settings that say where the database is
+KEPT_LOGS = 20  # folders of logs, one per run
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Yield what ends the run on Ctrl-C, SIGTERM and SIGHUP: taps are ended, targets commit what is complete."""
+    stop = Stop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def new_logs(project: Project) -> Path:
+    """Make the folder for the logs of a run, and remove those of runs long ago."""
+    folder = project.work / "logs"
+    made = folder / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    made.mkdir(parents=True, exist_ok=True)
+    for old in sorted(path for path in folder.iterdir() if path.is_dir())[:-KEPT_LOGS]:
+        shutil.rmtree(old, ignore_errors=True)
+    return made
+
+
+def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_refresh: bool, jobs: int | None) -> list[Outcome]:
+    """Run the pipelines of all taps of *project*, so many at once, and return their outcomes in that order."""
+
+    def one(name: str) -> Outcome:
+        if stop.signal:
+            return Outcome(name, "stopped")
+        progress = display.follow(name)
+        outcome = pipeline.load(project, project.taps[name], logs, stop, progress, full_refresh=full_refresh)
+        display.ended(outcome)
+        return outcome
+
+    with display.shown(), ThreadPoolExecutor(jobs or project.jobs) as threads:
+        return list(threads.map(one, project.taps))
+
+
+def transform(
+    project: Project, arguments: Sequence[str], where: Where, logs: Path, stop: Stop, display: Display
+) -> list[Outcome]:
+    """Run dbt, and return how its models and its tests did."""
+    try:
+        variables = warehouse.variables(project, where)
+        return list(transforms.run(project, arguments, variables, logs, stop, display.say))
+    except (TargetError, OSError) as error:  # the system may refuse to run a file
+        return [Outcome("test" if arguments[0] == "test" else "transform", "failed", tuple(str(error).splitlines()))]
+
+
+def finished(project: Project, outcomes: Sequence[Outcome], stop: Stop, logs: Path, summary: str | None) -> int:
+    """Print how all ended, write the *summary* file, and return the exit code."""
+    print(table(outcomes), flush=True)
+    failed = [one.name for one in outcomes if one.status in ("failed", "stopped")]
+    if failed:
+        print(f"failed: {', '.join(failed)}; logs: {logs}", flush=True)
+    if summary:
+        Path(summary).write_text(json.dumps([asdict(one) for one in outcomes], indent=2), "utf-8")
+    if stop.signal:
+        return 128 + stop.signal
+    return 1 if failed else 0
+
+
+def run(project: Project, steps: Callable[[Where, Path, Stop, Display], list[Outcome]], summary: str | None) -> int:
+    """Do *steps* with the warehouse at hand, and return the exit code."""
+    display, logs = Display(), new_logs(project)
+    with stoppable() as stop:
+        with warehouse.held(project) as where:
+            outcomes = steps(where, logs, stop, display)
+        return finished(project, outcomes, stop, logs, summary)

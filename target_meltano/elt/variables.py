@@ -1,0 +1,135 @@
+"""${NAME} in a project's texts, and the secrets that come by it, which are never shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from .document import Document, Key
+
+HIDDEN = "****"
+_REFERENCE = re.compile(r"\$(\$)|\$\{([^}]*)\}")
+_SECRET_NAME = re.compile(r"(pass(word|wd|phrase)?|secret|token|(api|private|access|encryption|pii)_?key|credentials?)$", re.I)
+_SHORTEST = 4  # characters of a secret that is looked for in logs; shorter ones would hide half of each line
+
+
+@dataclass
+class Expansion:
+    """Puts values in the place of references, and gathers what is wrong and what is secret."""
+
+    document: Document
+    environment: Mapping[str, str]
+    is_secret: Callable[[Key], bool] = lambda at: False
+    faults: list[str] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set)
+
+    def value(self, value: Any, at: Key) -> Any:
+        """Return *value*, which stands at *at*, with all references in it replaced."""
+        if isinstance(value, dict):
+            return {name: self.value(child, (*at, name)) for name, child in value.items()}
+        if isinstance(value, list):
+            return [self.value(child, (*at, number)) for number, child in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if value.startswith("${json:") and value.endswith("}") and value.count("${") == 1:
+            return self._json(value[7:-1], at)
+        self._refuse_literal(value, at)
+        return _REFERENCE.sub(lambda found: "$" if found[1] else self._reference(found[2], at), value)
+
+    def _reference(self, reference: str, at: Key) -> str:
+        if reference.startswith("file:"):
+            return self._kept(self._file(reference[5:], at), at, "secret")
+        name, has_default, default = reference.partition(":-")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            self._fault(at, "wanted ${NAME}, ${NAME:-default}, ${json:NAME} or ${file:PATH}; $$ is a dollar")
+            return ""
+        found = self.environment.get(name) or (default if has_default else None)
+        if found is None:
+            hint = "" if self._is_secret(name, at) else f", or write ${{{name}:-default}}"
+            self._fault(at, f"the environment variable {name} is not set; set it{hint}")
+            return ""
+        return found if found == default else self._kept(found, at, name)
+
+    def _file(self, path: str, at: Key) -> str:
+        try:
+            return Path(self.document.path.parent, path).expanduser().read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            self._fault(at, f"the file {path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}")
+            return ""
+
+    def _json(self, name: str, at: Key) -> Any:
+        text = self.environment.get(name)
+        if text is None:
+            self._fault(at, f"the environment variable {name} is not set")
+            return None
+        try:
+            value = json.loads(text)
+        except ValueError:
+            self._fault(at, f"the environment variable {name} is no JSON")
+            return None
+        for part in _texts(value):
+            self._kept(part, at, name)
+        return value
+
+    def _kept(self, value: str, at: Key, name: str) -> str:
+        """Note *value* as a secret if its variable or its key is named like one."""
+        if self._is_secret(name, at):
+            self.secrets.add(value)
+        if password := _password(value):
+            self.secrets |= {password, unquote(password)}
+        return value
+
+    def _is_secret(self, name: str, at: Key) -> bool:
+        return bool(_SECRET_NAME.search(name) or _SECRET_NAME.search(_last_name(at)) or self.is_secret(at))
+
+    def _refuse_literal(self, value: str, at: Key) -> None:
+        """Refuse a secret that stands in the file; a URL is one if there is a password in it."""
+        is_named = _SECRET_NAME.search(_last_name(at)) or (self.is_secret(at) and "://" not in value)
+        if "${" not in value and value and (is_named or _password(value)):
+            self._fault(at, "a secret stands here in clear text; put it into the environment and write ${NAME}, or ${file:PATH}")
+
+    def _fault(self, at: Key, words: str) -> None:
+        self.faults.append(self.document.fault(at, words))
+
+
+def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that hides *secrets* in a text, also as JSON spells them."""
+    spelt = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1]) if len(form) >= _SHORTEST}
+    lines = {line for form in spelt for line in form.splitlines() if len(line.strip()) >= _SHORTEST}
+    if not spelt:
+        return lambda text: text
+    pattern = re.compile("|".join(re.escape(form) for form in sorted(spelt | lines, key=len, reverse=True)))
+    return lambda text: pattern.sub(HIDDEN, text)
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that we start."""
+    return {**os.environ, **extra}
+
+
+def _last_name(at: Key) -> str:
+    return next((part for part in reversed(at) if isinstance(part, str)), "")
+
+
+def _password(value: str) -> str | None:
+    """Return the password in a URL, None where there is none."""
+    if "://" not in value:
+        return None
+    try:
+        return urlsplit(value).password
+    except ValueError:
+        return None
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _texts(child)

@@ -1,0 +1,149 @@
+"""The warehouse as the wrapper meets it: through its target, and in the variables that dbt connects by."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from . import executables, processes
+from .errors import ProjectError, RunError
+from .project import Project, Tap
+from .variables import redactor
+
+_PREFIX = "TARGET_MELTANO_POSTGRES_"  # of the variables that the target reads settings from
+_CONNECTION = ("url", "host", "port", "user", "password", "dbname")
+_FILES = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+_ALIASES = {"database": "dbname", "username": "user"}
+
+
+def command(project: Project) -> list[str]:
+    """Return the target's program with its arguments."""
+    return executables.find(project.warehouse.executable, project.folder)
+
+
+def environment(project: Project, own: Path | None = None) -> dict[str, str]:
+    """Return the environment of the target, or of dbt in *own*; nothing in it leads from the embedded server elsewhere."""
+    ours = executables.variables(own)
+    if project.warehouse.type != "embedded":
+        return ours
+    settings = {f"{_PREFIX}{name}".upper() for name in (*_CONNECTION, *_FILES)}
+    return {name: value for name, value in ours.items() if name not in settings and not name.startswith("PG")}
+
+
+def settings(project: Project, tap: Tap, *, full_refresh: bool = False) -> dict[str, Any]:
+    """Return the target's settings for *tap*."""
+    given = {**project.warehouse.settings, **tap.settings}
+    if full_refresh and not keeps_versions(given):
+        given["load_method"] = "overwrite"  # the old rows stay until all new ones are there
+    pii = pii_of(project, tap)
+    return {**given, **({"pii": pii} if pii else {}), "schema": tap.schema, "state_id": project.state_of(tap)}
+
+
+def keeps_versions(settings: Mapping[str, Any]) -> bool:
+    """Tell whether tables have every version of a record, by the target's *settings*."""
+    return settings.get("load_method") == "append"
+
+
+def pii_of(project: Project, tap: Tap) -> dict[str, Any]:
+    """Return the target's setting pii for *tap*: with the rules for it, and those for all taps."""
+    found: dict[str, Any] = dict(project.pii)
+    for part in ("rules", "transformations"):
+        mine = [rule for rule in found.pop(part, ()) if rule.get("tap", tap.name) == tap.name]
+        if mine:
+            found[part] = [{key: value for key, value in rule.items() if key != "tap"} for rule in mine]
+    return found if "rules" in found or "transformations" in found or "plain" in found else {}
+
+
+@contextmanager
+def held(project: Project) -> Iterator[Mapping[str, Any]]:
+    """Keep the embedded server up, if it is the one, and yield the settings that say where the database is.
+
+    Raises:
+        RunError: the server does not start.
+    """
+    if project.warehouse.type != "embedded":
+        yield project.warehouse.settings
+        return
+    ours, target = environment(project), command(project)
+    # The server is up as long as somebody uses it; when we die, psql sees the end of its input.
+    psql = [*target, "db", "psql", "--no-psqlrc", "--quiet"]
+    with subprocess.Popen(
+        psql, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ours, text=True, start_new_session=True
+    ) as user:
+        assert user.stdin is not None
+        assert user.stdout is not None
+        assert user.stderr is not None
+        try:
+            user.stdin.write("\\echo ready\n")
+            user.stdin.flush()
+            is_ready = user.stdout.readline() == "ready\n"
+        except BrokenPipeError:
+            is_ready = False
+        if not is_ready:
+            told = user.stderr.read().strip().splitlines()[-1:] or ["it does not start"]
+            raise RunError(f"the embedded PostgreSQL: {told[0].removeprefix('CRITICAL ')}")
+        _, url, _ = processes.output([*target, "db", "url"], project.folder, ours, redactor(()))
+        try:
+            yield {"url": url.strip()}
+        finally:
+            user.stdin.close()
+
+
+def variables(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return dbt's environment, with what profiles.yml refers to.
+
+    That is libpq's names for PostgreSQL, SNOWFLAKE_NAME for Snowflake; DBT_SCHEMA, DBT_THREADS, DBT_TARGET.
+
+    Raises:
+        ProjectError: the *given* settings, and the environment, do not say where the database is.
+    """
+    dialect = project.warehouse.dialect
+    ours = environment(project, executables.environment_of(project.work, executables.DBT))
+    found = _postgres(project, given, ours) if dialect == "postgres" else _snowflake(given, ours)
+    if project.transform:
+        found |= {"DBT_SCHEMA": project.transform.schema, "DBT_THREADS": str(project.transform.threads)}
+    quiet = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
+    return {**ours, **quiet, **found, "DBT_TARGET": dialect}
+
+
+def _postgres(project: Project, given: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, str]:
+    named = {_ALIASES.get(name, name): value for name, value in given.items()}
+    known = {name: ours.get(f"{_PREFIX}{name}".upper()) for name in (*_CONNECTION, *_FILES)}
+    known |= {name: str(value) for name, value in named.items() if name in known and value is not None}
+    parts = _parts(project, known.pop("url")) | {name: value for name, value in known.items() if value}
+    names = {name: f"PG{name}".upper() for name in (*_CONNECTION, *_FILES)} | {"dbname": "PGDATABASE"}
+    found = {names[name]: value for name, value in parts.items() if name in names}
+    where = {name: found.get(name) or ours.get(name) for name in ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")}
+    if not any(where.values()):
+        raise ProjectError(
+            f"{project.folder / 'elt.yml'}: warehouse.settings: nothing says where the database is; "
+            "give url, or host, user and dbname, or set PGHOST; or use type: embedded"
+        )
+    user = where["PGUSER"] or getpass.getuser()
+    defaults = {"PGHOST": "localhost", "PGPORT": "5432", "PGUSER": user, "PGDATABASE": user}
+    return {**defaults, **{name: value for name, value in where.items() if value}, **found}
+
+
+def _parts(project: Project, url: str | None) -> dict[str, str]:
+    if not url:
+        return {}
+    try:
+        parts = urlsplit(url)
+        port = str(parts.port or "")
+    except ValueError:
+        raise ProjectError(f"{project.folder / 'elt.yml'}: warehouse.settings.url: wanted postgresql://user:password@host:port/dbname") from None
+    found = {"host": parts.hostname, "port": port, "user": parts.username, "password": parts.password, "dbname": parts.path[1:]}
+    return {name: unquote(value) for name, value in found.items() if value} | dict(parse_qsl(parts.query))
+
+
+def _snowflake(given: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, str]:
+    names = {"username": "user", "dbname": "database", "private_key_path": "private_key_file"}
+    texts = {names.get(name, name): str(value) for name, value in given.items() if isinstance(value, str | int)}
+    prefix = "TARGET_MELTANO_SNOWFLAKE_"
+    known = {name.removeprefix(prefix): value for name, value in ours.items() if name.startswith(prefix)}
+    return {f"SNOWFLAKE_{name}".upper(): value for name, value in {**known, **texts}.items()}

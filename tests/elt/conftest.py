@@ -1,0 +1,61 @@
+"""Projects in a database of the tests, and dbt in an environment that is made once per machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from elt_project import TestProject, new_project
+
+from target_meltano import TargetError
+from target_meltano.elt import executables
+from target_meltano.elt.project import PACKAGES
+from target_meltano.elt.spelling import short_hash
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "target-meltano-tests"
+
+
+@pytest.fixture
+def project(postgres_url: str, tmp_path: Path) -> Iterator[TestProject]:
+    """A project to be written, which loads into the database of the tests."""
+    with new_project(tmp_path, postgres_url) as made:
+        yield made
+
+
+def environment(pip_url: str, name: str) -> Path:
+    """Return a virtual environment with *pip_url* installed: of this machine, made the first time.
+
+    The test fails where it cannot be made.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    wanted = executables.wanted(pip_url, None)
+    place = CACHE / f"{name}-{short_hash(wanted)}"
+    with open(f"{place}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not executables.is_installed(place, wanted):
+            try:
+                executables.make(place, pip_url, None, CACHE)
+            except TargetError as error:
+                pytest.fail(f"these tests need a package index that has {pip_url}: {error}", pytrace=False)
+    return place
+
+
+@pytest.fixture(scope="session")
+def dbt() -> Path:
+    """The environment of dbt for PostgreSQL."""
+    return environment(PACKAGES["postgres"], "dbt-postgres")
+
+
+@pytest.fixture(scope="session")
+def dbt_snowflake() -> Path:
+    """The environment of dbt for Snowflake."""
+    return environment(PACKAGES["snowflake"], "dbt-snowflake")
+
+
+@pytest.fixture(scope="session")
+def tap_jsonl() -> Path:
+    """The environment of a tap from the package index, which reads files."""
+    return environment("tap-jsonl==0.3.1", "tap-jsonl")

@@ -1,0 +1,70 @@
+"""target-meltano check, init and the help: what a user meets before the first run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from elt_project import TestProject
+
+from target_meltano.elt import COMMANDS, run
+from target_meltano.elt.init import TEMPLATE
+
+
+def test_check_tells_of_each_part_and_loads_nothing(project: TestProject) -> None:
+    project.write({"a": {}, "b": {"discovery": 3, "say": ["ERROR no such account"]}, "c": {"executable": "tap-nowhere"}})
+    done = project.run("check")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert [line.split()[:2] for line in lines if line[0] != " "] == [["elt.yml", "ok"], ["warehouse", "ok"], ["a", "ok"], ["b", "failed"], ["c", "failed"]]
+    assert "ERROR no such account" in done.stdout
+    assert "1 streams selected" in done.stdout
+    assert project.ids() == []
+
+
+def test_a_warehouse_that_refuses_is_told_without_its_password(project: TestProject) -> None:
+    project.write({"a": {}})
+    parts = urlsplit(project.url)
+    url = f"postgresql://nobody_of_this_name:${{PASSWORD}}@{parts.hostname}:{parts.port}{parts.path}"
+    text = (project.folder / "elt.yml").read_text().replace("${TEST_URL}", url)
+    (project.folder / "elt.yml").write_text(text)
+    done = project.run("check", PASSWORD="canary-77")
+    assert done.returncode == 1
+    assert "nobody_of_this_name" in done.stdout
+    assert "canary" not in done.stdout + done.stderr
+
+
+def test_check_offline_needs_no_warehouse(project: TestProject) -> None:
+    project.write({"a": {"discovery": 1}})
+    assert project.run("check", "--offline", TEST_URL="postgresql://nobody@127.0.0.1:1/none").returncode == 0
+
+
+def test_init_writes_everything_or_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", str(tmp_path / "shop")]) == 0
+    written = {path.relative_to(tmp_path / "shop").as_posix() for path in (tmp_path / "shop").rglob("*") if path.is_file()}
+    template = {path.relative_to(TEMPLATE).as_posix() for path in TEMPLATE.rglob("*") if path.is_file()}
+    assert written == template - {"gitignore"} | {".gitignore", ".elt/elt.schema.json"}
+    assert (tmp_path / "shop/taps/tap-shop").stat().st_mode & 0o111
+    (tmp_path / "shop/elt.yml").write_text("mine")
+    (tmp_path / "shop/README.md").unlink()
+    assert run(["init", str(tmp_path / "shop")]) == 2
+    assert not (tmp_path / "shop/README.md").exists()
+    assert (tmp_path / "shop/elt.yml").read_text() == "mine"
+
+
+def test_every_command_tells_of_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    listed = capsys.readouterr().out
+    for name, does in COMMANDS.items():
+        assert f"{name} " in listed
+        assert does in listed
+        with pytest.raises(SystemExit) as ended:
+            run([name, "--help"])
+        assert ended.value.code == 0
+        assert f"target-meltano {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lode"]) == 2
+    assert "there is no command 'lode'; there is: init, " in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""target-meltano install: an environment per tap, made once; a tap of the package index runs in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+from elt_project import ROOT, TestProject
+
+from target_meltano.elt import executables
+
+TAP = ROOT / "tests/elt/elt_tap.py"
+
+
+def wheel(folder: Path, version: str) -> str:
+    """Make a package with the command tap-made, the tap of the tests, and return its file's name."""
+    name = f"tap_made-{version}-py3-none-any.whl"
+    info = f"tap_made-{version}.dist-info"
+    with zipfile.ZipFile(folder / name, "w") as file:
+        file.writestr("tap_made.py", TAP.read_text())
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tap-made\nVersion: {version}\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/entry_points.txt", "[console_scripts]\ntap-made = tap_made:main\n")
+        file.writestr(f"{info}/RECORD", "")
+    return f"./{name}"
+
+
+def test_a_tap_gets_an_environment_of_its_own_made_once(project: TestProject) -> None:
+    made = wheel(project.folder, "1.0")
+    project.write({"a": {"executable": "tap-made", "pip_url": made, "config": {"secret_key": "${NOT_SET}", "ids": 20}}})
+    first, second = project.run("install"), project.run("install")
+    assert (first.returncode, second.returncode) == (0, 0), first.stdout + first.stderr
+    assert made in first.stdout
+    schema = json.loads((project.folder / ".elt/elt.schema.json").read_text())
+    assert "bytes of input" in schema["definitions"]["settings"]["properties"]["batch_bytes"]["description"]
+    assert "is there already" in second.stdout
+    assert shutil.which("tap-made") is None
+    assert project.run("extract-load", NOT_SET="now it is").returncode == 0
+    assert project.ids() == list(range(1, 21))
+    place = executables.environment_of(project.folder / ".elt", "a")
+    assert executables.is_installed(place, executables.wanted(made, None))
+    assert not executables.is_installed(place, executables.wanted("tap-made==2", None))
+
+
+def test_what_cannot_be_installed_is_told(project: TestProject) -> None:
+    project.write({"a": {"executable": "tap-made", "pip_url": "./none-1.0-py3-none-any.whl"}})
+    done = project.run("install")
+    assert done.returncode == 1
+    assert "./none-1.0-py3-none-any.whl: cannot be installed" in done.stdout
+    place = executables.environment_of(project.folder / ".elt", "a")
+    assert not (place / "installed").exists()
+    project.write({"a": {"executable": "tap-made", "pip_url": "x", "python": "python9.9"}})
+    assert "python: python9.9 is not on PATH" in project.run("install").stdout
+
+
+def test_a_tap_of_the_package_index_is_loaded(project: TestProject, tap_jsonl: Path) -> None:
+    """One that is made with the SDK for taps, with selection and STATE."""
+    (project.folder / "people.jsonl").write_text('{"id": 1, "name": "Ada", "note": "x"}\n{"id": 2, "name": "Bo", "note": "y"}\n')
+    config = {"path": "people.jsonl", "stream_name": "people", "primary_keys": ["id"]}
+    section = {"executable": "tap-jsonl", "pip_url": "tap-jsonl==0.3.1", "config": config, "select": ["people", "!people.note"]}
+    project.write({"files": section})
+    (project.folder / ".elt/envs").mkdir(parents=True)
+    (project.folder / ".elt/envs/tap.files").symlink_to(tap_jsonl)
+    assert "is there already" in project.run("install").stdout
+    for _ in range(2):
+        done = project.run("extract-load")
+        assert done.returncode == 0, done.stdout
+    columns = [name for (name,) in project.query("SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = 'people'", [project.schema()])]
+    assert "note" not in columns
+    assert project.query(f'SELECT id, name FROM "{project.schema()}".people ORDER BY 1') == [(1, "Ada"), (2, "Bo")]
+    (state,) = project.query(f'SELECT state FROM "{project.schema()}".__state')
+    assert "people" in json.loads(state[0])["bookmarks"]
