@@ -80,9 +80,12 @@ def _parquet(path: Path, batch: Batch, longest: int) -> Iterator[list[bytes]]:
 
     try:
         for rows in pq.ParquetFile(path).iter_batches(ROWS):
+            try:
+                found = rows.to_pylist()
+            except (ValueError, OverflowError):  # whose words show the value
+                raise ValueError(f"{path}: a time has digits beyond microseconds, or is beyond the years 1 to 9999") from None
             yield [
-                line_of({"type": "RECORD", "stream": batch.stream, "record": as_json(record)}, 0)[:-1]
-                for record in rows.to_pylist()
+                line_of({"type": "RECORD", "stream": batch.stream, "record": as_json(record)}, 0)[:-1] for record in found
             ]
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None

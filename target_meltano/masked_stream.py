@@ -44,7 +44,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass
 class MaskedStream:
-    """A stream with rules."""
+    """A stream with rules, whose *tree* they are. *columns* are their paths, as rules write them."""
 
     name: str
     tree: Node
@@ -55,7 +55,7 @@ class MaskedStream:
     open: set[Rule] = field(default_factory=set)  # rules for what the SCHEMA does not describe, and no record had yet
 
     def __post_init__(self) -> None:
-        self.columns = {name for node in _leaves(self.tree) for name in (node.path[-1], path_text(node.path)) if name}
+        self.columns = {path_text(node.path) for node in _leaves(self.tree)}
         fields: list[tuple[Any, ...]] = [
             ("type", Literal["RECORD"]),
             ("stream", Literal[self.name]),
@@ -96,7 +96,7 @@ class MaskedStream:
         raise ValueError("has no fast path")
 
     def _quick(self, node: Node) -> Callable[[msgspec.Raw], Any]:
-        """Return a function from a raw value at *node* to what is to be written; it may refuse what `_slow` takes."""
+        """Return a function from a raw value at *node* to what is to be written; it may refuse what `slow` takes."""
         mask, mask_text = node.mask, node.mask_text
         if mask:
 
@@ -119,7 +119,7 @@ class MaskedStream:
         item_mask = self._quick(node.items) if node.items else None
 
         def inside(raw: msgspec.Raw) -> Any:
-            first = bytes(raw)[:1]
+            first = bytes(memoryview(raw)[:1])
             if first == b"{" and node.members:
                 found = _members(raw)
                 for name, mask in members:
@@ -238,7 +238,7 @@ class MaskedStream:
     def _check_keys(self, found: dict[str, Any]) -> None:
         for name in filter(is_text, _list(found.get("key_properties"))):
             node = self.tree.members.get(name)
-            if node and node.rule and not node.rule.method.keeps_keys:
+            if node and node.rule and not node.rule.method.is_keyed:
                 raise MaskingError(f"{node.rule} is a key, and {node.rule.method.name} would make different keys equal; hash it")
         for name in filter(is_text, _list(found.get("bookmark_properties"))):
             if name in self.tree.members:

@@ -1,7 +1,7 @@
 """Personal data is masked here, before anything else sees a line: lines in, masked lines out.
 
 A line of a stream with rules is decoded only as deep as its rules go; the rest of it stays as it was written. What
-that refuses takes `_slow`, which defines what is right. A line that might show what must not be shown (it is no JSON,
+that refuses takes `slow`, which defines what is right. A line that might show what must not be shown (it is no JSON,
 or a value in it cannot be masked) is withheld: its length and hash go on in place of it, with its fault.
 """
 

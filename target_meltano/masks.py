@@ -72,12 +72,8 @@ class Method:
 
     @property
     def is_keyed(self) -> bool:
+        """Tell whether it hashes: different values stay different, as those of a key must."""
         return self.name in ("hash", "hash-after")
-
-    @property
-    def keeps_keys(self) -> bool:
-        """Tell whether different values stay different, as those of a key must."""
-        return self.is_keyed
 
     @property
     def makes_text(self) -> bool:

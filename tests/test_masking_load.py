@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from on_postgres import dialect, rows, run
 
@@ -168,6 +170,20 @@ def test_no_canary_shows_in_unknown_fields_that_are_kept_nor_from_files(db: Any,
     assert_hidden(said, stored(db))
     assert rows(db, "id, __extra", "users") == [(1, {"more": 2})]
     assert [json.loads(source)["withheld"]["bytes"] for (source,) in rows(db, "convert_from(source, 'UTF8')", "__rejected")] == [len(good) - 3]
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ns"), pa.timestamp("s"), pa.time64("ns"), pa.duration("ns")], ids=str)
+def test_no_value_shows_where_parquet_has_what_python_has_not(db: Any, tmp_path: Path, kind: pa.DataType) -> None:
+    path = tmp_path / "x.parquet"
+    value = NUMBER if str(kind) in ("timestamp[ns]", "duration[ns]") else NUMBER // 10**6
+    number = pa.array([value], pa.int64())
+    pq.write_table(pa.table({"id": [1], "number": number.cast(kind)}), path, version="2.6")
+    batch = {"type": "BATCH", "stream": "users", "encoding": {"format": "parquet"}, "manifest": [path.as_uri()]}
+    code, said = target(db, tmp_path, USERS, batch, batch_root=str(tmp_path), invalid_records="quarantine")
+    assert code == 0, said
+    assert_hidden(said, stored(db))
+    assert str(NUMBER)[:9] not in said + stored(db)
+    assert len(rows(db, "line", "__rejected")) == 1
 
 
 def test_no_canary_shows_in_the_error_of_a_bookmark(db: Any, tmp_path: Path) -> None:

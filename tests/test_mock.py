@@ -28,7 +28,8 @@ COMMAND = [sys.executable, "-c", "from target_meltano.elt import main; main()", 
 
 
 def stream(name: str = "s", keys: tuple[str, ...] = (), required: tuple[str, ...] = (), /, **properties: Any) -> Stream:
-    return Stream(name, {"type": "object", "properties": properties, "required": list(required)}, keys)
+    needed = {"required": list(required)} if required else {}
+    return Stream(name, {"type": "object", "properties": properties, **needed}, keys)
 
 
 def made(*streams: Stream, rows: int = 50, seed: str = "0", null_rate: float = 0.1, faker: Any = None) -> list[Any]:
@@ -167,6 +168,7 @@ def test_the_null_rate_is_for_what_may_be_null() -> None:
         ({"type": "string", "pattern": "^(?=a)b"}, "stream 's': a pattern has assert, of which mock makes no text"),
         ({"type": "string", "pattern": "("}, "is none that Python reads"),
         ({"$ref": "#/definitions/x"}, "leads nowhere"),
+        ({"type": "date-time"}, "stream 's': the schema is no JSON Schema: $.properties.x.type: "),
         ({"not": {"type": "string"}}, "stream 's': $.x: mock makes no values for this schema: 'not' is not met"),
         ({"type": "string", "pattern": "^a$", "minLength": 2}, "'minLength' is not met"),
         ({"type": "string", "format": "date", "maxLength": 9}, "'maxLength' is not met"),
@@ -178,6 +180,18 @@ def test_what_no_value_can_be_made_for_is_an_error_before_a_line_is_written(sche
         for one in mock.compiled([stream(x=schema)], 5, "0", 0, None):
             mock.check(one)
     assert fault in str(error.value)
+
+
+def test_exclusive_bounds_of_draft_4_are_read() -> None:
+    one = stream(x={"type": "integer", "minimum": 0, "exclusiveMinimum": True, "maximum": 2, "exclusiveMaximum": True})
+    (made_of,) = mock.compiled([one], 20, "0", 0, None)
+    mock.check(made_of)
+    assert {record["x"] for record in records(one)["s"]} == {1}
+
+
+def test_multiples_of_any_size_are_checked() -> None:
+    for one in mock.compiled([stream(x={"type": "number", "minimum": -1e33, "multipleOf": 1e-38})], 5, "0", 0, None):
+        mock.check(one)
 
 
 def test_schemas_that_contain_themselves_end() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -220,18 +220,30 @@ def check(mock: Mock) -> None:
     Raises:
         MockError: naming the first keyword that a record breaks.
     """
+    name, schema = mock.stream.name, json.loads(json.dumps(mock.stream.schema), parse_float=Decimal)
+    validator = _validator(name, schema)
+    with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
+        for record in mock.records(min(SAMPLE, mock.rows)):
+            fault = next(validator.iter_errors(json.loads(record, parse_float=Decimal)), None)
+            if fault:
+                where = ".".join(("$", *map(str, fault.path)))
+                raise MockError(f"stream {name!r}: {where}: mock makes no values for this schema: {fault.validator!r} is not met")
+
+
+def _validator(name: str, schema: Any) -> Any:
+    """Return the validator of the schema's own draft, else of draft 7, or 4 where it is of that one."""
     import jsonschema
 
     default: Any = getattr(jsonschema, "Draft7Validator", jsonschema.Draft4Validator)
-    schema = json.loads(json.dumps(mock.stream.schema), parse_float=Decimal)
-    validator = jsonschema.validators.validator_for(schema, default)(schema)
-    for record in mock.records(min(SAMPLE, mock.rows)):
-        fault = next(validator.iter_errors(json.loads(record, parse_float=Decimal)), None)
-        if fault:
-            where = ".".join(("$", *map(str, fault.path)))
-            raise MockError(
-                f"stream {mock.stream.name!r}: {where}: mock makes no values for this schema: {fault.validator!r} is not met"
-            )
+    error = None
+    for draft in (jsonschema.validators.validator_for(schema, default), jsonschema.Draft4Validator):
+        try:
+            draft.check_schema(schema)
+            return draft(schema)
+        except jsonschema.SchemaError as fault:
+            error = error or fault
+    where = ".".join(("$", *map(str, error.path if error else ())))
+    raise MockError(f"stream {name!r}: the schema is no JSON Schema: {where}: {error.message[:200] if error else ''}")
 
 
 def compiled(streams: Sequence[Stream], rows: int, seed: str, null_rate: float, faker: Any) -> list[Mock]:
