@@ -13,6 +13,7 @@ from .settings import Settings
 from .stream import Settled, Stream, stamped
 
 SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
+MOST_STREAMS = 1000  # in a transaction; PostgreSQL's max_locks_per_transaction allows for some 3,000 by default
 BUFFER_BYTES = 32 << 20  # over all streams, before the small ones are sent, too
 
 
@@ -23,13 +24,20 @@ class Flush:
     settings: Settings
     rows: int = 0
     bytes: int = 0  # of input
+    streams: set[str] = field(default_factory=set)  # that have rows
     since: float = field(default_factory=time.monotonic)  # when the first of the rows came
 
-    def add(self, rows: int) -> None:
-        """Count *rows* that came."""
+    def add(self, stream: str, rows: int) -> None:
+        """Count *rows* that came for *stream*."""
         if rows and not self.rows:
             self.since = time.monotonic()
         self.rows += rows
+        if rows:
+            self.streams.add(stream)
+
+    def is_full(self, stream: str) -> bool:
+        """Tell whether there are as many streams as may be, without this one: the locks of a server have an end."""
+        return len(self.streams) >= MOST_STREAMS and stream not in self.streams and not self.settings.state_id
 
     def seconds_left(self) -> float:
         return self.since + self.settings.batch_seconds - time.monotonic()
@@ -42,6 +50,7 @@ class Flush:
     def clear(self) -> None:
         """Begin anew, after a COMMIT."""
         self.rows = self.bytes = 0
+        self.streams.clear()
         self.since = time.monotonic()
 
 

@@ -80,6 +80,14 @@ class Stream:
             self.pending.append(Segment(self.decoder))
         return self.pending[-1]
 
+    def add_fast(self, message: Any, line: bytes, number: int, is_utf8: bool) -> None:
+        """Take a record that was decoded; is its line UTF-8 for sure?"""
+        segment = self.fast()
+        segment.messages.append(message)
+        segment.lines.append(line)
+        segment.numbers.append(number)
+        segment.are_utf8 = segment.are_utf8 and is_utf8
+
     def add_slow(self, line: bytes, number: int) -> None:
         """Take a record that the decoder refused.
 

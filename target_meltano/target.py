@@ -240,7 +240,7 @@ class Target:
         return count
 
     def _count(self, stream: Stream, count: int) -> None:
-        self.flush.add(count)
+        self.flush.add(stream.name, count)
         self.is_covered = self.is_covered and not count
         self.is_whole = self.is_whole and not count
         self.report.of(stream.name).read += count
@@ -288,6 +288,8 @@ class Target:
         if version is not None and stream.decoder.layout.versioned is False:
             self._followed(stream.name, stream.wanted.with_versions(self.dialect), stream)
             self.current = None  # the decoder is another one now
+        if self.flush.is_full(stream.name):
+            self._flush()
         self._count(stream, 1)
         if stream is not self.current:
             self.current = stream
@@ -296,11 +298,7 @@ class Target:
             except messages.REFUSED:
                 pass
             else:
-                segment = stream.fast()
-                segment.messages.append(message)
-                segment.lines.append(line)
-                segment.numbers.append(number)
-                segment.are_utf8 = segment.are_utf8 and self.are_utf8
+                stream.add_fast(message, line, number, self.are_utf8)
                 return
         stream.add_slow(line, number)
 
@@ -318,7 +316,7 @@ class Target:
             self.outbox.send(stream)
             self.loader.activate(stream.name, stream.table, message.version, number)
             self._count(stream, 0)
-            self.flush.add(1)  # something to be committed
+            self.flush.add(stream.name, 1)  # something to be committed
             self.is_covered = False
 
     def _batch(self, message: messages.Batch, number: int) -> None:
@@ -351,6 +349,8 @@ class Target:
             raise type(error)(f"line {self.lines.of(number)[0]}: stream {message.stream!r}: {error}") from None
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
         self.schema_lines[line] = stream
+        if self.flush.is_full(stream.name):
+            self._flush()
         self.current = stream
 
     def _followed(self, name: str, wanted: wanting.Wanted, stream: Stream | None, line: str | None = None) -> Stream:

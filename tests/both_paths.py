@@ -102,11 +102,7 @@ def take(stream: Stream, line: bytes, number: int, rules: Rules) -> None:
         if is_record(line, rules):
             stream.add_slow(line, number)
         return
-    segment = stream.fast()
-    segment.messages.append(message)
-    segment.lines.append(line)
-    segment.numbers.append(number)
-    segment.are_utf8 = segment.are_utf8 and is_utf8(line)
+    stream.add_fast(message, line, number, is_utf8(line))
 
 
 def settle(stream: Stream, read: Read, before: int | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from on_postgres import dialect, rows, run
 
-from target_meltano import MessageError, RecordError, SchemaError, SpoolError, UpgradeError, kept, load
+from target_meltano import MessageError, RecordError, SchemaError, SpoolError, UpgradeError, kept, load, outbox
 from target_meltano.samples import INT, NUM, STR, record, schema, state
 
 
@@ -217,3 +217,15 @@ def test_bytes_that_are_no_utf8_are_found_among_many_lines(db: Any, text: bytes)
     with pytest.raises(MessageError, match="line 3: .*not valid UTF-8"):
         load(dialect(db), io.BytesIO(b"".join([*lines, line % b'{"id": 3}'])))
     assert rows(db, "id, j") == [(1, "ä")]
+
+
+def test_a_transaction_has_so_many_tables_and_no_more(db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables are there, so no DDL comes between; each record is of another stream than the one before."""
+    monkeypatch.setattr(outbox, "MOST_STREAMS", 10)
+    names = [f"t{n}" for n in range(25)]
+    run(db, *map(schema, names))
+    states = states_of(db, *map(schema, names), *(record(name, id=n) for n in range(3) for name in names), state(1))
+    assert states == [1]
+    transactions = "SELECT count(DISTINCT committed_at) FROM __loads WHERE rows_read = 3"
+    assert db.query(f"SET search_path TO {db.schema}; {transactions}")[0][0] >= 3
+    assert [len(rows(db, table=name)) for name in names] == [3] * 25

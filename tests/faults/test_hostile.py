@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from conftest import FAULTS  # type: ignore[import-not-found]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import TARGET, Run, Tables
+from running import TARGET, WAIT_SECONDS, Run, Tables
 
 from target_meltano import Found, Table, TargetError, load, make
 from target_meltano_postgres.copy import encode
@@ -35,7 +35,8 @@ class Nowhere(PostgresDialect):
     sql: ClassVar[sa.Dialect] = PostgresDialect.sql
 
     def connect(self) -> sa.Connection:
-        return sa.create_engine("sqlite://").connect()
+        engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+        return engine.connect()
 
     def found(self, connection: sa.Connection, schema: str, name: str) -> Found | None:
         return Found({c.name: self.found_column(c.name, self.type_name(c.kind)) for c in OURS.get(name, ())}, (), True, "")
@@ -116,7 +117,7 @@ def test_any_bytes(db_less: None, lines: list[bytes], keep: bool, extra: str, te
         load(Nowhere(make(PostgresSettings, schema="x", **chosen)), lines, on_state=told.append)
     except TargetError:
         pass
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60  # on a machine that is busy with other things
     for state in told:
         assert "\n" not in state
         json.loads(state)
@@ -143,19 +144,22 @@ def module_patch() -> Iterable[pytest.MonkeyPatch]:
 # --- sizes, through the program
 
 
-def run(settings_: dict[str, Any], parts: Iterable[bytes], folder: Path) -> tuple[int, str, int]:
-    """Return the exit code, what was said, and the peak of memory in bytes."""
+def run(settings_: dict[str, Any], parts: Iterable[bytes], folder: Path, seconds: float = WAIT_SECONDS) -> tuple[int, str, int]:
+    """Return the exit code, what was said, and the peak of memory in bytes; longer than so many *seconds* is a hang."""
     source = folder / "input"
     with open(source, "wb") as file:
         for part in parts:
             file.write(part)
     code = (
         "import atexit, resource, sys\n"
-        "atexit.register(lambda: print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))\n"
+        "def peak():\n"
+        "    try: return next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "    except OSError: return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # may be that of who started us\n"
+        "atexit.register(lambda: print('PEAK', peak(), file=sys.stderr))\n"
         f"{TARGET[2]}"
     )
     with Run(settings_, ["cat", str(source)], [sys.executable, "-c", code]) as one:
-        ended = one.ended()
+        ended = one.ended(seconds)
         told = one.errors()
     assert "Traceback" not in told, told[-3000:]
     return ended, told, int(re.findall(r"PEAK (\d+)", told)[-1]) * (1024 if sys.platform == "linux" else 1)
@@ -206,10 +210,14 @@ def test_a_long_line(postgres_url: str, tables: Callable[[], Tables], folder: Pa
 
 def test_many_streams(postgres_url: str, tables: Callable[[], Tables], folder: Path) -> None:
     here = tables()
-    parts = [part for n in range(STREAMS) for part in (schema({"a": TEXT}, (), f"s{n}"), record({"a": "x"}, f"s{n}"))]
+    schemas_ = [schema({"a": TEXT}, (), f"s{n}") for n in range(STREAMS)]
+    records = [record({"a": "x"}, f"s{n}") for n in range(STREAMS)]
     started = time.monotonic()
-    code, told, peak = run({"url": postgres_url, "schema": here.schema}, parts, folder)
-    assert code == 0, told[-2000:]
+    for turn in range(2):  # the second one finds all tables there, and could have all rows in one transaction
+        parts = [part for pair in zip(schemas_, records, strict=True) for part in pair] if not turn else schemas_ + records
+        code, told, peak = run({"url": postgres_url, "schema": here.schema}, parts, folder, 120 + STREAMS // 10)
+        assert code == 0, told[-2000:]
+    assert here.query(f'SELECT count(*) FROM "{here.schema}".s7') == [(2,)]
     assert here.query("SELECT count(*) FROM pg_tables WHERE schemaname = %s", (here.schema,)) == [(STREAMS + 1,)]
     print(f"\n{STREAMS:,} streams: {time.monotonic() - started:.0f} s, {peak >> 20} MiB")
     for n in range(0, STREAMS, 200):  # one DROP of all needs more locks than the server has
