@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SettingsError,
         TargetError,
         UpgradeError,
+        shown,
     )
     from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
     from .library import load
@@ -36,7 +37,7 @@ _HOMES = {
     "cli": "main",
     "dialect": "Dialect",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
-    "errors": "DatabaseError IncompleteError MessageError OutputError RecordError RowError SchemaError SettingsError TargetError UpgradeError",
+    "errors": "DatabaseError IncompleteError MessageError OutputError RecordError RowError SchemaError SettingsError TargetError UpgradeError shown",
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
     "naming": "lower upper",
@@ -83,6 +84,7 @@ __all__ = [
     "main",
     "make",
     "setting",
+    "shown",
     "upper",
 ]
 
