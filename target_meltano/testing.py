@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from .dialect import Dialect
 from .diff import ChangeType, Column, Found, FoundColumn, Table
 from .errors import RecordError, SchemaError, UpgradeError
-from .kinds import BINARY, DOUBLE, INTEGER, JSON, TIMESTAMP
+from .kinds import BINARY, DOUBLE, INTEGER, JSON, NUMBER, TIMESTAMP, Kind
 from .library import load
 from .samples import (
     INT,
@@ -52,7 +52,17 @@ counted = itertools.count()
 
 
 class Conformance:
-    """Proves of a dialect what is promised of every database. Two hooks say how to reach it."""
+    """Proves of a dialect what is promised of every database. Two hooks say how to reach it.
+
+    What a database cannot hold it must refuse: `holds` says what that is. Without `keeps_zeros` the
+    number 19.90 comes back as 19.9.
+    """
+
+    keeps_zeros = True
+
+    def holds(self, kind: Kind, value: Any) -> bool:
+        """Tell whether a column of *kind* can hold *value*, read back as Python's."""
+        return True
 
     def make_dialect(self, **settings: Any) -> Dialect[Any]:
         """Return the dialect with these settings, in a schema that is new for each test."""
@@ -124,9 +134,11 @@ class Conformance:
         nested = {"type": ["object", "null"], "properties": {"b": {"type": "object", "properties": {"c": INT}}}}
         wanted = schema(id=INT, a=nested, list={"type": "array"})
         digits = [Decimal("1.10"), Decimal("12345678901234567890.123456789012345678901"), [10**30]]
+        digits = [number for number in digits if self.holds(JSON, number)]
         self.load(wanted, record(id=1, a={"b": {"c": 5}}, list=digits), record(id=2, a=None))
         assert self.read("id", "a__b__c", "list") == [(1, 5, digits), (2, None, None)]
-        assert list(map(str, self.read("list")[-1][:2])) == list(map(str, digits[:2]))
+        if self.keeps_zeros:
+            assert list(map(str, self.read("list")[-1][:2])) == list(map(str, digits[:2]))
 
     @pytest.mark.parametrize(
         "name", ["Ünï", 'q"uote', "a.b", "100%", "%(x)s", "select", "back\\slash", "it's", "\0", "\ud800", "日本"]
@@ -174,8 +186,14 @@ class Conformance:
     def test_values_come_back_as_they_were_sent(self, sample: Sample, data: st.DataObject) -> None:
         pairs = data.draw(st.lists(sample.values, min_size=1, max_size=20))
         stream = f"s{next(counted)}"
+        wanted = schema(stream, id=INT, value=sample.schema)
+        too_much = [sent for sent, value in pairs if not self.holds(sample.kind, value)]
+        if too_much:
+            with pytest.raises(RecordError):
+                self.load(wanted, record(stream, id=0, value=too_much[0]), **settings_of(sample))
+        pairs = [(sent, value) for sent, value in pairs if self.holds(sample.kind, value)]
         records = [record(stream, id=i, value=sent) for i, (sent, _) in enumerate(pairs)]
-        self.load(schema(stream, id=INT, value=sample.schema), *records, **settings_of(sample))
+        self.load(wanted, *records, **settings_of(sample))
         back = self.read("id", "value", table=stream)
         assert back == [(i, wanted) for i, (_, wanted) in enumerate(pairs)]
         if sample.kind != JSON:  # 1.0 is 1 there
@@ -183,8 +201,12 @@ class Conformance:
 
     def test_numbers_keep_their_own_digits(self) -> None:
         texts = ["19.9", "19.90", "0.000", "-1.50", "123456789012345678901234567890.10"]
+        texts = [text for text in texts if self.holds(NUMBER, Decimal(text))]
         self.load(schema(id=INT, n=NUM), *(record(id=i, n=Decimal(text)) for i, text in enumerate(texts)))
-        assert [str(number) for _, number in self.read("id", "n")] == texts
+        back = [number for _, number in self.read("id", "n")]
+        assert back == list(map(Decimal, texts))
+        if self.keeps_zeros:
+            assert list(map(str, back)) == texts
 
     # --- upgrades
 
@@ -217,7 +239,11 @@ class Conformance:
     def test_any_other_change_is_refused_before_any_ddl(self, found: Sample, wanted: Sample) -> None:
         self.load(schema(id=INT, v=found.schema), record(id=1, v=found.one[0]), **settings_of(found))
         before = self.found()
-        with pytest.raises(UpgradeError, match=r"orders.*column 'v'.*cannot become"):
+        fold = self.make_dialect().fold
+        assert before
+        if before.columns[fold("v")].holds(wanted.kind):
+            pytest.skip(f"one type of this database holds {found.kind} and {wanted.kind}")
+        with pytest.raises(UpgradeError, match=r"(?i)orders.*column 'v'.*cannot become"):
             self.load(
                 schema(id=INT, v=wanted.schema, more=STR), record(id=2, v=wanted.one[0]), **settings_of(found, wanted)
             )
@@ -225,10 +251,13 @@ class Conformance:
         assert self.read("id", "v") == [(1, found.one[1])]
 
     def test_numbers_that_double_would_change_forbid_the_upgrade(self) -> None:
-        self.load(schema(id=INT, v=NUM), record(id=1, v=Decimal("0.1234567890123456789")))
+        number = Decimal("0.1234567890123456789")
+        if not self.holds(NUMBER, number):
+            pytest.skip("this database's type for numbers cannot hold such")
+        self.load(schema(id=INT, v=NUM), record(id=1, v=number))
         with pytest.raises(UpgradeError):
             self.load(schema(id=INT, v=NUM), number="double")
-        assert self.read("v") == [Decimal("0.1234567890123456789")]
+        assert self.read("v") == [number]
 
     def test_another_key_is_refused_but_for_an_empty_table(self) -> None:
         self.load(schema(id=INT, a=STR))

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from target_meltano import FoundColumn
 
+OUTSIDE = "/* committed by itself */ "  # before a statement that belongs to DDL and to no transaction
 NEW, OLD = " (new)", " (old)"  # behind a name; our own names have no spaces
 TEXTS = {
     "DATE": "TO_VARCHAR({0}, 'YYYY-MM-DD')",
@@ -85,7 +86,7 @@ def statements(table: str, name: str, found: str, wanted: str, quote: Callable[[
         *undone,
         f"ALTER TABLE {table} DROP COLUMN IF EXISTS {new}",
         f"ALTER TABLE {table} ADD COLUMN {new} {wanted}",
-        f"UPDATE {table} SET {new} = {conversion(column, found, wanted)}",
+        f"{OUTSIDE}UPDATE {table} SET {new} = {conversion(column, found, wanted)}",
         f"{rename} {column} TO {old}",
         f"{rename} {new} TO {column}",
         f"ALTER TABLE {table} DROP COLUMN {old}",

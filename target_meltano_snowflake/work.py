@@ -127,7 +127,7 @@ class Work:
             self._begin()
             cursor.execute(statement, parameters)
             self._done.append(Statement(statement, parameters))
-        else:
+        else:  # DDL, and what is OUTSIDE of any transaction
             self._suspend()
             cursor.execute(statement, parameters)
 

@@ -40,6 +40,7 @@ def main() -> None:
     results.install()
     protocol.RequestResponseCycle.run_asgi = _run
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each answer waits 40 ms
     port = listening.getsockname()[1]
     app = wire.Wire(f"http://127.0.0.1:{port}")
     threading.Thread(target=_end_with_parent, daemon=True).start()

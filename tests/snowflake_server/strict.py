@@ -78,6 +78,9 @@ class Cursor(engine.FakeSnowflakeCursor):
             self.check_db_and_schema(expression)
         expression = expression.transform(rewritten, self)
         try:
+            if isinstance(expression, exp.Merge):
+                self._merge(self._transform(expression, None))
+                return self
             for statement in self._transform_explode(expression):
                 ready = self._transform(statement, params)
                 self._execute(ready, list(params) if params and ready.find(exp.Placeholder) else None)
@@ -109,8 +112,6 @@ class Cursor(engine.FakeSnowflakeCursor):
             self._check_copy(expression)
         if isinstance(expression, (exp.Create, exp.Alter, exp.Drop, exp.Comment)):
             self.end_transaction(commit=True)  # as all DDL does
-        if isinstance(expression, exp.Merge):
-            self._check_merge(expression)
         if isinstance(expression, exp.Create) and expression.kind == "TABLE":
             self._take_constraints(expression)
 
@@ -135,16 +136,19 @@ class Cursor(engine.FakeSnowflakeCursor):
         if faults:
             raise refusal(1420, "42601", f"SQL compilation error: invalid parameter '{faults[0]}'")
 
-    def _check_merge(self, merge: exp.Merge) -> None:
-        """Refuse what would update a row twice."""
-        if not any(when.args.get("matched") for when in merge.args["whens"].expressions):
-            return
-        target = merge.this.copy()
-        name, on, using = target.alias or target.name, merge.args["on"], merge.args["using"]
-        joined = f"{target.sql('snowflake')} JOIN {using.sql('snowflake')} ON {on.sql('snowflake')}"
-        twice = f'SELECT 1 FROM (SELECT "{name}".rowid AS "r" FROM {joined} GROUP BY 1 HAVING COUNT(*) > 1) LIMIT 1'
-        if self._rows(twice):
+    def _merge(self, merge: exp.Merge) -> None:
+        """Refuse what would update a row twice, then let DuckDB merge: the engine's own way takes ten times as long."""
+        name, on, using = merge.this.alias or merge.this.name, merge.args["on"], merge.args["using"]
+        joined = f"{merge.this.sql('duckdb')} JOIN {using.sql('duckdb')} ON {on.sql('duckdb')}"
+        twice = f'SELECT 1 FROM {joined} GROUP BY "{name}".rowid HAVING COUNT(*) > 1 LIMIT 1'
+        whens = merge.args["whens"].expressions
+        if any(when.args.get("matched") for when in whens) and self._duck_conn.execute(twice).fetchall():
             raise refusal(100090, "42P18", "Duplicate row detected during DML action")
+        self._duck_conn.execute(f"{merge.sql('duckdb')} RETURNING merge_action")
+        done = [action for (action,) in self._duck_conn.fetchall()]
+        kinds = ["INSERT", *(["UPDATE"] if any(when.args.get("matched") for when in whens) else [])]
+        names = {"INSERT": "number of rows inserted", "UPDATE": "number of rows updated"}
+        self.answer([names[kind] for kind in kinds], [[done.count(kind) for kind in kinds]])
 
     def _take_constraints(self, create: exp.Create) -> None:
         """Note keys and comments, and leave them out."""
@@ -363,6 +367,10 @@ def rewritten(node: Any, cursor: Cursor) -> Any:
         duplicates = arguments[1] if len(arguments) > 1 and arguments[1] else exp.Literal.string("s")
         made = exp.Anonymous(this="fs_variant", expressions=[arguments[0], duplicates])
         return exp.Cast(this=made, to=exp.DataType.build("JSON"))
+    if isinstance(node, exp.UnixToTime) and node.text("scale") == "6":  # the engine would round
+        whole = exp.DataType.build("BIGINT")
+        whole.meta["of the engine"] = True
+        return exp.Anonymous(this="make_timestamp", expressions=[exp.Cast(this=node.this, to=whole)])
     if isinstance(node, exp.ToChar) and node.args.get("format"):
         spelt = node.args["format"].name
         what = node.this
@@ -376,20 +384,12 @@ def _whole(node: Any) -> Any:
     """NUMBER without digits is NUMBER(38,0), not a 64-bit integer."""
     kinds = exp.DataType.Type
     whole = (kinds.INT, kinds.SMALLINT, kinds.TINYINT, kinds.BIGINT)
-    if isinstance(node, exp.DataType) and (node.this in whole or (node.this == kinds.DECIMAL and not node.expressions)):
+    if not isinstance(node, exp.DataType) or node.meta.get("of the engine"):
+        return node
+    if (node.this in whole or (node.this == kinds.DECIMAL and not node.expressions)):
         digits = [exp.DataTypeParam(this=exp.Literal.number(number)) for number in (38, 0)]
         return exp.DataType(this=kinds.DECIMAL, expressions=digits, nested=False)
     return node
-
-
-def _unless_merging(note: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """fakesnow keeps notes of new tables in another database, which DuckDB cannot write in one transaction."""
-
-    def noted(node: Any) -> Any:
-        table = node.find(exp.Table) if isinstance(node, exp.Create) else None
-        return node if table is not None and table.name.lower() == "merge_candidates" else note(node)
-
-    return noted
 
 
 def install(database: duckdb.DuckDBPyConnection) -> None:
@@ -397,5 +397,3 @@ def install(database: duckdb.DuckDBPyConnection) -> None:
     database.create_function("fs_variant", rules.variant, ["VARCHAR", "VARCHAR"], "VARCHAR")
     fakesnow.conn.FakeSnowflakeCursor = Cursor
     transforms.integer_precision = _whole
-    transforms.extract_text_length = _unless_merging(transforms.extract_text_length)
-    transforms.extract_comment_on_table = _unless_merging(transforms.extract_comment_on_table)
