@@ -371,6 +371,8 @@ def rewritten(node: Any, cursor: Cursor) -> Any:
         whole = exp.DataType.build("BIGINT")
         whole.meta["of the engine"] = True
         return exp.Anonymous(this="make_timestamp", expressions=[exp.Cast(this=node.this, to=whole)])
+    if isinstance(node, exp.TimeToStr):  # of what is a time by its look
+        node.set("format", exp.Literal.string(node.text("format").replace('"', "")))
     if isinstance(node, exp.ToChar) and node.args.get("format"):
         spelt = node.args["format"].name
         what = node.this
