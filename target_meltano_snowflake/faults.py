@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -61,12 +62,14 @@ def is_of_data(error: Exception) -> bool:
 
 
 def words(error: Exception) -> str:
-    """Return the driver's message in one line, without the value that it shows."""
+    """Return the driver's message in one line, with its number, without the value that it shows."""
     cause = cause_of(error)
     text = " ".join(str(getattr(cause, "raw_msg", None) or getattr(cause, "msg", None) or cause).split())
     if number_of(error) in OF_DATA:
         text = text.split("'")[0].rstrip(" :")
-    return text or type(cause).__name__
+    number = number_of(error)
+    text = re.sub(rf"^({number:06d} \(\w+\): )+|\s*\(request_id=[^)]*\)$", "", text)
+    return f"{number:06d}: {text}" if number else text or type(cause).__name__
 
 
 def end_transaction(cursor: Any, transaction: str) -> None:

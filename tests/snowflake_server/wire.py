@@ -37,7 +37,8 @@ class Fault:
 
     *how*: "503"; "before" and "after": the connection is cut before or after the statement is done;
     "390112", "390114": its token has expired; "gone": as 390114, and the session is really gone;
-    "error": refused with *number*.
+    "deaf": the session gets no answer any more, "commits": and the statement is done; "error": refused
+    with *number*.
     """
 
     sql: str
@@ -93,6 +94,7 @@ class Wire:
         self.log: list[dict[str, Any]] = []
         self.faults: list[Fault] = []
         self.majors: dict[str, int] = {}  # of the connectors, by token
+        self.deaf: set[str] = set()  # sessions that get no answer
         self.answers: dict[str, Answer] = {}  # by the ids of requests
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -170,6 +172,8 @@ class Wire:
         sql = asked.get("sqlText", "")
         entry = {"sql": sql, "session": token.rstrip("+"), "request": request, "parameters": asked.get("parameters") or {}, "bindings": asked.get("bindings")}
         self.log.append(entry)
+        if token.rstrip("+") in self.deaf:
+            raise Cut
         if request in self.answers:
             entry["repeated"] = True
             return self.answers[request]
@@ -182,14 +186,18 @@ class Wire:
         answer = await self._engine(scope, body)
         self._complete(answer, sql, token, entry)
         self.answers[request] = answer
-        if fault and fault.how == "after":
+        if fault and fault.how == "commits":
+            self.deaf.add(token.rstrip("+"))
+        if fault and fault.how in ("after", "commits"):
             raise Cut
         return answer
 
     def _before(self, fault: Fault, token: str) -> Answer | None:
         if fault.how == "503":
             return in_json({"message": "unavailable"}, 503)
-        if fault.how == "before":
+        if fault.how == "deaf":
+            self.deaf.add(token.rstrip("+"))
+        if fault.how in ("before", "deaf"):
             raise Cut
         if fault.how == "error":
             code = f"{fault.number:06d}"
