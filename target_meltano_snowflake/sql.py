@@ -32,12 +32,15 @@ class Type(UserDefinedType[Any]):
 
 
 class Timestamp(Type):
-    """Bound as text and cast, so that no parameter of the session counts."""
+    """Bound as text and cast, so that no parameter of the session counts; without a zone it is UTC."""
 
     cache_ok = True
 
     def bind_processor(self, dialect: sa.Dialect) -> Any:
         return lambda value: value.isoformat() if isinstance(value, dt.datetime) else value
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        return lambda value: value.replace(tzinfo=value.tzinfo or dt.timezone.utc) if value else value
 
     def bind_expression(self, bindvalue: Any) -> Any:
         return sa.cast(bindvalue, self)

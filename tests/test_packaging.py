@@ -86,7 +86,7 @@ def test_commands_tell_their_version(command: str) -> None:
     assert (done.returncode, done.stdout) == (0, f"{command} {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["target-meltano", "target-meltano-snowflake"])
+@pytest.mark.parametrize("command", ["target-meltano"])
 def test_what_is_not_there_yet_says_so(command: str) -> None:
     done = run(command, "--config", "x.json")
     assert (done.returncode, done.stdout) == (2, "")
