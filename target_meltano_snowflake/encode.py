@@ -119,7 +119,8 @@ def _is_double(exact: Decimal, value: float) -> bool:
 def _digits(texts: pa.Array, type_name: str) -> pa.Array:
     """Numbers for NUMBER(p,s) or DECFLOAT, as text without exponents."""
     precision, scale = _sizes(type_name)
-    plain = pc.match_substring_regex(texts, rf"^-?[0-9]{{1,{precision - scale or 1}}}$")
+    whole = precision - scale
+    plain = pc.match_substring_regex(texts, rf"^-?[0-9]{{1,{whole}}}$") if whole else pc.equal(texts, "0")
     odd = _positions(pc.invert(plain))
     if not odd:
         return texts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -154,11 +155,12 @@ def _key(settings: SnowflakeSettings) -> bytes:
 
 def _in_lines(text: str) -> str:
     """Variables and secret stores like to turn line ends into \\n or spaces."""
-    found = re.fullmatch(r"\s*(-----BEGIN [A-Z ]+-----)(.*)(-----END [A-Z ]+-----)\s*", text, re.DOTALL)
+    text = text.replace("\\n", "\n").strip()
+    found = re.fullmatch(r"(-----BEGIN [A-Z ]+-----)(.*)(-----END [A-Z ]+-----)", text, re.DOTALL)
     if not found:
         return text
-    body = re.sub(r"\\n|\s", "", found[2])
-    return f"{found[1]}\n{body}\n{found[3]}\n"
+    body = re.sub(r"\s", "", found[2])
+    return "\n".join([found[1], *textwrap.wrap(body, 64), found[3], ""])
 
 
 def place(name: str, fold: Any) -> str:
