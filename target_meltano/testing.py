@@ -4,7 +4,7 @@
         def make_dialect(self, **settings): ...
         def rows(self, table): ...
 
-Needs pytest and hypothesis.
+Needs pytest and hypothesis. CONFORMANCE_EXAMPLES is how many examples each kind of value gets (20).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from .samples import (
 )
 from .target import Result
 
-few = examples(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+few = examples(max_examples=int(os.environ.get("CONFORMANCE_EXAMPLES", "20")), deadline=None, suppress_health_check=list(HealthCheck))
 counted = itertools.count()
 
 

@@ -236,8 +236,10 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
     def _definition(self, column: Column, table: Table, new: bool = False) -> str:
         """With its comment: a statement for each would take longer than the load."""
         null = " NOT NULL" if column.name in table.keys and not new else ""
-        comment = f" COMMENT {self.literal(column.source)}" if column.source else ""
-        return f"{self.quote(column.name)} {self.type_name(column.kind)}{null}{comment}"
+        return f"{self.quote(column.name)} {self.type_name(column.kind)}{null}{self._comment(column)}"
+
+    def _comment(self, column: Column) -> str:
+        return f" COMMENT {self.literal(column.source)}" if column.source else ""
 
     def comments(self, table: Table, columns: Sequence[Column]) -> Sequence[str]:
         return ()
@@ -265,7 +267,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
                 f"{table.full_name}: column {name!r} is {change.found.type} and would become {wanted}, which Snowflake "
                 "does not do in place, and it belongs to the key; load the stream into another table (setting table_names)"
             )
-        return upgrades.statements(self.full_name(table), name, change.found.type, wanted, self.quote)
+        return upgrades.statements(self.full_name(table), name, change.found.type, wanted, self._comment(change.column), self.quote)
 
     def loses_by(self, change: ChangeType) -> str | None:
         column = self.quote(change.column.name)

@@ -68,8 +68,8 @@ def is_in_place(found: str, wanted: str) -> bool:
     return old in ("VARCHAR", "BINARY") or (old == "NUMBER" and old_sizes[1:] == new_sizes[1:] and old_sizes < new_sizes)
 
 
-def statements(table: str, name: str, found: str, wanted: str, quote: Callable[[str], str]) -> list[str]:
-    """Return the statements that give the column *name* another type.
+def statements(table: str, name: str, found: str, wanted: str, comment: str, quote: Callable[[str], str]) -> list[str]:
+    """Return the statements that give the column *name* another type; *comment* is the clause for a new one.
 
     A crash in between leaves a column with a name of ours behind; where it has the values, and no
     other has the name, *found* ends in that name's ending, and it is put back first.
@@ -85,7 +85,7 @@ def statements(table: str, name: str, found: str, wanted: str, quote: Callable[[
     return [
         *undone,
         f"ALTER TABLE {table} DROP COLUMN IF EXISTS {new}",
-        f"ALTER TABLE {table} ADD COLUMN {new} {wanted}",
+        f"ALTER TABLE {table} ADD COLUMN {new} {wanted}{comment}",
         f"{OUTSIDE}UPDATE {table} SET {new} = {conversion(column, found, wanted)}",
         f"{rename} {column} TO {old}",
         f"{rename} {new} TO {column}",

@@ -12,7 +12,6 @@ from on_snowflake import Snowflake
 from target_meltano import JSON, NUMBER, Dialect, Kind
 from target_meltano.testing import Conformance
 
-
 WIDE = Context(prec=500)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import fakesnow.conn
 import fakesnow.copy_into
+import rewrites
 import rules
 import sqlglot
 from fakesnow import cursor as engine
@@ -76,7 +77,7 @@ class Cursor(engine.FakeSnowflakeCursor):
         as_asked = expression.copy()  # the engine's own changes are made in place
         if not isinstance(expression, exp.Copy):  # where the engine takes the stage for a table
             self.check_db_and_schema(expression)
-        expression = expression.transform(rewritten, self)
+        expression = expression.transform(rewrites.rewritten, self._own_table)
         try:
             if isinstance(expression, exp.Merge):
                 self._merge(self._transform(expression, None))
@@ -187,6 +188,10 @@ class Cursor(engine.FakeSnowflakeCursor):
 
     def own_name(self, name: str) -> str:
         return f"{name}{OWN}{id(self._conn)}"
+
+    def _own_table(self, table: exp.Table) -> str | None:
+        """Return the name in the engine of a temporary table of the session, None for others."""
+        return self.own_name(table.name) if (table.db, table.name) in self.temporary else None
 
     def end(self) -> None:
         """End the session: what is not committed is gone, and what was temporary, too."""
@@ -349,53 +354,8 @@ def _like(pattern: str, name: str) -> bool:
     return re.fullmatch(spelt, name, re.IGNORECASE | re.DOTALL) is not None
 
 
-# --- what DuckDB means otherwise
-
-FORMATS = {
-    "YYYY-MM-DD": "%Y-%m-%d",
-    "HH24:MI:SS.FF6": "%H:%M:%S.%f",
-    'YYYY-MM-DD"T"HH24:MI:SS.FF6"Z"': "%Y-%m-%dT%H:%M:%S.%fZ",
-}
-
-
-def rewritten(node: Any, cursor: Cursor) -> Any:
-    if isinstance(node, exp.Table) and (node.db, node.name) in cursor.temporary:
-        node.set("this", exp.to_identifier(cursor.own_name(node.name), quoted=True))
-        return node
-    if isinstance(node, exp.ParseJSON) or (isinstance(node, exp.Anonymous) and node.name.upper() == "PARSE_JSON"):
-        arguments = [node.this, node.expression] if isinstance(node, exp.ParseJSON) else node.expressions
-        duplicates = arguments[1] if len(arguments) > 1 and arguments[1] else exp.Literal.string("s")
-        made = exp.Anonymous(this="fs_variant", expressions=[arguments[0], duplicates])
-        return exp.Cast(this=made, to=exp.DataType.build("JSON"))
-    if isinstance(node, exp.UnixToTime) and node.text("scale") == "6":  # the engine would round
-        whole = exp.DataType.build("BIGINT")
-        whole.meta["of the engine"] = True
-        return exp.Anonymous(this="make_timestamp", expressions=[exp.Cast(this=node.this, to=whole)])
-    if isinstance(node, exp.TimeToStr):  # of what is a time by its look
-        node.set("format", exp.Literal.string(node.text("format").replace('"', "")))
-    if isinstance(node, exp.ToChar) and node.args.get("format"):
-        spelt = node.args["format"].name
-        what = node.this
-        if spelt.startswith("HH24"):
-            what = exp.Add(this=exp.cast(exp.Literal.string("1970-01-01"), "DATE"), expression=exp.cast(what, "TIME"))
-        return exp.Anonymous(this="strftime", expressions=[what, exp.Literal.string(FORMATS[spelt])])
-    return node
-
-
-def _whole(node: Any) -> Any:
-    """NUMBER without digits is NUMBER(38,0), not a 64-bit integer."""
-    kinds = exp.DataType.Type
-    whole = (kinds.INT, kinds.SMALLINT, kinds.TINYINT, kinds.BIGINT)
-    if not isinstance(node, exp.DataType) or node.meta.get("of the engine"):
-        return node
-    if (node.this in whole or (node.this == kinds.DECIMAL and not node.expressions)):
-        digits = [exp.DataTypeParam(this=exp.Literal.number(number)) for number in (38, 0)]
-        return exp.DataType(this=kinds.DECIMAL, expressions=digits, nested=False)
-    return node
-
-
 def install(database: duckdb.DuckDBPyConnection) -> None:
     """Put all this in the place of fakesnow's own."""
     database.create_function("fs_variant", rules.variant, ["VARCHAR", "VARCHAR"], "VARCHAR")
     fakesnow.conn.FakeSnowflakeCursor = Cursor
-    transforms.integer_precision = _whole
+    transforms.integer_precision = rewrites.whole_number
