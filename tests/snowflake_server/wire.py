@@ -123,7 +123,10 @@ class Wire:
         if path == QUERY:
             return await self._query(scope, body, asked, query, headers.get("authorization", "")[17:-1])
         if path == "/session" and "delete=true" in query:
-            self._end(headers.get("authorization", "")[17:-1])
+            token = headers.get("authorization", "")[17:-1]
+            if token.rstrip("+") in self.deaf:
+                raise Cut
+            self._end(token)
             return in_json({"data": None, "code": None, "message": None, "success": True})
         answer = await self._engine(scope, body)
         if path == LOGIN:
