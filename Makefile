@@ -8,12 +8,14 @@ ARGS =
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test faults lint types cases clean
+.PHONY: help demo test faults snowflake-live bench lint types cases clean
 
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
+	@echo 'make snowflake-live  the tests of Snowflake on the account that SNOWFLAKE_* variables name'
+	@echo 'make bench   how fast rows become files for Snowflake'
 	@echo 'make lint    ruff        make types   mypy'
 	@echo 'make cases   the corpus of tap outputs in $(CASES)'
 	@echo 'make clean   remove what make made'
@@ -26,6 +28,13 @@ test: .venv/dev
 
 faults: .venv/dev
 	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)
+
+snowflake-live: .venv/dev
+	@SNOWFLAKE_LIVE=1 .venv/bin/python -m pytest -p on_snowflake --noconftest --rootdir=. -c pyproject.toml \
+		-o pythonpath=tests tests/test_snowflake_conformance.py tests/test_snowflake_load.py $(ARGS)
+
+bench: .venv/dev
+	@.venv/bin/python benchmarks/to_snowflake.py
 
 lint: .venv/dev
 	@.venv/bin/ruff check .
