@@ -30,8 +30,8 @@ faults: .venv/dev
 	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)
 
 snowflake-live: .venv/dev
-	@SNOWFLAKE_LIVE=1 .venv/bin/python -m pytest -p on_snowflake --noconftest --rootdir=. -c pyproject.toml \
-		-o pythonpath=tests tests/test_snowflake_conformance.py tests/test_snowflake_load.py $(ARGS)
+	@SNOWFLAKE_LIVE=1 PYTHONPATH=tests .venv/bin/python -m pytest -p on_snowflake --noconftest \
+		tests/test_snowflake_conformance.py tests/test_snowflake_load.py $(ARGS)
 
 bench: .venv/dev
 	@.venv/bin/python benchmarks/to_snowflake.py

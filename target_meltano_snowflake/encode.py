@@ -117,7 +117,7 @@ def _is_double(exact: Decimal, value: float) -> bool:
 
 
 def _digits(texts: pa.Array, type_name: str) -> pa.Array:
-    """Numbers for NUMBER(p,s) or DECFLOAT, as text without exponents."""
+    """Numbers for NUMBER(p,s) or DECFLOAT, as text; without exponents for the former."""
     precision, scale = _sizes(type_name)
     whole = precision - scale
     plain = pc.match_substring_regex(texts, rf"^-?[0-9]{{1,{whole}}}$") if whole else pc.equal(texts, "0")
@@ -131,7 +131,7 @@ def _digits(texts: pa.Array, type_name: str) -> pa.Array:
 
 
 def _sizes(type_name: str) -> tuple[int, int]:
-    if type_name == "DECFLOAT":
+    if type_name.startswith("DECFLOAT"):
         return MAX_DIGITS, 0
     precision, scale = type_name.partition("(")[2].rstrip(")").split(",")
     return int(precision), int(scale)
@@ -140,7 +140,7 @@ def _sizes(type_name: str) -> tuple[int, int]:
 def _fitting(row: int, text: str, type_name: str, precision: int, scale: int) -> str:
     sign, digits, exponent = Decimal(text).normalize(_EXACT).as_tuple()
     assert isinstance(exponent, int)
-    if type_name == "DECFLOAT":
+    if type_name.startswith("DECFLOAT"):
         fits = len(digits) <= MAX_DIGITS and abs(exponent + len(digits)) < 16_000
         if fits:
             return str(Decimal((sign, digits, exponent)))

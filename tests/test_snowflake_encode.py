@@ -83,7 +83,7 @@ def test_other_json_is_not(text: str) -> None:
     assert encoded(JSON, [text]) == [text]
 
 
-@pytest.mark.parametrize(("text", "spelt", "wanted"), [("1e3", "DECFLOAT", "1E+3"), ("1.50", "DECFLOAT", "1.5"), ("1e3", "NUMBER(38,0)", "1000"), ("0.00", "NUMBER(2,1)", "0")])
+@pytest.mark.parametrize(("text", "spelt", "wanted"), [("1e3", "decfloat(38)", "1E+3"), ("1.50", "DECFLOAT", "1.5"), ("1e3", "NUMBER(38,0)", "1000"), ("0.00", "NUMBER(2,1)", "0")])
 def test_numbers_as_text(text: str, spelt: str, wanted: str) -> None:
     assert encoded(NUMBER, [text], spelt) == [wanted]
 
@@ -152,3 +152,5 @@ def test_conversions_that_may_lose_are_checked() -> None:
     assert loses('"C"', "NUMBER(38,0)", "NUMBER(38,9)") == 'ABS("C") >= 1' + "0" * 29
     assert loses('"C"', "FLOAT", "VARCHAR") == 'TO_VARCHAR("C")::FLOAT <> "C"'
     assert loses('"C"', "BOOLEAN", "VARCHAR") is None
+    assert conversion('"C"', "FLOAT", "DECFLOAT") == 'TO_VARCHAR("C")::DECFLOAT'
+    assert loses('"C"', "FLOAT", "DECFLOAT")
