@@ -8,13 +8,14 @@ ARGS =
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test faults snowflake-live bench lint types cases clean
+.PHONY: help demo test faults snowflake-live snowflake-cases bench lint types cases clean
 
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
 	@echo 'make snowflake-live  the tests of Snowflake on the account that SNOWFLAKE_* variables name'
+	@echo 'make snowflake-cases  that corpus into Snowflake'"'"'s stand-in'
 	@echo 'make bench   how fast rows become files for Snowflake'
 	@echo 'make lint    ruff        make types   mypy'
 	@echo 'make cases   the corpus of tap outputs in $(CASES)'
@@ -44,6 +45,9 @@ types: .venv/dev
 
 cases: .venv/dev
 	@.venv/bin/python .ci/cases $(CASES) $(ARGS)
+
+snowflake-cases: .venv/dev
+	@.venv/bin/python .ci/snowflake-cases $(CASES) $(ARGS)
 
 clean:
 	rm -rf .venv .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
