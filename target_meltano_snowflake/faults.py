@@ -66,7 +66,7 @@ def words(error: Exception) -> str:
     cause = cause_of(error)
     text = " ".join(str(getattr(cause, "raw_msg", None) or getattr(cause, "msg", None) or cause).split())
     if number_of(error) in OF_DATA:
-        text = text.split("'")[0].rstrip(" :")
+        text = re.sub(r"'.*'", "'…'", text)
     number = number_of(error)
     text = re.sub(rf"^({number:06d} \(\w+\): )+|\s*\(request_id=[^)]*\)$", "", text)
     return f"{number:06d}: {text}" if number else text or type(cause).__name__

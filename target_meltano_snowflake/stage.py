@@ -36,7 +36,7 @@ class Spool:
     _writer: pq.ParquetWriter | None = None
     _path: Path | None = None
     _files: int = 0
-    _sent: list[Future[None]] = field(default_factory=list)
+    _sent: list[tuple[Path, Future[None]]] = field(default_factory=list)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows; they are written when there are enough for a row group."""
@@ -65,7 +65,7 @@ class Spool:
         if self._writer and self._path:
             self._writer.close()
             self._writer = None
-            self._sent.append(self.send(self._path, self.folder))
+            self._sent.append((self._path, self.send(self._path, self.folder)))
 
     def complete(self) -> None:
         """Have all rows on the stage.
@@ -75,15 +75,17 @@ class Spool:
         """
         self.write()
         self._finish()
-        for sent in self._sent:
+        for _, sent in self._sent:
             sent.result()
 
     def drop(self) -> None:
-        """Forget the rows."""
-        if self._writer:
+        """Forget the rows, and the files that are not on their way yet."""
+        if self._writer and self._path:
             self._writer.close()
-        for sent in self._sent:
-            sent.cancel()
+            self._path.unlink()
+        for path, sent in self._sent:
+            if sent.cancel():
+                path.unlink()
         self._batches, self._writer = [], None
 
 

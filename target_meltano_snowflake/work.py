@@ -61,7 +61,7 @@ class Work:
     _marks: list[int] = field(default_factory=list)
     _written: list[tuple[Layout, pa.RecordBatch]] = field(default_factory=list)  # since the first mark
     _spools: dict[Layout, Spool] = field(default_factory=dict)
-    _loaded: list[str] = field(default_factory=list)  # folders of the stage
+    _loaded: list[str] = field(default_factory=list)  # folders of the stage that are to be removed
     _staged: dict[tuple[str, ...], str] = field(default_factory=dict)  # staging tables, by their columns
     _sender: Sender | None = None
     _home: Path | None = None
@@ -219,7 +219,7 @@ class Work:
         self._remove()
 
     def _remove(self) -> None:
-        """Remove files that are loaded; those that stay end with the session."""
+        """Remove files that are loaded, or never will be; those that stay end with the session."""
         loaded, self._loaded = self._loaded, []
         for folder in loaded:
             try:
@@ -231,6 +231,7 @@ class Work:
         """Forget what was not committed."""
         for spool in self._spools.values():
             spool.drop()
+            self._loaded.append(spool.folder)
         self._spools.clear()
         self._written.clear()
         self._marks.clear()
