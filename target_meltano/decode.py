@@ -9,8 +9,7 @@ which decides. So this file may refuse too much, but must never accept something
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -19,30 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from . import columns, values
-from .columns import Refused, way_of
-from .errors import RecordError, json_path
+from .columns import ABSENT, ABSENT_JSON, Refused, way_of
+from .lines import is_utf8
+from .rows import Layout, masks
 from .schema import Leaf, Node, Path
-from .values import Notes, Rules
+from .values import Notes
 
 NULL = msgspec.Raw(b"null")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the rows of a stream look like: a column per leaf, in this order.
-
-    After them the unknown fields, if these are kept, and where it is *versioned* the record's
-    version and an empty time of deletion. If it is not, records with a version are refused.
-    """
-
-    stream: str
-    node: Node
-    leaves: tuple[Leaf, ...]
-    arrow: pa.Schema
-    keys: tuple[int, ...]
-    rules: Rules = Rules()
-    validate: Callable[[bytes], None] | None = None  # `validation: schema`
-    versioned: bool | None = None  # None: the version of a record does not matter
 
 
 class Decoder:
@@ -63,6 +45,7 @@ class Decoder:
     def _compiled(self) -> Callable[[bytes], Any]:
         try:
             self._plan = _Plan(self.layout.node, self.expected, self.loose)
+            self._nothings = list(self._plan.nothings())
             fields: list[tuple[Any, ...]] = [
                 ("type", Literal["RECORD"]),
                 ("stream", Literal[self.layout.stream]),
@@ -74,31 +57,38 @@ class Decoder:
         except (ValueError, RecursionError):  # a name that msgspec cannot spell, hundreds of levels
             return _refuse
 
-    def batch(self, messages: list[Any], lines: Sequence[bytes]) -> tuple[pa.RecordBatch, Refused, Notes]:
+    def batch(
+        self, messages: list[Any], lines: Sequence[bytes], are_utf8: bool = False
+    ) -> tuple[pa.RecordBatch, Refused, Notes]:
         """Return the rows of decoded *messages*, and the positions of those that it refuses.
 
-        *lines* are where they came from. The notes are of the rows that are not refused.
+        *lines* are where they came from; are they UTF-8 for sure? The notes are of the rows that are
+        not refused.
         """
         notes = Notes()
-        arrays, refused = self._columns(messages, notes)
-        if not _is_utf8(b"\n".join(lines)):
-            refused.update(i for i, line in enumerate(lines) if not _is_utf8(line))
+        cells = self._plan.cells([message.record for message in messages], notes)
+        arrays, refused = self._columns(cells, notes)
+        if not are_utf8:
+            refused.update(i for i, line in enumerate(lines) if not is_utf8(line))
         if refused and notes:
             notes = Notes()
-            self._columns([message for i, message in enumerate(messages) if i not in refused], notes)
+            fine = [message.record for i, message in enumerate(messages) if i not in refused]
+            self._columns(self._plan.cells(fine, notes), notes)
+        absent = self._absent(cells, arrays, refused, notes)
         if self.layout.rules.unknown_fields == "keep":
             arrays.append(pa.nulls(len(messages), pa.string()))  # else the decoder had refused them
         if self.layout.versioned:
             arrays.append(pa.array([message.version for message in messages], pa.int64()))
             arrays.append(pa.nulls(len(messages), self.layout.arrow[len(arrays)].type))
+        if self.layout.keeps:
+            arrays.append(absent)
         return pa.RecordBatch.from_arrays(arrays, schema=self.layout.arrow), sorted(refused), notes
 
-    def _columns(self, messages: list[Any], notes: Notes) -> tuple[list[pa.Array], set[int]]:
+    def _columns(self, cells: list[list[Any]], notes: Notes) -> tuple[list[pa.Array], set[int]]:
         arrays: list[pa.Array] = []
         refused: set[int] = set()
-        below = self._plan.cells([message.record for message in messages], notes)
-        for convert, cells in zip(self.converters, below, strict=True):
-            array, bad = convert(cells, notes)
+        for convert, column in zip(self.converters, cells, strict=True):
+            array, bad = convert(column, notes)
             arrays.append(array)
             refused.update(bad)
         for key in self.layout.keys:
@@ -107,23 +97,31 @@ class Decoder:
         return arrays, refused
 
 
+    def _absent(
+        self, cells: list[list[Any]], arrays: list[pa.Array], refused: Collection[int], notes: Notes
+    ) -> pa.Array:
+        """Count the fields that are absent, and return the column `rows.ABSENT`; only nulls may be absent."""
+        layout, count = self.layout, len(arrays[0]) if arrays else 0
+        extra = layout.rules.unknown_fields == "keep"  # never there on this path
+        gone = np.zeros((count, len(cells) + extra), bool) if layout.keeps else None
+        if gone is not None and extra:
+            gone[:, -1] = True
+        for i, (column, array, nothing) in enumerate(zip(cells, arrays, self._nothings, strict=True)):
+            came = column.count(nothing) if array.null_count else 0
+            if came:
+                notes.absent[layout.leaves[i].path] += came - sum(column[row] is nothing for row in refused)
+                if gone is not None and i != layout.deleted:
+                    gone[:, i] = [cell is nothing for cell in column]
+        if gone is not None and layout.keeps == "deleted" and layout.deleted is not None:
+            gone &= arrays[layout.deleted].is_valid().to_numpy(zero_copy_only=False)[:, None]
+        return pa.nulls(count, pa.binary()) if gone is None else masks(gone)
+
+
 _VERSION = Annotated[int, msgspec.Meta(ge=values.INT64[0], le=values.INT64[-1])] | None
 
 
 def _refuse(line: bytes) -> Any:
     raise msgspec.ValidationError("has no fast path")
-
-
-def _is_utf8(text: bytes) -> bool:
-    """Tell what `decode` would, in a seventh of its time."""
-    if text.isascii():
-        return True
-    ends = pa.py_buffer(np.array([0, len(text)], np.int64))
-    try:
-        pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(text)]).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 class _Plan:
@@ -138,8 +136,9 @@ class _Plan:
         self.unknown = sorted(path for path in expected if path[:-1] == node.path and not _UNSPEAKABLE.search(path[-1]))
 
     def struct(self) -> type[msgspec.Struct]:
-        """Return the Struct to decode into; a field that is absent is as one that is null."""
+        """Return the Struct to decode into."""
         fields = [self._field(i, child) for i, child in enumerate(self.children)]
+        nulls = {name: NULL if kind is msgspec.Raw else None for name, kind, _ in fields}
         names = list(self.node.properties)
         for path in self.unknown:
             fields.append((f"f{len(fields)}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET))
@@ -148,18 +147,33 @@ class _Plan:
             fields.append((f"f{len(fields)}", None, None))
             names.append(name)
         rename = {field[0]: name for field, name in zip(fields, names, strict=True)}
-        struct = msgspec.defstruct("Object", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+        struct = msgspec.defstruct("Object", fields, rename=rename, forbid_unknown_fields=True, gc=False, frozen=True)
         self.empty = struct()
+        self.nulls = struct(**nulls)
         return struct
 
     def _field(self, position: int, child: Leaf | _Plan) -> tuple[str, Any, Any]:
         name = f"f{position}"
         if isinstance(child, _Plan):
-            return name, child.struct() | None, None
+            return name, child.struct() | None, child.empty
+        nothing = self._nothing(child)
+        if nothing is ABSENT_JSON:
+            return name, msgspec.Raw, nothing
         way = way_of(child, self.loose)
-        if way in (bool, int, float, str):
-            return name, way | None, None
-        return (name, str | None, None) if way in columns.TEXTS else (name, msgspec.Raw, NULL)
+        return name, (str if way in columns.TEXTS else way) | None, nothing
+
+    def _nothing(self, leaf: Leaf) -> Any:
+        """Return what an absent field has in place of a value."""
+        way = way_of(leaf, self.loose)
+        return ABSENT if way in (bool, int, float, str) or way in columns.TEXTS else ABSENT_JSON
+
+    def nothings(self) -> Iterator[Any]:
+        """Yield `_nothing` of all leaves below."""
+        for child in self.children:
+            if isinstance(child, _Plan):
+                yield from child.nothings()
+            else:
+                yield self._nothing(child)
 
     def cells(self, objects: list[Any], notes: Notes) -> list[list[Any]]:
         """Return the values of each leaf below *objects*, in the order of the schema."""
@@ -167,8 +181,8 @@ class _Plan:
         for position, child in enumerate(self.children):
             below = attribute(position)(objects)
             if isinstance(child, _Plan):
-                empty = child.empty
-                found.extend(child.cells([item or empty for item in below], notes))
+                nulls = child.nulls
+                found.extend(child.cells([nulls if item is None else item for item in below], notes))
             else:
                 found.append(below)
         for position, path in enumerate(self.unknown, len(self.children)):
@@ -186,51 +200,3 @@ def attribute(position: int) -> Callable[[list[Any]], list[Any]]:
     """Return a function that reads one attribute of many Structs: half the time of attrgetter."""
     reader: Callable[[list[Any]], list[Any]] = eval(f"lambda objects: [o.f{position} for o in objects]")
     return reader
-
-
-# --- the slow path, in the same layout
-
-
-def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any]:
-    """Return the row of a line that the fast path refused.
-
-    Raises:
-        RecordError: with the fault.
-    """
-    try:
-        message = values.parse(line, layout.rules)
-        if "record" not in message:
-            raise ValueError('a RECORD has a "record"')
-        version = values.version_of(message) if layout.versioned else None
-    except ValueError as error:
-        raise RecordError(str(error), line=number, stream=layout.stream) from None
-    row = values.read_row(message["record"], layout.node, layout.rules, notes, line=number, stream=layout.stream)
-    for key in layout.keys:
-        if row[key] is None:
-            path = json_path(layout.leaves[key].path)
-            raise RecordError("a key must not be absent or null", line=number, stream=layout.stream, path=path)
-    if layout.versioned:
-        row += [version, None]
-    return row
-
-
-def batch_of_rows(layout: Layout, rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
-    """Return rows of the slow path as a batch."""
-    arrays = [pa.array([row[i] for row in rows], field.type) for i, field in enumerate(layout.arrow)]
-    return pa.RecordBatch.from_arrays(arrays, schema=layout.arrow)
-
-
-def odd_leaves(layout: Layout, line: bytes, notes: Notes) -> frozenset[Path]:
-    """Return the leaves of an accepted record whose values are not written as declared."""
-    found = {*notes.coerced, *notes.replaced}
-    if re.search(rb"\.0+\s*[,}]", line):
-        record = values.parse(line, layout.rules)["record"]
-        integers = [leaf.path for leaf in layout.leaves if way_of(leaf) in (int, "raw whole number")]
-        found.update(path for path in integers if "." in str(_at(record, path)))
-    return frozenset(found)
-
-
-def _at(record: Any, path: Path) -> Any:
-    for name in path:
-        record = record.get(name) if isinstance(record, dict) else None
-    return record

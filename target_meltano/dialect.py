@@ -104,8 +104,10 @@ class Dialect(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> None:
-        """Write *batch* into *table*, in the open transaction.
+    def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> int | None:
+        """Write *batch* into *table*, in the open transaction; return how many rows were not there yet.
+
+        None where that is not known without more ado.
 
         The columns of the batch are those of the table, in its order. With `table.keys`, rows
         replace those of the same key; no key comes twice in one batch.
@@ -197,6 +199,10 @@ class Dialect(ABC, Generic[S]):
 
     def end_transaction(self, connection: sa.Connection, transaction: str) -> None:
         """End a transaction that lost its connection, if the database does not know that yet."""
+
+    def shape(self, connection: sa.Connection, table: Table) -> Any:
+        """Return what is equal for as long as the columns of *table* have the same types; quicker than `found`."""
+        return None
 
     def has_schema(self, connection: sa.Connection, schema: str) -> bool:
         return sa.inspect(connection).has_schema(schema)

@@ -40,7 +40,7 @@ class Table:
     """A table as its stream wants it. *keys* are names of columns, empty for append-only.
 
     *indexes* are those besides the key's, *readers* the roles that may read it. *stamp* is the column
-    with the time of receipt, which we fill.
+    with the time of receipt, which we fill. A record with a value for *deletes* deletes its row.
     """
 
     schema: str
@@ -51,6 +51,7 @@ class Table:
     indexes: tuple[Index, ...] = ()
     readers: tuple[str, ...] = ()
     stamp: str | None = None
+    deletes: str | None = None
 
     @property
     def full_name(self) -> str:

@@ -9,7 +9,9 @@ TargetError                exit code
 │   └── UpgradeError       1   a table cannot follow its SCHEMA without losing something
 ├── IncompleteError        1   an overwrite ended before all of its rows were there
 ├── TapError               1   the tap that feeds us has failed
+├── MaskingError           1   rules for personal data and the input do not go together
 ├── OutputError            1   stdout is gone, a STATE could not be delivered
+├── SpoolError             1   there is no room for what may have to be written again
 ├── DatabaseError          3   the database cannot be reached, or refuses
 └── Stopped            128+n   signal n came
 
@@ -86,8 +88,16 @@ class TapError(TargetError):
     """The tap ended with an exit status other than 0."""
 
 
+class MaskingError(TargetError):
+    """Rules for personal data do not go with the input; nothing more is committed."""
+
+
 class OutputError(TargetError):
     """A STATE is durable but could not be written to stdout."""
+
+
+class SpoolError(TargetError):
+    """The temporary file with what may have to be written again cannot be made, written or read."""
 
 
 class DatabaseError(TargetError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -11,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .diff import Policy, Table
-from .errors import MessageError, TargetError
+from .errors import MessageError, SpoolError, TargetError
+from .rows import ABSENT
 
 LINE = "\0line"  # column of a batch with the number of each row's line
 SOURCE = "\0source"  # and with the line itself, where invalid records are kept
-HIDDEN = (LINE, SOURCE)  # no table has columns of such names
+HIDDEN = (ABSENT, LINE, SOURCE)  # no table has columns of such names
 IN_MEMORY = 64 << 20  # bytes; the rest waits in a file that has no name
 
 
@@ -50,11 +52,12 @@ class Lines:
 
 @dataclass(frozen=True)
 class Written:
-    """Rows of a stream for a table, in the order in which they came."""
+    """Rows of a stream for a table, in the order in which they came; *bytes* of input."""
 
     stream: str
     table: Table
     batch: pa.RecordBatch
+    bytes: int
 
     def rows(self, before: int | None, without: Collection[int]) -> pa.RecordBatch:
         """Return the rows of lines before *before* (None: all), and not of the lines *without*."""
@@ -89,12 +92,23 @@ class Activated:
 Step = Written | Followed | Activated
 
 
+@dataclass(frozen=True)
+class _Spooled:
+    """Where in the file a `Written` is: from *start* on, *size* bytes."""
+
+    stream: str
+    table: Table
+    bytes: int
+    start: int
+    size: int
+
+
 @dataclass
 class Kept:
     """The steps of a transaction, their batches: the first ones in memory, the others in an unlinked file."""
 
     size: int = 0
-    _items: list[Step | tuple[str, Table, int, int]] = field(default_factory=list)
+    _items: list[Step | _Spooled] = field(default_factory=list)
     _file: IO[bytes] | None = None
 
     def __bool__(self) -> bool:
@@ -105,7 +119,7 @@ class Kept:
         if isinstance(step, Written):
             self.size += step.batch.nbytes
             if self.size > IN_MEMORY:
-                self._items.append((step.stream, step.table, *self._spool(step.batch)))
+                self._items.append(_Spooled(step.stream, step.table, step.bytes, *self._spool(step.batch)))
                 return
         self._items.append(step)
 
@@ -119,21 +133,36 @@ class Kept:
 
     def __iter__(self) -> Iterator[Step]:
         for item in self._items:
-            if isinstance(item, tuple):
-                stream, table, start, size = item
-                yield Written(stream, table, self._read(start, size))
+            if isinstance(item, _Spooled):
+                yield Written(item.stream, item.table, self._read(item.start, item.size), item.bytes)
             else:
                 yield item
 
     def _spool(self, batch: pa.RecordBatch) -> tuple[int, int]:
-        self._file = self._file or tempfile.TemporaryFile(prefix="target-meltano-")  # noqa: SIM115
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
-        start = self._file.seek(0, 2)
-        return start, self._file.write(sink.getvalue())
+        with _spooling():
+            self._file = self._file or tempfile.TemporaryFile(prefix="target-meltano-", buffering=0)  # noqa: SIM115
+            start = self._file.seek(0, 2)
+            rest = memoryview(sink.getvalue())
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        return start, self._file.tell() - start
 
     def _read(self, start: int, size: int) -> pa.RecordBatch:
         assert self._file
-        self._file.seek(start)
-        return pa.ipc.open_stream(self._file.read(size)).read_next_batch()
+        with _spooling():
+            self._file.seek(start)
+            return pa.ipc.open_stream(self._file.read(size)).read_next_batch()
+
+
+@contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(
+            f"the rows since the last COMMIT are kept in a file in {tempfile.tempdir or 'TMPDIR'}, and that fails: "
+            f"{error.strerror or error}; make room, let TMPDIR name a folder that has it, or commit more often (setting batch_bytes)"
+        ) from None

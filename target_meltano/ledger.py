@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,9 @@ LOADS = _table(
     rows_read=kinds.INTEGER,
     rows_written=kinds.INTEGER,
     rows_rejected=kinds.INTEGER,
+    rows_inserted=kinds.INTEGER,
+    bytes=kinds.INTEGER,
+    seconds=kinds.DOUBLE,
     ddl=kinds.STRING,
     state=kinds.STRING,
     last_loaded_at=kinds.TIMESTAMP,
@@ -129,11 +132,19 @@ def rejected_batch(
 
 @dataclass(frozen=True)
 class Load:
-    """What a run has done for a stream so far, for its row in `__loads`."""
+    """What a run has done for a stream so far, for its row in `__loads`.
+
+    Of the rows read some are of one key, of which the last is written. Of those some are inserted,
+    None if the database does not tell, the others updated. *bytes* are of the input, *seconds* of
+    the database.
+    """
 
     rows_read: int = 0
     rows_written: int = 0
     rows_rejected: int = 0
+    rows_inserted: int | None = 0
+    bytes: int = 0
+    seconds: float = 0.0
     ddl: tuple[str, ...] = ()
     last_loaded_at: dt.datetime | None = None
 
@@ -143,6 +154,9 @@ class Load:
             self.rows_read + other.rows_read,
             self.rows_written + other.rows_written,
             self.rows_rejected + other.rows_rejected,
+            None if self.rows_inserted is None or other.rows_inserted is None else self.rows_inserted + other.rows_inserted,
+            self.bytes + other.bytes,
+            self.seconds + other.seconds,
             self.ddl + other.ddl,
             other.last_loaded_at or self.last_loaded_at,
         )
@@ -167,28 +181,48 @@ class Ledger:
     def note(
         self,
         connection: sa.Connection,
-        stream: str,
-        load: Load,
+        loads: Mapping[str, Load],
+        known: Collection[str],
         state: str | None,
-        live_version: int | None,
+        live_versions: Mapping[str, int | None],
         at: dt.datetime,
     ) -> None:
-        """Bring the run's row for *stream* up to date, to be committed *at* that time."""
-        found = {
-            "committed_at": at,
-            "rows_read": load.rows_read,
-            "rows_written": load.rows_written,
-            "rows_rejected": load.rows_rejected,
-            "ddl": ";\n".join(load.ddl) or None,
-            "state": state,
-            "last_loaded_at": load.last_loaded_at,
-            "live_version": live_version,
-        }
-        if stream in self._schemas:
-            found["schema"] = self._schemas[stream]
-        keys = {"run_id": self.run_id, "stream": stream}
-        if not self._update(connection, self._loads, keys, found):
-            self._insert(connection, self._loads, {**keys, "started_at": self.started_at, **found})
+        """Bring the run's rows for streams up to date, to be committed *at* that time; those of *known* are there.
+
+        In two statements, however many streams there are.
+        """
+        new, old = [], []
+        for stream, load in loads.items():
+            found = {
+                "committed_at": at,
+                "rows_read": load.rows_read,
+                "rows_written": load.rows_written,
+                "rows_rejected": load.rows_rejected,
+                "rows_inserted": load.rows_inserted,
+                "bytes": load.bytes,
+                "seconds": load.seconds,
+                "ddl": ";\n".join(load.ddl) or None,
+                "state": state,
+                "last_loaded_at": load.last_loaded_at,
+                "live_version": live_versions.get(stream),
+                "schema": self._schemas.get(stream),
+            }
+            if stream in known:
+                old.append({"of": stream, **found})
+            else:
+                new.append({"run_id": self.run_id, "stream": stream, "started_at": self.started_at, **found})
+        if new:
+            rows = [{self._fold(name): value for name, value in row.items()} for row in new]
+            connection.execute(sa.insert(self._loads), rows)
+        if old:
+            connection.execute(self._renewal(old[0]), old)
+
+    def _renewal(self, row: Mapping[str, Any]) -> sa.Update:
+        """Return the statement that brings a row up to date with values of such names, for the stream `of`."""
+        column = self._loads.c
+        mine = column[self._fold("run_id")] == self.run_id, column[self._fold("stream")] == sa.bindparam("of")
+        changes: dict[str, Any] = {self._fold(name): sa.bindparam(name) for name in row if name != "of"}
+        return sa.update(self._loads).where(*mine).values(changes)
 
     def last_stamp(self, connection: sa.Connection, stream: str) -> int:
         """Return the latest `__loaded_at` that any run gave a record of *stream*, 0 for none.

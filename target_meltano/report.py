@@ -28,12 +28,20 @@ _ODDITIES = {
 
 @dataclass
 class Counts:
-    """Of one stream: rows read, rows committed, invalid records kept, DDL statements done."""
+    """Of one stream, what is committed: rows, of those in tables inserted and updated ones, where the database tells.
+
+    Invalid records kept, bytes of input, seconds of the database, DDL statements, absent fields by path.
+    """
 
     read: int = 0
     written: int = 0
+    inserted: int | None = 0
+    updated: int | None = 0
     rejected: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
     ddl: list[str] = field(default_factory=list)
+    absent: dict[str, int] = field(default_factory=dict)
 
 
 class Report:
@@ -67,6 +75,10 @@ class Report:
         counts = self.of(stream)
         counts.written = load.rows_read - load.rows_rejected
         counts.rejected = load.rows_rejected
+        counts.inserted = load.rows_inserted
+        counts.updated = None if load.rows_inserted is None else load.rows_written - load.rows_inserted
+        counts.bytes = load.bytes
+        counts.seconds = round(load.seconds, 3)
 
     def info(self, text: str) -> None:
         self._say("info", text)
@@ -94,6 +106,9 @@ class Report:
 
     def notes(self, stream: str, notes: Notes) -> None:
         """Warn of each oddity of a field once, and count the others."""
+        absent = self.of(stream).absent
+        for path, count in notes.absent.items():
+            absent[json_path(path)] = absent.get(json_path(path), 0) + count
         for name, words in _ODDITIES.items():
             for path, count in getattr(notes, name).items():
                 what = f"{json_path(path)}: {words}"

@@ -143,3 +143,37 @@ def as_wanted(found: Sample, wanted: Sample) -> Any:
         day: dt.date = found.one[1]
         return dt.datetime(day.year, day.month, day.day, tzinfo=UTC)
     return float(found.one[1]) if wanted.kind == DOUBLE else found.one[1]
+
+
+# --- records that lack fields
+
+PART = {
+    "id": INT,
+    "a": STR,
+    "o": {"type": ["object", "null"], "properties": {"b": INT}},
+    "_sdc_deleted_at": {"type": ["string", "null"], "format": "date-time"},
+}
+PARTS = st.fixed_dictionaries(
+    {"id": st.integers(1, 3)},
+    optional={
+        "a": st.none() | st.sampled_from("xyz"),
+        "o": st.none() | st.fixed_dictionaries({}, optional={"b": st.none() | st.integers(0, 9)}),
+        "_sdc_deleted_at": st.none() | st.just(NOON.isoformat()),
+    },
+)
+
+
+def applied(parts: list[Any], *, keep: bool, hard: bool) -> list[tuple[Any, ...]]:
+    """Return the rows that records of `PARTS` leave, one after the other: id, a, o.b, time of deletion."""
+    rows: dict[int, tuple[Any, ...]] = {}
+    for part in parts:
+        deleted = NOON if part.get("_sdc_deleted_at") else None
+        if deleted and hard:
+            rows.pop(part["id"], None)
+            continue
+        there = rows.get(part["id"]) if keep or deleted else None
+        _, a, b, _ = there or (None, None, None, None)
+        o = part.get("o", {"b": b})
+        b = o.get("b", b) if o is not None else None
+        rows[part["id"]] = (part["id"], part.get("a", a), b, deleted)
+    return sorted(rows.values(), key=lambda row: row[0])

@@ -66,7 +66,8 @@ class Settings:
     on_bad_text: str = setting("fail", "NUL, lone surrogates and invalid UTF-8: `fail`, or `replace` by U+FFFD and count.", choices=("fail", "replace"))
     invalid_records: str = setting("fail", "`fail`, or `quarantine` in the table `__rejected`.", choices=("fail", "quarantine"))
     max_rejected: int = setting(1000, "Invalid records in quarantine before the run fails.", least=0)
-    absent_fields: str = setting("null", "Fields absent from a record, in an upsert: `null`, or `keep` the value.", choices=("null", "keep"), available=("null",))
+    absent_fields: str = setting("null", "Fields absent from a record, in an upsert: `null`, or `keep` the row's value. Records with a time in `_sdc_deleted_at` always keep.", choices=("null", "keep"))
+    hard_delete: bool = setting(False, "Delete the row of a record with a time in `_sdc_deleted_at`; else it stays, with that time. Needs a key.")
     activate_version: str = setting("soft", "ACTIVATE_VERSION: `soft` stamps the rows of older versions, `hard` deletes them, `ignore`.", choices=("soft", "hard", "ignore"))
     max_deletes_percent: float | None = setting(None, "Largest share of a table's rows that ACTIVATE_VERSION may delete, in percent; null: all.", least=0)
     schema_changes: PerStream = setting("upgrade", "What a table may follow: `upgrade` adds columns and widens types, `add`, `fail`; also {stream: value}.", choices=("upgrade", "add", "fail"))
@@ -76,7 +77,7 @@ class Settings:
     batch_root: str | None = setting(None, "Folder below which files of BATCH messages may be read.")
     grants: Mapping[str, Any] = setting({}, "Roles that may read the streams' tables, and use their schema: {select: [role, …]}.")
     indexes: Mapping[str, Any] = setting({}, "Indexes per stream: {stream: [[name, …], …]}, by paths of properties or names of columns.")
-    pii: Mapping[str, Any] = setting({}, "Rules for personal data, applied before anything is stored.", available=({},))
+    pii: Mapping[str, Any] | list[Any] = setting({}, "Rules for personal data, applied before anything is buffered, logged or stored: docs/pii.md.")
 
     def for_stream(self, name: str, stream: str) -> str:
         """Return the value of a `PerStream` setting for *stream*."""
@@ -97,6 +98,10 @@ class Settings:
             yield "grants: wanted {select: [role, …]}"
         if not all(isinstance(lists, list) and all(map(_are_names, lists)) for lists in self.indexes.values()):
             yield "indexes: wanted {stream: [[name, …], …]}, a list of names for each index"
+        if self.pii:
+            from . import pii  # only where it is needed: it takes 50 ms
+
+            yield from pii.faults_of(self.pii)
 
 
 def _are_names(value: Any) -> bool:
@@ -216,12 +221,12 @@ def _python_types(hint: Any) -> tuple[type, ...]:
     if parts:
         return tuple(t for part in parts if part is not type(None) for t in _python_types(part))
     if getattr(hint, "__origin__", None) is not None:
-        return (dict,)
+        return (list,) if hint.__origin__ is list else (dict,)
     return (hint,)
 
 
 def _type_words(hint: Any) -> str:
-    words = {str: "a string", int: "an integer", float: "a number", bool: "true or false", dict: "an object"}
+    words = {str: "a string", int: "an integer", float: "a number", bool: "true or false", dict: "an object", list: "a list"}
     return " or ".join(words[t] for t in _python_types(hint))
 
 

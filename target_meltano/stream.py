@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from . import decode, kinds, values
+from . import kinds, rows
 from .decode import Decoder
 from .diff import Table
 from .errors import RecordError
-from .kept import LINE, SOURCE
+from .kept import LINE, SOURCE, Written
 from .ledger import Rejected
 from .values import Notes
 from .wanting import Wanted
@@ -31,6 +30,7 @@ class Segment:
     decoder: Decoder
     numbers: list[int] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
+    are_utf8: bool = True
     messages: list[Any] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
 
@@ -40,6 +40,7 @@ class Settled:
     """Rows in parts, in their order; what was noticed; faults of invalid records, with their lines."""
 
     parts: list[pa.RecordBatch] = field(default_factory=list)
+    size: int = 0  # bytes of input
     notes: Notes = field(default_factory=Notes)
     faults: list[tuple[RecordError, bytes]] = field(default_factory=list)
 
@@ -57,7 +58,8 @@ class Stream:
     decoder: Decoder = field(init=False)
     pending: list[Segment] = field(default_factory=list)
     batches: list[pa.RecordBatch] = field(default_factory=list)
-    buffered: int = 0
+    buffered: int = 0  # bytes of Arrow data
+    size: int = 0  # bytes of input, for them
     stamp: int = 0
     notes: Notes = field(default_factory=Notes)
     recompiles: int = 0
@@ -85,7 +87,7 @@ class Stream:
             RecordError: with the fault.
         """
         notes = Notes()
-        row = decode.slow_row(self.decoder.layout, line, number, notes)
+        row = rows.slow_row(self.decoder.layout, line, number, notes)
         self.notes.add(notes)
         if not (self.pending and self.pending[-1].rows):
             self.pending.append(Segment(self.decoder))
@@ -99,7 +101,7 @@ class Stream:
         decoder = self.decoder
         keeps = decoder.layout.rules.unknown_fields == "keep"
         expected = decoder.expected if keeps else decoder.expected.union(notes.unknown)
-        loose = decoder.loose.union(decode.odd_leaves(decoder.layout, line, notes))
+        loose = decoder.loose.union(rows.odd_leaves(decoder.layout, line, notes))
         if (expected, loose) != (decoder.expected, decoder.loose) and self.recompiles < RECOMPILES:
             self.recompiles += 1
             self.decoder = Decoder(decoder.layout, expected, loose)
@@ -118,6 +120,7 @@ class Stream:
             count = len(segment.numbers) if before is None else bisect_left(segment.numbers, before)
             if count:
                 self._settle(segment, count, keep, settled)
+                settled.size += sum(map(len, segment.lines[:count]))
         return settled
 
     def _settle(self, segment: Segment, count: int, keep: bool, settled: Settled) -> None:
@@ -132,9 +135,11 @@ class Stream:
             settled.parts.append(batch)
 
         if segment.rows:
-            batch, refused = decode.batch_of_rows(layout, segment.rows[:count]), set()
+            batch, refused = rows.batch_of_rows(layout, segment.rows[:count]), set()
         else:
-            batch, positions, notes = segment.decoder.batch(segment.messages[:count], segment.lines[:count])
+            batch, positions, notes = segment.decoder.batch(
+                segment.messages[:count], segment.lines[:count], segment.are_utf8
+            )
             refused = set(positions)
             settled.notes.add(notes)
         invalid = self._invalid(layout.validate, segment, count) if layout.validate else {}
@@ -150,13 +155,13 @@ class Stream:
                     raise
                 settled.faults.append((fault, segment.lines[position]))
             else:
-                take(decode.batch_of_rows(layout, [row]), position, position + 1)
+                take(rows.batch_of_rows(layout, [row]), position, position + 1)
             done = position + 1
         take(batch.slice(done), done, count)
 
     def _slow_row(self, segment: Segment, position: int, notes: Notes) -> list[Any]:
         line, ours = segment.lines[position], Notes()
-        row = decode.slow_row(segment.decoder.layout, line, segment.numbers[position], ours)
+        row = rows.slow_row(segment.decoder.layout, line, segment.numbers[position], ours)
         notes.add(ours)
         self._expect(line, ours)
         return row
@@ -172,13 +177,14 @@ class Stream:
                 found[position] = RecordError(fault, line=segment.numbers[position], stream=self.name, path=path)
         return found
 
-    def buffer(self, parts: list[pa.RecordBatch]) -> None:
+    def buffer(self, settled: Settled) -> None:
         """Stamp rows and keep them until they are worth a statement."""
-        batch = together(parts)
+        batch = together(settled.parts)
         if self.wanted.stamped:
             batch = self._stamp(batch)
         self.batches.append(batch)
         self.buffered += batch.nbytes
+        self.size += settled.size
 
     def _stamp(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Add the time of receipt; never twice the same within a stream, and never backwards."""
@@ -198,10 +204,11 @@ class Stream:
         self.stamp = max(time.time_ns() // 1000, self.stamp)
         return self.stamp
 
-    def take(self) -> pa.RecordBatch:
+    def take(self) -> Written:
         """Return what is buffered as one batch, and forget it."""
-        batches, self.batches, self.buffered = self.batches, [], 0
-        return together(batches)
+        taken = Written(self.name, self.table, together(self.batches), self.size)
+        self.batches, self.buffered, self.size = [], 0, 0
+        return taken
 
 
 def stamped(rejected: Rejected, streams: Mapping[str, Stream]) -> Rejected:
@@ -216,22 +223,3 @@ def stamped(rejected: Rejected, streams: Mapping[str, Stream]) -> Rejected:
 def together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Return the rows of one or several batches as one."""
     return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-
-
-def last_by_key(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
-    """Keep the last of the rows whose keys are equal, as the database compares them."""
-    if not table.keys:
-        return batch
-    keys = {f"k{i}": _comparable(batch.column(key), table.column(key).kind) for i, key in enumerate(table.keys)}
-    if len(keys) == 1 and pc.count_distinct(keys["k0"]).as_py() == batch.num_rows:
-        return batch
-    positions = pa.table({**keys, "at": np.arange(batch.num_rows)})
-    last = positions.group_by(list(keys)).aggregate([("at", "max")]).column("at_max")
-    return batch if len(last) == batch.num_rows else batch.take(pa.array(np.sort(last.to_numpy())))
-
-
-def _comparable(keys: pa.Array, kind: kinds.Kind) -> pa.Array:
-    """Return *keys* so that equal values are equal in Arrow, too: 1.0 is 1, -0.0 is 0.0."""
-    if kind.name in {"number", "decimal"} or kind == kinds.JSON:
-        return pa.array([values.canonical(values.parse(key.encode())) for key in keys.to_pylist()])
-    return pc.add(keys, 0.0) if kind == kinds.DOUBLE else keys

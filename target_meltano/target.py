@@ -12,22 +12,23 @@ that one transaction over all streams, and then writes the newest STATE that cam
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from . import batches, messages, tables, values, wanting
+from . import batches, masking, messages, tables, values, wanting
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import Found, diff, kept_kinds
 from .errors import (
     DatabaseError,
     IncompleteError,
+    MaskingError,
     MessageError,
     OutputError,
     SchemaError,
+    SpoolError,
     Stopped,
     TapError,
     TargetError,
@@ -36,7 +37,7 @@ from .kept import Lines
 from .ledger import Ledger, new_run_id
 from .lines import Chunk, Source, read_chunks
 from .loader import Loader
-from .outbox import Outbox
+from .outbox import Flush, Outbox
 from .report import Report
 from .settings import Settings
 from .stream import Stream
@@ -80,6 +81,7 @@ class Target:
         self.plan = plan
         self.tap_status = tap_status
         self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
+        self.masking = masking.stage(self.settings.pii)
         self.names = wanting.Names()
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
         self.streams: dict[str, Stream] = {}
@@ -90,11 +92,10 @@ class Target:
         self.overwrites = self.settings.load_method == "overwrite"
         self.lines = Lines()
         self.shift = 0  # from a line's number to that of its record: the records of each BATCH count
+        self.are_utf8 = False  # the lines of this chunk, for sure
         self.is_resting = False  # nothing is to be done before the tap goes on
         self.unsettled = 0  # bytes of input since the last `_settle`
-        self.rows = 0  # since the last COMMIT
-        self.bytes = 0  # of input since then
-        self.since = time.monotonic()  # when the first of these rows came
+        self.flush = Flush(self.settings)
 
     # --- the loop
 
@@ -128,7 +129,7 @@ class Target:
                 self._end_of_chunk(is_idle=not chunk.lines)
                 self.report.progress()
             self._end()
-        except (DatabaseError, OutputError):
+        except (DatabaseError, MaskingError, OutputError, SpoolError):
             raise
         except TargetError as fault:
             raise self.lines.placed(self._finished(fault)) from None
@@ -141,6 +142,7 @@ class Target:
         status = self.tap_status() if self.tap_status else None
         if status:
             raise TapError(f"the tap ended with exit status {status}: what came behind its last STATE may be incomplete")
+        masking.finish(self.masking)
         self._flush()
         if self.overwrites and self.streams and not self.plan:
             if not (self.is_whole or status == 0):
@@ -176,19 +178,13 @@ class Target:
         """Return for how long the tap may be silent: seconds, None for ever."""
         if self.is_resting or not self._has_uncommitted():
             return None
-        return max(0.0, min(IDLE_SECONDS, self.since + self.settings.batch_seconds - time.monotonic()))
+        return max(0.0, min(IDLE_SECONDS, self.flush.seconds_left()))
 
     def _has_uncommitted(self) -> bool:
-        return bool(self.rows or self.outbox.rejected or self.outbox.states)
-
-    def _is_due(self) -> bool:
-        """Tell whether enough has come, or long enough ago, for a COMMIT."""
-        settings = self.settings
-        is_old = time.monotonic() - self.since >= settings.batch_seconds
-        return self.rows >= settings.batch_rows or self.bytes >= settings.batch_bytes or is_old
+        return bool(self.flush.rows or self.outbox.rejected or self.outbox.states)
 
     def _end_of_chunk(self, is_idle: bool) -> None:
-        if not self._has_uncommitted() or not (is_idle or self._is_due()):
+        if not self._has_uncommitted() or not (is_idle or self.flush.is_due()):
             return
         if not self.settings.state_id or self.is_covered:
             self._flush()
@@ -201,17 +197,19 @@ class Target:
 
     def _chunk(self, chunk: Chunk) -> None:
         """Take all lines of a chunk."""
+        chunk = self.masking.chunk(chunk) if self.masking else chunk
         self.is_resting = self.is_resting and not chunk.lines
         lines: Iterator[bytes] = iter(chunk.lines)
         at = 0
         while at < len(chunk.lines):
+            self.are_utf8 = chunk.are_utf8
             at += self._records(chunk, lines, at)
-            if self.rows >= self.most_rows:
+            if self.flush.rows >= self.most_rows:
                 self._flush()
             elif at < len(chunk.lines):
                 self._odd_line(chunk.lines[at], chunk.first + at + self.shift)
                 at += 1
-        self.bytes += chunk.size
+        self.flush.bytes += chunk.size
         self.report.bytes += chunk.size
         self.unsettled += chunk.size
         waiting = sum(bool(stream.pending) for stream in self.streams.values())
@@ -226,7 +224,7 @@ class Target:
         if self.current is None:
             next(lines)
             return 0
-        room = self.most_rows - self.rows
+        room = self.most_rows - self.flush.rows
         segment = self.current.fast()
         before = len(segment.messages)
         try:
@@ -237,13 +235,12 @@ class Target:
         number = chunk.first + at + self.shift
         segment.lines.extend(chunk.lines[at : at + count])
         segment.numbers.extend(range(number, number + count))
+        segment.are_utf8 = segment.are_utf8 and chunk.are_utf8
         self._count(self.current, count)
         return count
 
     def _count(self, stream: Stream, count: int) -> None:
-        if not self.rows and count:
-            self.since = time.monotonic()
-        self.rows += count
+        self.flush.add(count)
         self.is_covered = self.is_covered and not count
         self.is_whole = self.is_whole and not count
         self.report.of(stream.name).read += count
@@ -265,6 +262,7 @@ class Target:
             return
         if not line.strip():
             return
+        masking.refuse_withheld(line, number, self.lines.of)
         envelope = messages.envelope(line)
         if envelope.type == "RECORD" and envelope.stream in self.streams:
             self._record(line, number, self.streams[envelope.stream], envelope.version)
@@ -302,13 +300,14 @@ class Target:
                 segment.messages.append(message)
                 segment.lines.append(line)
                 segment.numbers.append(number)
+                segment.are_utf8 = segment.are_utf8 and self.are_utf8
                 return
         stream.add_slow(line, number)
 
     def _state(self, message: messages.State, number: int) -> None:
         self.outbox.states.append((number, message.text))
         self.is_covered = self.is_whole = True
-        if not self.rows or (self.settings.state_id and self._is_due()):
+        if not self.flush.rows or (self.settings.state_id and self.flush.is_due()):
             self._flush()
 
     def _activate(self, message: messages.Activate, number: int) -> None:
@@ -319,7 +318,7 @@ class Target:
             self.outbox.send(stream)
             self.loader.activate(stream.name, stream.table, message.version, number)
             self._count(stream, 0)
-            self.rows += 1  # something to be committed
+            self.flush.add(1)  # something to be committed
             self.is_covered = False
 
     def _batch(self, message: messages.Batch, number: int) -> None:
@@ -391,5 +390,4 @@ class Target:
         self.outbox.send_all()
         if not self.plan:
             self.loader.commit()
-        self.rows = self.bytes = 0
-        self.since = time.monotonic()
+        self.flush.clear()

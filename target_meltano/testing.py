@@ -19,24 +19,26 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from .dialect import Dialect
-from .diff import ChangeType, Column, Found, FoundColumn, Table
+from .diff import ChangeType, Column, FoundColumn, Table
 from .errors import RecordError, SchemaError, UpgradeError
-from .kinds import BINARY, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIMESTAMP, Kind
+from .harness import Harness
+from .kinds import BINARY, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIMESTAMP
 from .library import load
 from .samples import (
     INT,
     NUM,
     PAIRS,
+    PART,
+    PARTS,
     SAMPLES,
     STR,
     UTC,
     Sample,
+    applied,
     as_wanted,
     is_up,
     pair_id,
@@ -45,78 +47,13 @@ from .samples import (
     settings_of,
     state,
 )
-from .target import Result
 
 few = examples(max_examples=int(os.environ.get("CONFORMANCE_EXAMPLES", "20")), deadline=None, suppress_health_check=list(HealthCheck))
 counted = itertools.count()
 
 
-class Conformance:
-    """Proves of a dialect what is promised of every database. Two hooks say how to reach it.
-
-    What a database cannot hold it must refuse: `holds` says what that is. Without `keeps_zeros` the
-    number 19.90 comes back as 19.9.
-    """
-
-    keeps_zeros = True
-
-    def holds(self, kind: Kind, value: Any) -> bool:
-        """Tell whether a column of *kind* can hold *value*, read back as Python's."""
-        return True
-
-    def make_dialect(self, **settings: Any) -> Dialect[Any]:
-        """Return the dialect with these settings, in a schema that is new for each test."""
-        raise NotImplementedError
-
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        """Return the committed rows of *table*, over a connection of its own, in any order.
-
-        Values are Python's own: Decimal for exact numbers, aware datetimes, JSON parsed with
-        Decimal for its numbers; JSON's null and NULL are both None.
-        """
-        raise NotImplementedError
-
-    # --- helpers
-
-    def load(self, *messages: Any, states: list[Any] | None = None, **settings: Any) -> Result:
-        """Load *messages*; the values of STATEs that come out are appended to *states*."""
-
-        def on_state(text: str) -> None:
-            if states is not None:
-                states.append(json.loads(text))
-
-        return load(self.make_dialect(**settings), messages, on_state=on_state)
-
-    def read(self, *columns: str, table: str = "orders") -> list[Any]:
-        """Return the values of *columns*, sorted by the first one; of one column without tuples."""
-        fold = self.make_dialect().fold
-        found = [tuple(row[fold(name)] for name in columns) for row in self.rows(fold(table))]
-        found.sort(key=lambda row: (row[0] is not None, row[0]))
-        return [row[0] for row in found] if len(columns) == 1 else found
-
-    def found(self, table: str = "orders") -> Found | None:
-        dialect = self.make_dialect()
-        connection = dialect.connect()
-        try:
-            place = dialect.settings.schema or dialect.default_schema or ""
-            return dialect.found(connection, place, dialect.fold(table))
-        finally:
-            dialect.close(connection)
-
-    def commits(self, *messages: Any, **settings: Any) -> int:
-        """Load *messages* and return how many COMMITs that took."""
-        dialect = self.make_dialect(**settings)
-        connect = dialect.connect
-        seen: list[Any] = []
-
-        def watched() -> sa.Connection:
-            connection = connect()
-            sa.event.listen(connection, "commit", seen.append)
-            return connection
-
-        dialect.connect = watched  # type: ignore[method-assign]
-        load(dialect, messages)
-        return len(seen)
+class Conformance(Harness):
+    """Proves of a dialect what is promised of every database."""
 
     # --- tables
 
@@ -323,6 +260,21 @@ class Conformance:
         self.load(schema(id=INT, a=STR, b=STR), record(id=1, a="x", b="y"))
         self.load(schema(id=INT, a=STR, b=STR), record(id=1, b="z"))
         assert self.read("id", "a", "b") == [(1, None, "z")]
+
+    @few
+    @given(st.lists(PARTS, max_size=12), st.booleans(), st.booleans(), st.integers(1, 4))
+    def test_absent_fields_keep_values_and_deleted_rows_go(
+        self, parts: list[Any], keep: bool, hard: bool, batch_rows: int
+    ) -> None:
+        settings: Any = {"absent_fields": "keep" if keep else "null", "hard_delete": hard, "batch_rows": batch_rows}
+        stream = f"parts_{next(counted)}"
+        self.load(schema(stream, **PART), *(record(stream, **part) for part in parts), **settings)
+        assert self.read("id", "a", "o__b", "_sdc_deleted_at", table=stream) == applied(parts, keep=keep, hard=hard)
+
+    def test_absent_fields_are_counted_per_column(self) -> None:
+        records = [record(id=1), record(id=2, o=None, a=None), record(id=3, o={}, _sdc_deleted_at=None)]
+        summary = self.load(schema(**PART), *records).summary
+        assert summary["streams"]["orders"]["absent"] == {"$.a": 2, "$.o.b": 2, "$._sdc_deleted_at": 2}
 
     def test_loaded_at_is_strictly_increasing_within_a_stream(self) -> None:
         start = dt.datetime.now(UTC) - dt.timedelta(seconds=1)

@@ -194,6 +194,8 @@ _ANY_OFFSET_RE = rf"(?: ?(?:[Zz]|{_OFFSET_RE}))?"
 _TIMESTAMP_RE = rf"^{_DAY_RE}(?:[Tt ]{_CLOCK_RE}(?::[0-5]\d(?:[.,]\d+)?)?{_ANY_OFFSET_RE})?$"
 _DATE_RE = rf"^{_DAY_RE}(?:[Tt ]00:00(?::00(?:[.,]0+)?)?{_ANY_OFFSET_RE})?$"
 
+_SHAPE = re.compile(rf"(?P<clock>{_DAY_RE}[T ]{_CLOCK_RE}:[0-5]\d)(?:\.\d+)?(?P<zone>Z|{_OFFSET_RE}|)".encode())
+
 _SMALL = 200  # texts; up to so many the scalar form takes less than RE2 takes to compile
 
 
@@ -232,7 +234,10 @@ def _instants(texts: pa.StringArray) -> tuple[pa.TimestampArray, int]:
     utc, lost = pa.timestamp("us", "UTC"), _scalar(False)
     if len(texts) <= _SMALL:
         return pa.nulls(len(texts), utc), 0
-    if _all_match(texts, _ZONED_RE):
+    alike = _alike(texts)
+    if alike is not None:
+        values, lost = alike
+    elif _all_match(texts, _ZONED_RE):
         values = texts.cast(utc)
     elif _all_match(texts, _NAIVE_RE):
         values = texts.cast(pa.timestamp("us")).cast(utc)
@@ -242,6 +247,49 @@ def _instants(texts: pa.StringArray) -> tuple[pa.TimestampArray, int]:
     numbers = values.cast(pa.int64())
     inside = pc.and_(pc.greater_equal(numbers, _scalar(_FIRST)), pc.less_equal(numbers, _scalar(_LAST)))
     return pc.if_else(inside, values, _scalar(None)), pc.sum(pc.and_(inside, lost)).as_py() or 0
+
+
+def _alike(texts: pa.StringArray) -> tuple[pa.TimestampArray, pa.BooleanArray] | None:
+    """Return the timestamps of texts that have digits at the same places and else the same characters.
+
+    And which lost digits. None where they differ, or where one of them is no time: 15 ns a text,
+    where RE2 takes 70. That the day and the hour exist is for Arrow's cast to find.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if texts.offset or texts.null_count == len(texts):
+        return None
+    known, offsets, text = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32, len(texts) + 1)
+    lengths = np.diff(ends)
+    width, count = int(lengths.max()), len(texts) - texts.null_count
+    data = np.frombuffer(text, np.uint8)[ends[0] : ends[-1]]
+    shape = _SHAPE.fullmatch(data[:width].tobytes())
+    if not shape or len(data) != count * width or np.count_nonzero(lengths == width) != count:
+        return None
+    is_digit = np.array([character in b"0123456789" for character in shape[0]])
+    is_digit[shape.start("zone") :] = False
+    low = np.where(is_digit, np.uint8(ord("0")), data[:width])
+    span = np.where(is_digit, np.uint8(9), np.uint8(0))
+    if not (data - np.tile(low, count) <= np.tile(span, count)).all():  # what is below wraps to far above
+        return None
+    lost = _scalar(False)
+    after, zone = min(shape.end("clock") + len(".123456"), shape.start("zone")), shape.start("zone")
+    if after < zone:
+        rows = data.reshape(count, width)
+        there = np.where(lengths > 0)[0]
+        some = np.zeros(len(texts), bool)
+        some[there] = (rows[:, after:zone] != ord("0")).any(axis=1)
+        lost = pa.array(some)
+        short = np.concatenate((rows[:, :after], rows[:, zone:]), axis=1)
+        ends = np.concatenate(([0], np.cumsum(lengths > 0) * short.shape[1])).astype(np.int32)
+        texts = pa.Array.from_buffers(pa.string(), len(texts), [known, pa.py_buffer(ends), pa.py_buffer(short.tobytes())])
+    try:
+        values = texts.cast(pa.timestamp("us", "UTC") if shape["zone"] else pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return None
+    return values.cast(pa.timestamp("us", "UTC")), lost
 
 
 @lru_cache(typed=True)  # False is not 0

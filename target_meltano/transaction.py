@@ -7,6 +7,7 @@ rows before it, so none can run ahead. All of this runs in the second thread.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -18,12 +19,12 @@ from .dialect import Dialect
 from .diff import Found, Policy, Table
 from .errors import MessageError, RecordError
 from .kept import LINE, SOURCE, Activated, Followed, Kept, Lines, Step, Written
+from .keyed import last_by_key
 from .ledger import Ledger, Load, Rejected, now, rejected_batch
 from .overwrite import Overwrite
 from .report import Report
 from .session import Session
 from .settings import Settings
-from .stream import last_by_key
 from .versions import Versions
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Transaction:
         self._limit: int | None = None  # only rows of lines before this one are to be written
         self._is_resting = False  # it was rolled back, to be written again
         self._ours: set[str] = set()  # our tables that are there
+        self._shapes: dict[str, Any] = {}  # by table: what tells that its columns are as they were
 
     def close(self) -> None:
         """Roll back what is not committed."""
@@ -104,6 +106,7 @@ class Transaction:
     def _followed(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
         if self.kept:  # with `state_id` a transaction ends only at a STATE
             self.session.begun()
+        self._shapes.clear()
         kept = tables.follow(self.dialect, self.session.connection, table, policy, partial(self._done, stream))
         self._follow_ours(self.ledger.loads)
         if self.quarantines:
@@ -181,22 +184,27 @@ class Transaction:
         Raises:
             RecordError: the database refuses one of them, and invalid records are not kept.
         """
+        started = time.monotonic()
         refused = {one.line for one in self._rejected if one.stream == written.stream}
         into = self.overwrite.beside(written.table) if self.overwrite else written.table
         while True:
             batch = written.rows(self._limit, refused)
             rows = last_by_key(batch, written.table)
-            error = writing.try_rows(self.dialect, self.session, into, rows) if rows.num_rows else None
-            if error is None:
+            tried = writing.try_rows(self.dialect, self.session, into, rows)
+            if tried.error is None:
                 break
-            line = writing.refused_line(self.dialect, self.session, into, rows, error)
-            self._refuse(written, line, writing.words(self.dialect, error))
+            line = writing.refused_line(self.dialect, self.session, into, rows, tried.error)
+            self._refuse(written, line, writing.words(self.dialect, tried.error))
             refused.add(line)
         if rows.num_rows and written.stream not in self._open:
-            writing.refuse_changed(self.dialect, self.session, into)
+            before = self._shapes.get(into.full_name)
+            self._shapes[into.full_name] = writing.refuse_changed(self.dialect, self.session, into, before)
         stamp = written.table.stamp
         last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
-        self._add(written.stream, Load(batch.num_rows, rows.num_rows, last_loaded_at=last))
+        size = written.bytes * batch.num_rows // (written.batch.num_rows or 1)
+        seconds = time.monotonic() - started
+        counts = Load(batch.num_rows, tried.written, 0, tried.inserted, size, seconds, last_loaded_at=last)
+        self._add(written.stream, counts)
         self.versions.note_rows(written.stream, rows)
 
     def _refuse(self, written: Written, line: int, words: str) -> None:
@@ -282,9 +290,8 @@ class Transaction:
             self._put_rejected()
         if self.settings.state_id:
             self.ledger.keep(connection, self.settings.state_id, state, at)
-        for stream, load in self._open.items():
-            load = self._loads.get(stream, Load()).plus(load)
-            self.ledger.note(connection, stream, load, state, self.versions.live.get(stream), at)
+        loads = {stream: self._loads.get(stream, Load()).plus(load) for stream, load in self._open.items()}
+        self.ledger.note(connection, loads, self._loads, state, self.versions.live, at)
         self.session.commit(lambda connection: self.ledger.has(connection, self.settings.state_id, at))
 
     def _finish_again(self, state: str | None) -> None:
@@ -295,9 +302,9 @@ class Transaction:
         """Write what was rejected, as jsonb too, where the database can hold it so."""
         table, run = self.ledger.rejected, self.ledger.run_id
         put = partial(writing.try_rows, self.dialect, self.session, table)
-        if put(rejected_batch(run, table, self._rejected, self.lines)):
+        if put(rejected_batch(run, table, self._rejected, self.lines)).error:
             for one in self._rejected:
-                if put(rejected_batch(run, table, [one], self.lines)):
+                if put(rejected_batch(run, table, [one], self.lines)).error:
                     rows = rejected_batch(run, table, [one], self.lines, documents=False)
                     self.dialect.write(self.session.begun(), table, rows)
 

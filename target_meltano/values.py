@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import kinds, times
-from .errors import RecordError, json_path, shown
-from .schema import INT64, Leaf, Node, Path
+from .errors import shown
+from .schema import INT64, Leaf, Path
 
 MAX_DEPTH = 500
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -40,13 +40,14 @@ class Notes:
     cut: Counter[Path] = field(default_factory=Counter)
     coerced: Counter[Path] = field(default_factory=Counter)
     replaced: Counter[Path] = field(default_factory=Counter)
+    absent: Counter[Path] = field(default_factory=Counter)  # so usual that nobody is warned
 
     def __bool__(self) -> bool:
-        return bool(self.unknown or self.cut or self.coerced or self.replaced)
+        return any(vars(self).values())
 
     def add(self, other: Notes) -> None:
-        for name in ("unknown", "cut", "coerced", "replaced"):
-            getattr(self, name).update(getattr(other, name))
+        for name, counter in vars(other).items():
+            getattr(self, name).update(counter)
 
 
 @dataclass(frozen=True)
@@ -82,74 +83,6 @@ def _refuse_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=_refuse_constant)
 
 
-def read_row(record: object, node: Node, rules: Rules, notes: Notes, *, line: int, stream: str) -> list[Any]:
-    """Return the row that *record* makes: a value per leaf, in the order of the schema.
-
-    With `unknown_fields: keep` one more: the JSON of the unknown fields, None for none. What is
-    only odd is counted in *notes*.
-
-    Raises:
-        RecordError: with line, stream, path and fault.
-    """
-    reader = _RowReader(rules, notes, line, stream)
-    if not isinstance(record, dict):
-        raise reader.error((), f"a record is an object, not {_type_name(record)}")
-    extra: dict[str, Any] = {}
-    reader.object(record, node, extra)
-    if rules.unknown_fields == "keep":
-        reader.row.append(reader.value(EXTRA, extra or None))
-    return reader.row
-
-
-EXTRA = Leaf(("__extra",), kinds.JSON, frozenset({"any"}))
-
-
-@dataclass
-class _RowReader:
-    rules: Rules
-    notes: Notes
-    line: int
-    stream: str
-    row: list[Any] = field(default_factory=list)
-
-    def error(self, path: Path, fault: str) -> RecordError:
-        return RecordError(fault, line=self.line, stream=self.stream, path=json_path(path))
-
-    def object(self, found: Mapping[str, Any], node: Node, extra: dict[str, Any]) -> None:
-        """Append the values of the node's leaves; what it does not name goes into *extra*."""
-        for name, child in node.properties.items():
-            value = found.get(name)
-            if isinstance(child, Leaf):
-                self.row.append(self.value(child, value))
-            elif value is None or isinstance(value, dict):
-                below: dict[str, Any] = {}
-                self.object(value or {}, child, below)
-                if below:
-                    extra[name] = below
-            else:
-                raise self.error(child.path, f"{_shown(value)} is {_type_name(value)}, wanted an object")
-        for name in found:
-            if name not in node.properties:
-                self.unknown(name, found[name], node, extra)
-
-    def unknown(self, name: str, value: Any, node: Node, extra: dict[str, Any]) -> None:
-        path = (*node.path, name)
-        if name in node.nulls:
-            if value is not None:
-                raise self.error(path, f"{_shown(value)} is {_type_name(value)}, and the schema allows only null")
-            return
-        if self.rules.unknown_fields == "fail":
-            raise self.error(path, "the schema does not name this field (setting unknown_fields: warn or keep)")
-        self.notes.unknown[path] += 1
-        extra[name] = value
-
-    def value(self, leaf: Leaf, value: Any) -> Any:
-        try:
-            return convert(leaf, value, self.rules, self.notes)
-        except ValueError as error:
-            raise self.error(leaf.path, str(error)) from None
-
-
 def convert(leaf: Leaf, value: Any, rules: Rules, notes: Notes) -> Any:
     """Return *value* as a column of the leaf's kind holds it.
 
@@ -162,7 +95,7 @@ def convert(leaf: Leaf, value: Any, rules: Rules, notes: Notes) -> Any:
         if not leaf.coerce:
             wanted = " or ".join(sorted(leaf.types))
             also = ", or the setting coerce: lossless" if _may_be_coerced(value, leaf) else ""
-            raise ValueError(f"{_shown(value)} is {_type_name(value)}, wanted {wanted}{also}")
+            raise ValueError(f"{shown_value(value)} is {type_name(value)}, wanted {wanted}{also}")
         notes.coerced[leaf.path] += 1
     return _CONVERTERS[leaf.kind.name](value, leaf, rules, notes)
 
@@ -222,18 +155,18 @@ def _boolean(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bool:
         return value
     if isinstance(value, str) and value in ("true", "false", "0", "1"):
         return value in ("true", "1")
-    raise ValueError(f"{_shown(value)} is no boolean")
+    raise ValueError(f"{shown_value(value)} is no boolean")
 
 
 def _integer(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
     token = _number(value, leaf, rules, notes)
     digits, power = exact(token)
     if power < 0:
-        raise ValueError(f"{_shown(value)} is no integer{_remedy(leaf)}")
+        raise ValueError(f"{shown_value(value)} is no integer{_remedy(leaf)}")
     found = int(digits or "0") * 10**power if len(digits) + power < 20 else INT64.stop
     found = -found if token.startswith("-") else found
     if found not in INT64:
-        raise ValueError(f"{_shown(value)} is beyond the 64 bits of an integer column{_remedy(leaf)}")
+        raise ValueError(f"{shown_value(value)} is beyond the 64 bits of an integer column{_remedy(leaf)}")
     return found
 
 
@@ -245,16 +178,16 @@ def _number(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
     """Return the digits of a number, or of a string that is spelt like a JSON number."""
     if isinstance(value, str) and NUMBER.fullmatch(value):
         return str(value)
-    raise ValueError(f"{_shown(value)} is no {'integer' if leaf.kind == kinds.INTEGER else 'number'}")
+    raise ValueError(f"{shown_value(value)} is no {'integer' if leaf.kind == kinds.INTEGER else 'number'}")
 
 
 def _double(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> float:
     token = _number(value, leaf, rules, notes)
     found = float(token)
     if math.isinf(found):
-        raise ValueError(f"{_shown(value)} is beyond a double precision column{_remedy(leaf)}")
+        raise ValueError(f"{shown_value(value)} is beyond a double precision column{_remedy(leaf)}")
     if not isinstance(value, Number) and exact(repr(found)) != exact(token):  # a string has to convert back
-        raise ValueError(f"{_shown(value)} would change in a double precision column{_remedy(leaf)}")
+        raise ValueError(f"{shown_value(value)} would change in a double precision column{_remedy(leaf)}")
     return found
 
 
@@ -291,7 +224,7 @@ def _time(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
 def _is_text(value: Any) -> str:
     if isinstance(value, str) and not isinstance(value, Number):
         return value
-    raise ValueError(f"{_shown(value)} is {_type_name(value)}, wanted a string")
+    raise ValueError(f"{shown_value(value)} is {type_name(value)}, wanted a string")
 
 
 def _binary(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bytes:
@@ -385,13 +318,13 @@ def canonical(value: Any) -> str:
     return json_text(value)
 
 
-def _type_name(value: Any) -> str:
+def type_name(value: Any) -> str:
     names = {"null": "null", "array": "an array", "object": "an object", "integer": "an integer"}
     found = json_type(value)
     return names.get(found, f"a {found}")
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """Return at most 80 characters of a value; of an array or object only what it is."""
     if isinstance(value, Number):
         return str(value) if len(value) <= 80 else f"{value[:60]}… ({len(value)} characters)"

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from . import kinds, messages, naming, schema, values
-from .decode import Layout
 from .dialect import Dialect
 from .diff import Column, Index, Table
 from .errors import SchemaError, SettingsError, json_path
+from .rows import ABSENT, DELETED, Layout
 from .schema import Leaf, Node
 from .settings import Settings
 
@@ -97,7 +97,9 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     place = settings.schema or dialect.default_schema or ""
     indexes = _indexes(stream, name, columns, settings, names)
     readers = tuple(settings.grants.get("select", ()))
-    table = Table(place, name, tuple(columns), keys, stream, indexes, readers, stamp if stamped else None)
+    deletes = dict(zip((leaf.path for leaf in leaves), columns, strict=False)).get(DELETED)
+    goes = deletes.name if deletes and keys and settings.hard_delete else None
+    table = Table(place, name, tuple(columns), keys, stream, indexes, readers, stamp if stamped else None, goes)
     text = messages.json_of(message.schema) if settings.validation == "schema" else ""
     return Wanted(table, node, leaves, text, stamped)
 
@@ -190,12 +192,23 @@ def layout(wanted: Wanted, table: Table, settings: Settings, rules: values.Rules
         replace(leaf, kind=column.kind)
         for leaf, column in zip(wanted.leaves, columns, strict=False)
     )
-    arrow = pa.schema([pa.field(column.name, kinds.arrow_type(column.kind)) for column in columns])
+    fields = [pa.field(column.name, kinds.arrow_type(column.kind)) for column in columns]
+    keeps = _keeps(wanted, settings)
+    arrow = pa.schema([*fields, pa.field(ABSENT, pa.binary())] if keeps else fields)
     keys = tuple(i for i, column in enumerate(columns) if column.name in table.keys)
     validate = _validator(wanted.schema) if wanted.schema else None
     tree = rebuilt(wanted.node, iter(leaves))
     versions = None if settings.activate_version == "ignore" else wanted.versioned
-    return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions)
+    return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions, keeps)
+
+
+def _keeps(wanted: Wanted, settings: Settings) -> str:
+    """Return which records leave a row's values as they are where they have no field: `Layout.keeps`."""
+    if not wanted.table.keys:
+        return ""
+    if settings.absent_fields == "keep":
+        return "all"
+    return "deleted" if any(leaf.path == DELETED for leaf in wanted.leaves) else ""
 
 
 def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:

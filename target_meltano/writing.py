@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
 
 from .dialect import Dialect
 from .diff import Table
 from .errors import DatabaseError, RowError
 from .kept import HIDDEN, LINE
 from .kinds import BINARY, JSON, STRING
+from .rows import ABSENT, unmasked
 from .session import Session
 
+DELETED_AT_ONCE = 1000  # keys in a statement
 
-def try_rows(dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch) -> Exception | None:
+
+@dataclass
+class Tried:
+    """What became of rows: how many were written, and inserted, where that is known; or the error."""
+
+    written: int = 0
+    inserted: int | None = 0
+    error: Exception | None = None
+
+
+def try_rows(dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch) -> Tried:
     """Write *rows* into the open transaction, or nothing and return the error, if it is one of their values."""
+    if not rows.num_rows:
+        return Tried()
     savepoint = session.begun().begin_nested()
     try:
-        dialect.write(session.connection, table, _visible(rows))
+        tried = _write(dialect, session, table, rows)
         savepoint.commit()
     except Exception as error:
         is_of_data = isinstance(error, session.errors) and dialect.is_of_data(error)
         if not is_of_data and not isinstance(error, RowError):
             raise
         savepoint.rollback()
-        return error
-    return None
+        return Tried(error=error)
+    return tried
 
 
 def refused_line(
@@ -38,14 +56,14 @@ def refused_line(
     """
 
     def is_refused(some: pa.RecordBatch) -> bool:
-        if not some.num_rows:
-            return False
         whole = session.begun().begin_nested()
-        failed = try_rows(dialect, session, table, some)
+        error = try_rows(dialect, session, table, some).error
         whole.rollback()
-        return failed is not None
+        return error is not None
 
     position = error.row if isinstance(error, RowError) else dialect.refused_row(error)
+    if _is_split(rows) or table.deletes:
+        position = None  # of some of the rows
     if position is None or not is_refused(rows.slice(position, 1)):
         position, bad = 0, rows.num_rows  # so many are fine, so many are not
         while bad - position > 1:
@@ -55,14 +73,18 @@ def refused_line(
     return line
 
 
-def refuse_changed(dialect: Dialect[Any], session: Session, table: Table) -> None:
+def refuse_changed(dialect: Dialect[Any], session: Session, table: Table, before: Any = None) -> Any:
     """Check that no column has become, since it was followed, one to which the bytes of any value are fine.
 
-    The open transaction has written rows, so it stays like this until COMMIT.
+    The open transaction has written rows, so it stays like this until COMMIT. What is returned is to
+    be *before* when it is checked again.
 
     Raises:
         DatabaseError: naming the column.
     """
+    shape = dialect.shape(session.connection, table)
+    if shape is not None and shape == before:
+        return shape
     found = dialect.found(session.connection, table.schema, table.name)
     for column in table.columns if found else ():
         known = found.columns.get(column.name) if found else None
@@ -70,6 +92,7 @@ def refuse_changed(dialect: Dialect[Any], session: Session, table: Table) -> Non
             raise DatabaseError(
                 f"table {table.full_name}: column {column.name!r} became {known.type} while it was loaded; load again"
             )
+    return shape
 
 
 def words(dialect: Dialect[Any], error: Exception) -> str:
@@ -77,5 +100,43 @@ def words(dialect: Dialect[Any], error: Exception) -> str:
     return str(error) if isinstance(error, RowError) else dialect.words(error)
 
 
-def _visible(rows: pa.RecordBatch) -> pa.RecordBatch:
-    return rows.select([name for name in rows.schema.names if name not in HIDDEN])
+def _write(dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch) -> Tried:
+    """Delete what is to be deleted, and write the others, in a statement for each set of columns."""
+    if table.deletes and rows.column(table.deletes).null_count < rows.num_rows:
+        deleted = rows.column(table.deletes)
+        _delete(dialect, session, table, rows.filter(deleted.is_valid()))
+        rows = rows.filter(deleted.is_null())
+    parts = _parts(table, rows) if rows.num_rows else ()
+    inserted = [dialect.write(session.connection, part, its) for part, its in parts]
+    known = [count for count in inserted if count is not None]
+    return Tried(rows.num_rows, sum(known) if len(known) == len(inserted) else None)
+
+
+def _parts(table: Table, rows: pa.RecordBatch) -> Iterator[tuple[Table, pa.RecordBatch]]:
+    """Yield *table* with fewer columns, and the rows that have no fields for the others."""
+    visible = rows.select([name for name in rows.schema.names if name not in HIDDEN])
+    if not _is_split(rows):
+        yield table, visible
+        return
+    absent = rows.column(ABSENT).dictionary_encode(null_encoding="encode")
+    for code, mask in enumerate(absent.dictionary.to_pylist()):
+        left_out = set(unmasked(mask))
+        columns = tuple(column for i, column in enumerate(table.columns) if i not in left_out)
+        its = visible.filter(pc.equal(absent.indices, code))
+        yield replace(table, columns=columns), its.select([column.name for column in columns])
+
+
+def _is_split(rows: pa.RecordBatch) -> bool:
+    """Tell whether some of *rows* keep values of the table."""
+    return ABSENT in rows.schema.names and rows.column(ABSENT).null_count < rows.num_rows
+
+
+def _delete(dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch) -> None:
+    """Delete the rows with the keys of *rows*."""
+    there = dialect.as_sqlalchemy(table)
+    columns = [there.c[key] for key in table.keys]
+    keys = list(zip(*(rows.column(key).to_pylist() for key in table.keys), strict=True))
+    for start in range(0, len(keys), DELETED_AT_ONCE):
+        some = keys[start : start + DELETED_AT_ONCE]
+        found = columns[0].in_([key for (key,) in some]) if len(columns) == 1 else sa.tuple_(*columns).in_(some)
+        session.begun().execute(sa.delete(there).where(found))

@@ -88,6 +88,10 @@ class SnowflakeSQL(default.DefaultDialect):
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         self.work.execute(cursor, statement, tuple(parameters) or None)
 
+    def do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        for some in parameters:
+            self.work.execute(cursor, statement, tuple(some))
+
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         self.work.execute(cursor, statement, None)
 

@@ -60,7 +60,7 @@ class Work:
     _done: list[Load | Statement] = field(default_factory=list)  # in the open transaction, to be done again after DDL
     _marks: list[int] = field(default_factory=list)
     _written: list[tuple[Layout, pa.RecordBatch]] = field(default_factory=list)  # since the first mark
-    _spools: dict[Layout, Spool] = field(default_factory=dict)
+    _spools: list[tuple[Layout, Spool]] = field(default_factory=list)  # in the order in which they are to be loaded
     _loaded: list[str] = field(default_factory=list)  # folders of the stage that are to be removed
     _staged: dict[tuple[str, ...], str] = field(default_factory=dict)  # staging tables, by their columns
     _sender: Sender | None = None
@@ -79,11 +79,19 @@ class Work:
     def _keep(self) -> None:
         written, self._written = self._written, []
         for layout, batch in written:
-            if layout not in self._spools:
-                self._spools[layout] = self._spool()
-            self._spools[layout].add(batch)
-        while sum(spool.waiting for spool in self._spools.values()) > WAITING_BYTES:
-            max(self._spools.values(), key=lambda spool: spool.waiting).write()
+            self._spool_of(layout).add(batch)
+        spools = [spool for _, spool in self._spools]
+        while sum(spool.waiting for spool in spools) > WAITING_BYTES:
+            max(spools, key=lambda spool: spool.waiting).write()
+
+    def _spool_of(self, layout: Layout) -> Spool:
+        """Return where rows of a layout go: behind all other rows of their table, for the last one wins."""
+        name = layout[0].full_name
+        last = next((known for known in reversed(self._spools) if known[0][0].full_name == name), None)
+        if last is None or last[0] != layout:
+            last = (layout, self._spool())
+            self._spools.append(last)
+        return last[1]
 
     def _spool(self) -> Spool:
         if self._sender is None or self._home is None:
@@ -119,7 +127,7 @@ class Work:
         if verb in _LOOKS:
             cursor.execute(statement, parameters)
         elif verb == "SELECT":
-            if any(loading.full_name(table, self.quote) in statement for table, _ in self._spools):
+            if any(loading.full_name(table, self.quote) in statement for (table, _), _ in self._spools):
                 self._load()
             cursor.execute(statement, parameters)
         elif verb in _WRITES:
@@ -166,9 +174,9 @@ class Work:
 
     def _load(self) -> None:
         """Bring the rows that wait into their tables."""
-        spools, self._spools = self._spools, {}
+        spools, self._spools = self._spools, []
         loads = []
-        for (table, types), spool in spools.items():
+        for (table, types), spool in spools:
             spool.complete()
             self._loaded.append(spool.folder)
             loads.append(Load(table, types, spool.folder, spool.rows))
@@ -229,7 +237,7 @@ class Work:
 
     def roll_back(self) -> None:
         """Forget what was not committed."""
-        for spool in self._spools.values():
+        for _, spool in self._spools:
             spool.drop()
             self._loaded.append(spool.folder)
         self._spools.clear()

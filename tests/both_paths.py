@@ -9,10 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from target_meltano import decode, kinds, messages, schema
-from target_meltano.decode import Decoder, Layout
+from target_meltano import kinds, messages, schema
+from target_meltano.decode import Decoder
 from target_meltano.errors import MessageError, RecordError
+from target_meltano.lines import is_utf8
 from target_meltano.messages import REFUSED
+from target_meltano.rows import Layout, batch_of_rows, slow_row
 from target_meltano.stream import Stream
 from target_meltano.values import Notes, Rules
 
@@ -64,13 +66,13 @@ def read_slow(layout: Layout, lines: Sequence[bytes]) -> Read:
         ours = Notes()
         try:
             if is_record(line, layout.rules):
-                rows.append(decode.slow_row(layout, line, number, ours))
+                rows.append(slow_row(layout, line, number, ours))
         except RecordError as error:
-            return Read(rows_of(decode.batch_of_rows(layout, rows)), notes, str(error))
+            return Read(rows_of(batch_of_rows(layout, rows)), notes, str(error))
         except MessageError as error:
-            return Read(rows_of(decode.batch_of_rows(layout, rows)), notes, error.fault)
+            return Read(rows_of(batch_of_rows(layout, rows)), notes, error.fault)
         notes.add(ours)
-    return Read(rows_of(decode.batch_of_rows(layout, rows)), notes)
+    return Read(rows_of(batch_of_rows(layout, rows)), notes)
 
 
 def read_fast(layout: Layout, lines: Sequence[bytes], *, every: int = 1000) -> Read:
@@ -104,6 +106,7 @@ def take(stream: Stream, line: bytes, number: int, rules: Rules) -> None:
     segment.messages.append(message)
     segment.lines.append(line)
     segment.numbers.append(number)
+    segment.are_utf8 = segment.are_utf8 and is_utf8(line)
 
 
 def settle(stream: Stream, read: Read, before: int | None = None) -> None:
@@ -134,6 +137,7 @@ def rows_of(batch: pa.RecordBatch) -> list[list[Any]]:
 def comparable(layout: Layout, rows: list[list[Any]]) -> list[list[Any]]:
     """Parse JSON, as its blanks and escapes mean nothing. That -0 is 0 in a column of doubles is no loss."""
     is_json = [leaf.kind == kinds.JSON for leaf in layout.leaves] + [True] * (layout.rules.unknown_fields == "keep")
+    is_json += [False] * bool(layout.keeps)
 
     def value(cell: Any, parse: bool) -> Any:
         if parse and cell is not None:

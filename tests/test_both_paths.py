@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 from both_paths import assert_same, layout, record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from target_meltano.decode import Layout
 from target_meltano.errors import SchemaError
+from target_meltano.rows import ABSENT, Layout
 from target_meltano.values import Rules
 
 PLAIN = st.sampled_from(["a", "b", "id", "ID", "", " ", "\x7f", "é", "😀", "a.b", "f0", "record"])
@@ -198,7 +200,7 @@ def objects(draw: st.DrawFn, properties: dict[str, Any]) -> str:
     """Return an object with most of the *properties*, some null or wrong, and fields of no schema."""
     found = []
     for name, child in properties.items():
-        how = draw(st.sampled_from(["fits"] * 25 + ["null", "other", "absent", "twice", "broken"]))
+        how = draw(st.sampled_from(["fits"] * 24 + ["absent"] * 3 + ["null", "other", "twice", "broken"]))
         item = fitting(child) if how == "fits" else {"null": st.just("null"), "broken": NO_JSON}.get(how, VALUES)
         for _ in range({"absent": 0, "twice": 2}.get(how, 1)):
             found.append(f"{in_json(name, draw(st.booleans()))}:{draw(BLANKS)}{draw(item)}")
@@ -224,12 +226,17 @@ def streams(draw: st.DrawFn) -> tuple[Layout, list[bytes]]:
     names = PLAIN if draw(st.integers(0, 9)) else NAMES
     properties = draw(st.dictionaries(names, schemas(), min_size=1, max_size=5))
     keys = draw(st.sampled_from([(), (), (), (), (0,), (0, 1)]))
+    keeps = draw(st.sampled_from(["", "", "all", "deleted"]))
+    if keeps:
+        properties["_sdc_deleted_at"] = {"type": ["null", "string"], "format": "date-time"}
     try:
         made = layout(properties, draw(RULES), keys, **draw(OPTIONS))
     except SchemaError:  # nothing but nulls
         made = layout({"a": {}}, draw(RULES))
-        properties = {"a": {}}
+        properties, keeps = {"a": {}}, ""
     lines = draw(st.lists(objects(properties), min_size=1, max_size=4))
+    if keeps:
+        made = replace(made, keeps=keeps, arrow=made.arrow.append(pa.field(ABSENT, pa.binary())))
     return made, [record(line) for line in lines for _ in range(draw(st.integers(1, 2)))]
 
 

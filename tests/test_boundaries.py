@@ -22,11 +22,17 @@ ORDER = [
     "times",
     "values",
     "columns",
-    "decode",
+    "rows",
     "messages",
     "lines",
+    "decode",
     "batches",
     "diff",
+    "masks",
+    "pii",
+    "masked_schema",
+    "masked_stream",
+    "masking",
     "settings",
     "dialect",
     "kept",
@@ -34,6 +40,7 @@ ORDER = [
     "report",
     "wanting",
     "tables",
+    "keyed",
     "stream",
     "worker",
     "session",
@@ -48,6 +55,7 @@ ORDER = [
     "commands",
     "cli",
     "samples",
+    "harness",
     "testing",
 ]
 ADAPTERS = ("target_meltano_postgres", "target_meltano_snowflake")
@@ -113,7 +121,8 @@ def test_the_dialect_that_is_shown_takes_no_more_than_the_root() -> None:
 
 def test_the_wrapper_calls_targets_and_imports_none() -> None:
     for path in modules("target_meltano/elt"):
-        assert core_imports(path) <= {"elt"}, path
+        filters = {"errors", "masking", "settings"} if path.stem == "mask" else set()
+        assert core_imports(path) <= {"elt", *filters}, path
 
 
 @pytest.mark.parametrize("folder", ["target_meltano", "target_meltano/elt", *ADAPTERS, "tests"])

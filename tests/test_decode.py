@@ -22,8 +22,9 @@ from both_paths import (
 )
 
 from target_meltano import decode, kinds
-from target_meltano.decode import Decoder, Layout
+from target_meltano.decode import Decoder
 from target_meltano.kinds import BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
+from target_meltano.rows import Layout
 from target_meltano.stream import Stream
 from target_meltano.values import Rules
 from target_meltano.wanting import rebuilt

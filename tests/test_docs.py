@@ -41,9 +41,10 @@ def sessions(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_readme_sessions_give_what_they_show(shell: dict[str, str]) -> None:
-    commands = sessions(README)
-    assert len(commands) >= 4
+@pytest.mark.parametrize(("page", "least"), [("README.md", 4), ("docs/pii.md", 3), ("docs/mock.md", 4)])
+def test_sessions_give_what_they_show(shell: dict[str, str], page: str, least: int) -> None:
+    commands = sessions((ROOT / page).read_text("utf-8"))
+    assert len(commands) >= least
     folder = Path(shell["HOME"])
     for command, shown in commands:
         if command.startswith("cat "):

@@ -182,3 +182,16 @@ def test_a_long_line_in_small_pieces_takes_linear_time() -> None:
     found = lines(Pieces(b"x" * 500 for _ in range(100_000)), longest=1 << 30)
     assert [len(line) for line in found] == [50_000_000]
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([b"a\n\xc3", b"\xa4\n"], [True, True]),  # a letter cut in two
+        ([b"a\nb\xff", b"c\nd\n"], [True, False]),
+        ([b"\xc3\n\xa4\n", b"\xc3\xa4\n"], [False, True]),
+        ([b"a\n", b"\xff"], [True, False]),  # the last line has no end
+    ],
+)
+def test_a_chunk_knows_whether_its_lines_are_utf8(pieces: list[bytes], expected: list[bool]) -> None:
+    assert [chunk.are_utf8 for chunk in chunks(Pieces(pieces))] == expected

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tempfile
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from on_postgres import dialect, rows, run
 
-from target_meltano import MessageError, RecordError, SchemaError, UpgradeError, load
+from target_meltano import MessageError, RecordError, SchemaError, SpoolError, UpgradeError, kept, load
 from target_meltano.samples import INT, NUM, STR, record, schema, state
 
 
@@ -195,3 +197,23 @@ def test_as_many_columns_as_the_database_takes(db: Any) -> None:
     for _ in range(2):
         run(db, schema("t", id=INT, **many), record("t", id=1, **{f"c{i}": i for i in range(0, 1598, 3)}))
     assert db.query(f"SELECT c3, c4, c1596 FROM {db.schema}.t") == [(3, None, 1596)]
+
+
+def test_without_room_for_the_open_transaction_nothing_is_committed(db: Any, monkeypatch: Any) -> None:
+    """/dev/full refuses what is written to it as a full disk does."""
+    lines = [schema("t"), *(record("t", id=i) for i in range(20)), state(1)]
+    monkeypatch.setattr(kept, "IN_MEMORY", 0)
+    assert states_of(db, *lines) == [1]
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "r+b", buffering=0))  # noqa: SIM115
+    with pytest.raises(SpoolError, match="No space left on device; make room, let TMPDIR name a folder"):
+        run(db, schema("t"), record("t", id=20), state(2))
+    assert len(rows(db)) == 20
+
+
+@pytest.mark.parametrize("text", [b'{"id": 2, "j": ["\xff"]}', b'{"id": 2}, "at": "\xff"'], ids=["JSON", "envelope"])
+def test_bytes_that_are_no_utf8_are_found_among_many_lines(db: Any, text: bytes) -> None:
+    line = b'{"type": "RECORD", "stream": "t", "record": %s}\n'
+    lines = [json.dumps(schema("t", id=INT, j={})).encode() + b"\n", line % b'{"id": 1, "j": "\xc3\xa4"}', line % text]
+    with pytest.raises(MessageError, match="line 3: .*not valid UTF-8"):
+        load(dialect(db), io.BytesIO(b"".join([*lines, line % b'{"id": 3}'])))
+    assert rows(db, "id, j") == [(1, "ä")]

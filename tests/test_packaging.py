@@ -66,9 +66,9 @@ def test_wheel_has_the_commands(wheel: zipfile.ZipFile) -> None:
 def test_metadata_says_what_is_needed(wheel: zipfile.ZipFile) -> None:
     about = email.message_from_string(info(wheel, "METADATA"))
     assert (about["Name"], about["Version"], about["Requires-Python"]) == ("target-meltano", __version__, ">=3.10")
-    assert set(about.get_all("Provides-Extra", [])) == {"postgres", "snowflake", "embedded", "singer", "dev"}
+    assert set(about.get_all("Provides-Extra", [])) == {"postgres", "snowflake", "embedded", "faker", "singer", "dev"}
     needed = {line for line in about.get_all("Requires-Dist", []) if "extra ==" not in line}
-    names = {"SQLAlchemy", "backoff", "jsonschema", "msgspec", "numpy", "pyarrow", "rich"}
+    names = {"PyYAML", "SQLAlchemy", "backoff", "jsonschema", "msgspec", "numpy", "pyarrow", "rich"}
     assert {line.split(">")[0] for line in needed} == names
 
 
@@ -84,13 +84,6 @@ def test_sdist_has_what_it_takes_to_test_it(made: Path) -> None:
 def test_commands_tell_their_version(command: str) -> None:
     done = run(command, "--version")
     assert (done.returncode, done.stdout) == (0, f"{command} {__version__}\n")
-
-
-@pytest.mark.parametrize("command", ["target-meltano"])
-def test_what_is_not_there_yet_says_so(command: str) -> None:
-    done = run(command, "--config", "x.json")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"CRITICAL {command} is not available in this version; target-meltano-postgres is\n"
 
 
 def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:

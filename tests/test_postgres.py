@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg2
+import pyarrow as pa
 import pytest
 from on_postgres import database, dialect, make_table, rows, run
 from psycopg2.extensions import make_dsn, parse_dsn
@@ -16,6 +17,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from target_meltano import DatabaseError, RecordError, SettingsError, load, make
 from target_meltano.samples import INT, NUM, STR, record, schema, state
 from target_meltano_postgres import PostgresDialect, PostgresSettings, session
+from target_meltano_postgres.dialect import _ascends
 
 Lines = list[dict[str, Any]]
 
@@ -262,3 +264,19 @@ def together(db: Any, inputs: list[Lines]) -> list[BaseException]:
     for thread in threads:
         thread.join()
     return faults
+
+
+@pytest.mark.parametrize(
+    ("keys", "ascends"),
+    [
+        (pa.array([1, 2, 5]), True),
+        (pa.array([1, 1, 5]), False),
+        (pa.array([2, 1]), False),
+        (pa.array([7]), True),
+        (pa.array([1, 2], pa.timestamp("us", "UTC")), True),
+        (pa.array(["a", "b"]), False),  # the database may sort texts otherwise
+        (pa.array([1, 2], pa.date32()), False),
+    ],
+)
+def test_what_is_sorted_is_known(keys: pa.Array, ascends: bool) -> None:
+    assert _ascends(keys) == ascends

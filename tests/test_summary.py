@@ -40,6 +40,9 @@ def test_summary_tells_what_was_done(db: Any, summary: Any) -> None:
     stream = found["streams"]["t"]
     assert code == 0
     assert (stream["read"], stream["written"], stream["rejected"]) == (3, 2, 1)
+    assert (stream["inserted"], stream["updated"], stream["absent"]) == (2, 0, {})
+    assert stream["bytes"] == len(record("1") + record("2")) - 2  # without line ends
+    assert stream["seconds"] > 0
     assert [statement.split()[0] for statement in stream["ddl"] if "COMMENT" not in statement][-1] == "CREATE"
     assert found["state"] == '{"at":1.10}'
     assert found["error"] is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_meltano import schema, values
+from target_meltano import rows, schema, values
 from target_meltano.errors import RecordError
 from target_meltano.kinds import (
     BINARY,
@@ -299,7 +299,7 @@ NODE = schema.read(
 
 def read(text: str, rules: Rules = STRICT) -> tuple[list[Any], Notes]:
     notes = Notes()
-    return values.read_row(values.parse(text.encode()), NODE, rules, notes, line=7, stream="s"), notes
+    return rows.read_row(values.parse(text.encode()), NODE, rules, notes, line=7, stream="s"), notes
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,40 @@
-"""The wrapper that runs whole pipelines. Not in this version: only its name is taken."""
+"""The wrapper that runs whole pipelines from one file: `target-meltano COMMAND`.
+
+Each command is a module of this package with `command(arguments) -> exit code`; only the one that is called is imported.
+"""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 from target_meltano import __version__
+
+# Name of the command (its module, with _ for -): what it does, in one line.
+COMMANDS: dict[str, str] = {
+    "mask": "mask personal data in a tap's messages, in front of any target",
+    "mock": "write records that fit a catalog, as a tap would",
+}
 
 
 def main() -> None:
     """Run the command `target-meltano`."""
-    if sys.argv[1:] == ["--version"]:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 something failed, 2 bad settings."""
+    name, *rest = arguments or ["--help"]
+    if name == "--version":
         print(f"target-meltano {__version__}")
-        return
-    print("CRITICAL target-meltano is not available in this version; target-meltano-postgres is", file=sys.stderr)
-    sys.exit(2)
+        return 0
+    if name in COMMANDS:
+        code: int = import_module(f".{name.replace('-', '_')}", __package__).command(rest)
+        return code
+    if name not in ("-h", "--help"):
+        print(f"CRITICAL there is no command {name!r}; there is: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    print("usage: target-meltano COMMAND [options]; target-meltano COMMAND --help tells more\n")
+    for command, does in COMMANDS.items():
+        print(f"  {command:<14} {does}")
+    return 0

@@ -40,6 +40,9 @@ class Nowhere(PostgresDialect):
     def found(self, connection: sa.Connection, schema: str, name: str) -> Found | None:
         return Found({c.name: self.found_column(c.name, self.type_name(c.kind)) for c in OURS.get(name, ())}, (), True, "")
 
+    def shape(self, connection: sa.Connection, table: Table) -> Any:
+        return None
+
     def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> None:
         encode(batch, [column.kind for column in table.columns])
 

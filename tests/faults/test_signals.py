@@ -33,8 +33,9 @@ def test_a_signal_ends_the_run_after_what_is_complete(
         time.sleep(chance.uniform(0, 0.5))
         run.target.send_signal(number)
         code = run.ended()
-        assert code in (0, 128 + number), run.errors()
-        if code:
+        is_done = f"{ROWS:,} rows of 3 streams committed" in run.errors()  # and the handlers may be gone
+        assert code in ((0, -number, 128 + number) if is_done else (128 + number,)), run.errors()
+        if code > 0:
             assert f"signal {number.value}" in run.fault()
         assert not run.partial
         assert here.lost(line_of(run.states[-1]), SEED) == 0

@@ -1,0 +1,353 @@
+"""`target-meltano mock`: a Singer stream of invented records that fit a catalog, the same for the same seed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from .mock_text import Column
+from .mock_values import Key, Values, key, type_of
+
+BLOCK = 1000  # rows that are made at once
+SAMPLE = 50  # rows that are checked before any is written
+FEW = 3  # rows for each value of the columns before it, in the last column of a key of several
+
+
+class MockError(Exception):
+    """Something of which no records can be made; told as one line."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream of a catalog: what is selected of it. *keys* are names of properties."""
+
+    name: str
+    schema: Mapping[str, Any]
+    keys: tuple[str, ...]
+    bookmarks: tuple[str, ...] = ()
+
+
+def command(arguments: list[str]) -> int:
+    """Write SCHEMAs, RECORDs and STATEs to stdout; return the exit code."""
+    parser = argparse.ArgumentParser(prog="target-meltano mock", description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--catalog", metavar="FILE", help="a catalog, or SCHEMA messages as a tap wrote them")
+    source.add_argument("--tap", metavar="NAME", help="ask this tap for its catalog, by --discover")
+    parser.add_argument("--tap-config", metavar="FILE", help="its --config")
+    parser.add_argument("--rows", type=_count, default=100, metavar="N", help="of each stream; default: 100")
+    parser.add_argument("--seed", default="0", metavar="S", help="any text; the same gives the same bytes; default: 0")
+    parser.add_argument("--null-rate", type=_share, default=0.1, metavar="R", help="share of nulls where null is allowed; default: 0.1")
+    parser.add_argument("--no-faker", action="store_true", help="words only, so that the bytes are the same with and without the extra faker")
+    parser.add_argument("--stream", action="append", metavar="NAME", help="this stream only; may be given several times")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads us is gone, and says why
+    try:
+        text = discovered(options.tap, options.tap_config) if options.tap else _content(options.catalog)
+        streams = chosen(streams_of(text), options.stream)
+        faker = None if options.no_faker else _faker()
+        for mock in compiled(streams, options.rows, options.seed, options.null_rate, faker):
+            check(mock)
+            if mock.rows < options.rows:
+                print(f"WARNING stream {mock.stream.name!r}: its key has no more than {mock.rows} values", file=sys.stderr)
+        sys.stdout.buffer.writelines(written(compiled(streams, options.rows, options.seed, options.null_rate, faker)))
+        sys.stdout.buffer.flush()
+    except MockError as error:
+        print(f"CRITICAL {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number of rows")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1
+    if not 0 <= found <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number from 0 to 1")
+    return found
+
+
+def _faker() -> Any:
+    """Return the module, None where the extra is not installed."""
+    try:
+        import faker
+    except ImportError:
+        return None
+    return faker
+
+
+# --- catalogs
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MockError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def discovered(tap: str, config: str | None) -> str:
+    """Return the catalog that a tap prints."""
+    found = shutil.which(tap)
+    if not found:
+        raise MockError(f"there is no executable {tap!r} on PATH")
+    done = subprocess.run([found, *(["--config", config] if config else []), "--discover"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = " ".join(done.stderr.strip().splitlines()[-1:]) or "it says nothing"
+        raise MockError(f"{tap} --discover ended with exit status {done.returncode}: {words}")
+    return done.stdout
+
+
+def streams_of(text: str) -> list[Stream]:
+    """Return the selected streams of a catalog, or of the SCHEMA messages in a tap's output.
+
+    Raises:
+        MockError: it is neither.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and isinstance(found.get("streams"), list):
+        streams = [_of_catalog(entry) for entry in found["streams"]]
+        wanted = [entry for entry in found["streams"] if _metadata(entry).get((), {}).get("selected")]
+        return [stream for stream, entry in zip(streams, found["streams"], strict=True) if entry in wanted or not wanted]
+    streams = list({stream.name: stream for stream in map(_of_message, text.splitlines()) if stream}.values())
+    if not streams:
+        raise MockError("wanted a catalog, a JSON object with streams, or SCHEMA messages, one a line")
+    return streams
+
+
+def _of_catalog(entry: Any) -> Stream:
+    name = entry.get("stream") or entry.get("tap_stream_id") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or not isinstance(entry.get("schema"), dict):
+        raise MockError("a stream of the catalog has no name, or no schema")
+    about = _metadata(entry)
+    top = about.get((), {})
+    keys = entry.get("key_properties") or top.get("table-key-properties") or top.get("view-key-properties") or ()
+    bookmark = entry.get("replication_key") or top.get("replication-key")
+    properties = entry["schema"].get("properties")
+    schema = entry["schema"]
+    if isinstance(properties, dict):
+        kept = {one: child for one, child in properties.items() if one in keys or _is_selected(about.get(("properties", one), {}))}
+        schema = {**schema, "properties": kept}
+    return Stream(name, schema, tuple(keys), (bookmark,) if isinstance(bookmark, str) else ())
+
+
+def _metadata(entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    return {tuple(one["breadcrumb"]): one.get("metadata", {}) for one in entry.get("metadata") or () if "breadcrumb" in one}
+
+
+def _is_selected(about: Mapping[str, Any]) -> bool:
+    return about.get("inclusion") != "unsupported" and about.get("selected", about.get("selected-by-default", True)) is not False
+
+
+def _of_message(line: str) -> Stream | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or found.get("type") != "SCHEMA" or not isinstance(found.get("schema"), dict):
+        return None
+    return Stream(str(found.get("stream")), found["schema"], tuple(found.get("key_properties") or ()))
+
+
+def chosen(streams: list[Stream], names: list[str] | None) -> list[Stream]:
+    unknown = set(names or ()) - {stream.name for stream in streams}
+    if unknown:
+        raise MockError(f"there is no stream {', '.join(sorted(unknown))}; there is: {', '.join(stream.name for stream in streams)}")
+    return [stream for stream in streams if not names or stream.name in names]
+
+
+# --- streams to records
+
+
+@dataclass(frozen=True)
+class Mock:
+    """A stream with a column of values for each property, in its order."""
+
+    stream: Stream
+    rows: int
+    columns: Mapping[str, Column]
+
+    def schema_line(self) -> bytes:
+        message = {"type": "SCHEMA", "stream": self.stream.name, "schema": self.stream.schema, "key_properties": self.stream.keys}
+        if self.stream.bookmarks:
+            message["bookmark_properties"] = self.stream.bookmarks
+        return json.dumps(message).encode() + b"\n"
+
+    def records(self, rows: int) -> Iterator[str]:
+        """Yield the JSON of so many records."""
+        members = ", ".join(json.dumps(name).replace("%", "%%") + ": %s" for name in self.columns)
+        template = "{" + members + "}"
+        for start in range(0, rows, BLOCK):
+            size = min(BLOCK, rows - start)
+            made = [column(size) for column in self.columns.values()]
+            yield from (template % row for row in zip(*made, strict=True)) if made else ["{}"] * size
+
+
+def written(mocks: Sequence[Mock]) -> Iterator[bytes]:
+    """Yield the lines of a tap that sends these streams one by one, with a STATE behind each."""
+    done: dict[str, Any] = {}
+    for mock in mocks:
+        yield mock.schema_line()
+        start = f'{{"type": "RECORD", "stream": {json.dumps(mock.stream.name)}, "record": '
+        yield from (f"{start}{record}}}\n".encode() for record in mock.records(mock.rows))
+        done[mock.stream.name] = {"rows": mock.rows}
+        yield json.dumps({"type": "STATE", "value": {"bookmarks": done}}).encode() + b"\n"
+
+
+def check(mock: Mock) -> None:
+    """Check some records against their schema, so that nothing wrong is written. This uses up their columns.
+
+    Raises:
+        MockError: naming the first keyword that a record breaks.
+    """
+    import jsonschema
+
+    default: Any = getattr(jsonschema, "Draft7Validator", jsonschema.Draft4Validator)
+    schema = json.loads(json.dumps(mock.stream.schema), parse_float=Decimal)
+    validator = jsonschema.validators.validator_for(schema, default)(schema)
+    for record in mock.records(min(SAMPLE, mock.rows)):
+        fault = next(validator.iter_errors(json.loads(record, parse_float=Decimal)), None)
+        if fault:
+            where = ".".join(("$", *map(str, fault.path)))
+            raise MockError(
+                f"stream {mock.stream.name!r}: {where}: mock makes no values for this schema: {fault.validator!r} is not met"
+            )
+
+
+def compiled(streams: Sequence[Stream], rows: int, seed: str, null_rate: float, faker: Any) -> list[Mock]:
+    """Return the streams with their columns.
+
+    Raises:
+        MockError: naming stream and path of what no value can be made for.
+    """
+    catalog = _Catalog({stream.name: stream for stream in streams}, rows, seed, null_rate, faker)
+    return [catalog.guarded(stream) for stream in streams]
+
+
+@dataclass
+class _Catalog:
+    """All streams, as they refer to each other."""
+
+    streams: Mapping[str, Stream]
+    rows: int
+    seed: str
+    null_rate: float
+    faker: Any
+    keys: dict[str, list[Key] | None] = field(default_factory=dict)
+
+    def mock(self, stream: Stream) -> Mock:
+        values = self.values(stream)
+        keys = self.keys_of(stream)
+        rows = self.rows if keys is None else min(self.rows, math.prod(part.count for part in keys))
+        columns = {}
+        for name, schema in self.properties(stream).items():
+            if keys is not None and name in stream.keys:
+                columns[name] = _each(keys, stream.keys.index(name))
+            else:
+                columns[name] = values.column(schema, (name,))
+        return Mock(stream, rows, columns)
+
+    def guarded(self, stream: Stream) -> Mock:
+        try:
+            return self.mock(stream)
+        except (ValueError, ArithmeticError, TypeError) as error:
+            raise MockError(f"stream {stream.name!r}: {error}") from None
+        except RecursionError:
+            raise MockError(f"stream {stream.name!r}: its schema is nested too deeply") from None
+
+    def values(self, stream: Stream) -> Values:
+        """Return what makes the values of *stream*, with its references to others."""
+        plain = Values(stream.name, stream.schema, self.seed, self.rows, self.null_rate, self.faker)
+        found: dict[tuple[str, ...], Key] = {}
+        for name in self.properties(stream):
+            part = self.reference(stream, name, plain)
+            if part and name not in stream.keys:
+                found[name,] = part
+        return replace(plain, references=found)
+
+    def properties(self, stream: Stream) -> Mapping[str, Any]:
+        schema, _ = Values(stream.name, stream.schema, self.seed).resolved(stream.schema, ())
+        return {name: child for name, child in (schema.get("properties") or {}).items() if child is not False}
+
+    def keys_of(self, stream: Stream) -> list[Key] | None:
+        """Return the parts of a stream's key, so that their product has the rows; None where it has none, or no scalars."""
+        if stream.name not in self.keys:
+            self.keys[stream.name] = None  # a circle of references ends here
+            self.keys[stream.name] = self._keys(stream)
+        return self.keys[stream.name]
+
+    def _keys(self, stream: Stream) -> list[Key] | None:
+        properties = self.properties(stream)
+        values = Values(stream.name, stream.schema, self.seed, self.rows, faker=self.faker)
+        parts = []
+        for name in stream.keys:
+            part = self.reference(stream, name, values) or (key(values, properties[name], (name,)) if name in properties else None)
+            if part is None:
+                return None
+            parts.append(part)
+        sizes = [part.count if i == 0 else min(part.count, FEW) for i, part in enumerate(parts)]
+        for i in reversed(range(len(sizes))):
+            others = math.prod(sizes) // sizes[i] if sizes[i] else 0
+            if others and math.prod(sizes) < self.rows:
+                sizes[i] = min(parts[i].count, -(-self.rows // others))
+        return [Key(part.nth, size) for part, size in zip(parts, sizes, strict=True)] or None
+
+    def reference(self, stream: Stream, name: str, values: Values) -> Key | None:
+        """Return the key that a property like customer_id takes its values from: that of the stream customers."""
+        base = re.sub(r"(_id|_key|_uuid|Id|ID)$", "", name)
+        schema, _ = values.resolved(self.properties(stream)[name], (name,)) if name in self.properties(stream) else ({}, False)
+        if base == name or not base or {"enum", "const", "pattern"} & schema.keys():
+            return None
+        parent = next((one for one in self.streams.values() if len(one.keys) == 1 and _is_one_of(base, one.name)), None)
+        if parent is None or (parent is stream and name in stream.keys) or parent.keys[0] not in self.properties(parent):
+            return None
+        keys = self.keys_of(parent)
+        if not keys:
+            return None
+        nth, rows = keys[0].nth, min(self.rows, keys[0].count)
+        theirs, _ = values.resolved(self.properties(parent)[parent.keys[0]], (name,))
+        mine, found = type_of(schema), type_of(theirs)
+        if mine == "string" and found == "integer":
+            return Key(lambda n: f'"{nth(n)}"', rows)
+        return Key(nth, rows) if rows and (mine == found or (mine, found) == ("number", "integer")) else None
+
+
+def _each(keys: Sequence[Key], position: int) -> Column:
+    """Return the column of one part of a key: all combinations in turn, those of the last part first."""
+    below = math.prod(part.count for part in keys[position + 1 :])
+    nth, size = keys[position].nth, keys[position].count
+    at = 0
+
+    def column(count: int) -> list[str]:
+        nonlocal at
+        start, at = at, at + count
+        return [nth(n // below % size) for n in range(start, at)]
+
+    return column
+
+
+def _is_one_of(word: str, stream: str) -> bool:
+    """Tell whether *stream* is the plural of *word*, or it, whatever schema is in front."""
+    name = re.sub(r"[^a-z0-9]", "", re.split(r"[-.:/]", stream.lower())[-1])
+    word = re.sub(r"[^a-z0-9]", "", word.lower())
+    return name in {word, f"{word}s", f"{word}es", f"{word[:-1]}ies" if word.endswith("y") else word}

@@ -1,0 +1,227 @@
+"""Texts for mock data: by pattern, by format, and in the style of a field's name.
+
+A column is a function that makes so many values at once, as JSON. All chance comes from `random.random` and
+`getrandbits` of a seeded generator, which give the same on every version of Python.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import re
+import sys
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    from re import _parser as parser  # type: ignore[attr-defined]
+else:
+    import sre_parse as parser
+
+Column = Callable[[int], list[str]]
+Maker = Callable[[], str]  # of one text, not yet JSON
+
+quoted = json.dumps
+FIRST_DAY = dt.date(2020, 1, 1)
+DAYS = [str(FIRST_DAY + dt.timedelta(days=i)) for i in range(6 * 365)]
+MOST_REPEATS = 8  # of what a pattern lets repeat without end
+POOL = 500  # values that faker is asked for, of each column
+WORDS = ["amber", "birch", "cedar", "delta", "ember", "fable", "grove", "haven", "iris", "juniper", "karma", "lotus", "maple", "nova", "onyx", "pearl", "quartz", "river", "sage", "thorn", "umber", "violet", "willow", "xenon", "yarrow", "zephyr", "acorn", "breeze", "coral", "dune", "echo", "fern", "glade", "hazel", "ivory", "jade"]
+
+
+# --- patterns
+
+
+def of_pattern(pattern: str, random: Random) -> Maker:
+    """Return a maker of texts that match a regular expression.
+
+    Raises:
+        ValueError: it has something of which no text can be made, like a look-ahead.
+    """
+    try:
+        parsed = parser.parse(pattern)
+    except (re.error, RecursionError, OverflowError):
+        raise ValueError(f"pattern {pattern[:80]!r} is none that Python reads") from None
+    groups: dict[int, str] = {}
+    make = _sequence(parsed, random, groups)
+
+    def made() -> str:
+        groups.clear()
+        return make()
+
+    return made
+
+
+def _sequence(items: Any, random: Random, groups: dict[int, str]) -> Maker:
+    parts = [_part(str(kind), value, random, groups) for kind, value in items]
+    return lambda: "".join([part() for part in parts])
+
+
+def _part(kind: str, value: Any, random: Random, groups: dict[int, str]) -> Maker:
+    """Return a maker for one node of Python's own tree of a pattern."""
+    if kind == "LITERAL":
+        text = chr(value)
+        return lambda: text
+    if kind == "AT" and str(value) in ("AT_BEGINNING", "AT_BEGINNING_STRING", "AT_END", "AT_END_STRING"):
+        return lambda: ""
+    if kind in ("IN", "ANY", "NOT_LITERAL", "CATEGORY"):
+        chars = _chars(kind, value)
+        return lambda: chars[int(random.random() * len(chars))]
+    if kind in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+        least, most, items = value
+        span = min(int(most), least + MOST_REPEATS) - least + 1
+        one = _sequence(items, random, groups)
+        return lambda: "".join([one() for _ in range(least + int(random.random() * span))])
+    if kind == "BRANCH":
+        ways = [_sequence(items, random, groups) for items in value[1]]
+        return lambda: ways[int(random.random() * len(ways))]()
+    if kind == "SUBPATTERN":
+        number, inner = value[0], _sequence(value[-1], random, groups)
+
+        def group() -> str:
+            text = inner()
+            if number is not None:
+                groups[number] = text
+            return text
+
+        return group
+    if kind == "GROUPREF":
+        return lambda: groups.get(value, "")
+    raise ValueError(f"a pattern has {kind.lower()}, of which mock makes no text")
+
+
+_PRINTABLE = [chr(code) for code in range(32, 127)]
+
+
+def _chars(kind: str, value: Any) -> list[str]:
+    """Return the printable ASCII characters that a class has, or its first ones where it has none of these."""
+    if kind == "ANY":
+        return _PRINTABLE
+    if kind == "NOT_LITERAL":
+        return [char for char in _PRINTABLE if ord(char) != value]
+    items = [(kind, value)] if kind == "CATEGORY" else [(str(name), item) for name, item in value]
+    negated = items[0][0] == "NEGATE"
+    tests = [_in(name, item) for name, item in items[negated:]]
+    found = [char for char in _PRINTABLE if any(test(ord(char)) for test in tests) != negated]
+    if not found:
+        found = [chr(code) for code in range(128, 0x3000) if any(test(code) for test in tests) != negated][:50]
+    if not found:
+        raise ValueError("a pattern has a class of which mock knows no character")
+    return found
+
+
+def _in(name: str, item: Any) -> Callable[[int], bool]:
+    if name == "RANGE":
+        return lambda code: item[0] <= code <= item[1]
+    if name == "LITERAL":
+        return lambda code: bool(code == item)
+    classes = {"DIGIT": r"[0-9]", "SPACE": r"[ ]", "WORD": r"[0-9A-Za-z_]"}
+    word = str(item).rpartition("_")[2]
+    if name != "CATEGORY" or word not in classes:
+        raise ValueError(f"a pattern has a class with {name.lower()}, of which mock makes no text")
+    negated = "_NOT_" in str(item)
+    return lambda code: bool(re.match(classes[word], chr(code))) != negated
+
+
+# --- formats
+
+
+def of_format(name: str, random: Random) -> Column | None:
+    """Return a column of texts in one of JSON Schema's formats, None where it is not known."""
+    r, bits = random.random, random.getrandbits
+
+    def each(make: Maker) -> Column:
+        return lambda count: [make() for _ in range(count)]
+
+    makers: dict[str, Maker] = {
+        "date-time": lambda: f'"{DAYS[int(r() * len(DAYS))]}T{_clock(int(r() * 86400))}Z"',
+        "date": lambda: f'"{DAYS[int(r() * len(DAYS))]}"',
+        "time": lambda: f'"{_clock(int(r() * 86400))}Z"',
+        "email": lambda: f'"{_word(r)}.{_word(r)}{int(r() * 1000)}@example.com"',
+        "uuid": lambda: f'"{as_uuid(bits(128))}"',
+        "uri": lambda: f'"https://example.com/{_word(r)}/{int(r() * 10000)}"',
+        "hostname": lambda: f'"{_word(r)}{int(r() * 1000)}.example.com"',
+        "ipv4": lambda: f'"10.{int(r() * 256)}.{int(r() * 256)}.{int(r() * 256)}"',
+        "ipv6": lambda: f'"2001:db8::{bits(16):x}:{bits(16):x}"',
+        "duration": lambda: f'"P{1 + int(r() * 30)}D"',
+        "singer.decimal": lambda: f'"{int(r() * 1000)}.{int(r() * 100):02}"',
+    }
+    aliases = {"idn-email": "email", "url": "uri", "iri": "uri", "uri-reference": "uri", "x-singer.decimal": "singer.decimal"}
+    make = makers.get(aliases.get(name, name))
+    return each(make) if make else None
+
+
+def of_bytes(random: Random) -> Column:
+    """Return a column of base64."""
+    return lambda count: [f'"{base64.b64encode(random.getrandbits(64).to_bytes(8, "big")).decode()}"' for _ in range(count)]
+
+
+def as_uuid(number: int) -> str:
+    """Return a UUID of version 4 with the bits of *number*."""
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+def _clock(second: int) -> str:
+    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+
+
+def _word(r: Callable[[], float]) -> str:
+    return WORDS[int(r() * len(WORDS))]
+
+
+# --- names of fields
+
+PEOPLE = re.compile(r"user|customer|person|people|employee|contact|member|lead|author|patient|student|owner")
+STYLES = [  # the end of a field's name in snake case; faker's method for it; a format, or None for words
+    (r"e_?mail(_address)?", "email", "email"),
+    (r"(url|website|link|homepage)", "url", "uri"),
+    (r"(uuid|guid)", None, "uuid"),
+    (r"ip(_address)?", "ipv4", "ipv4"),
+    (r"(_at|_on|_time|timestamp|datetime)", None, "date-time"),
+    (r"(date|birthday|dob)", None, "date"),
+    (r"first_?name|given_?name", "first_name", None),
+    (r"(last_?name|surname|family_?name)", "last_name", None),
+    (r"(user_?name|login|nickname|handle)", "user_name", None),
+    (r"(company|organi[sz]ation|employer|vendor|supplier|brand)(_name)?", "company", None),
+    (r"(full_?name|contact_?name|customer_?name)", "name", None),
+    (r"(street|address)(_?line)?_?[0-9]?", "street_address", None),
+    (r"(city|town)", "city", None),
+    (r"country_?code", "country_code", None),
+    (r"country", "country", None),
+    (r"(state|province|region)", "state", None),
+    (r"(zip|postal|post)_?(code)?", "postcode", None),
+    (r"(phone|mobile|fax|telephone)(_?number)?", "phone_number", None),
+    (r"currency(_?code)?", "currency_code", None),
+    (r"(iban)", "iban", None),
+    (r"(job|role|job_?title|position)", "job", None),
+    (r"(description|comment|note|text|body|summary|message)s?", "sentence", None),
+    (r"(title|subject|headline)", "catch_phrase", None),
+    (r"colou?r", "color_name", None),
+    (r"(product|item)_?name", "catch_phrase", None),
+]
+
+
+def of_name(field: str, stream: str, seed: str, random: Random, faker: Any) -> Column:
+    """Return a column in the style of a field's name; *faker* is the module, or None for words."""
+    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", field).lower()
+    method, form = next(
+        ((method, form) for pattern, method, form in STYLES if re.search(rf"(^|_|(?=_)){pattern}$", name)), (None, None)
+    )
+    if method is None and name == "name":
+        method = "name" if PEOPLE.search(stream.lower()) else "catch_phrase"
+    r = random.random
+    if faker and method:
+        pool = _pool(faker, method, seed)
+        return lambda count: [pool[int(r() * len(pool))] for _ in range(count)]
+    made = of_format(form, random) if form else None
+    return made or (lambda count: [f'"{_word(r)} {_word(r)}"' for _ in range(count)])
+
+
+def _pool(faker: Any, method: str, seed: str) -> list[str]:
+    fake = faker.Faker()
+    fake.seed_instance(seed)
+    make = getattr(fake, method)
+    return [quoted(str(make())) for _ in range(POOL)]

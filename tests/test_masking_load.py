@@ -1,0 +1,252 @@
+"""Personal data under rules shows nowhere: not in a table, a log, an error, a summary, a STATE."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from on_postgres import dialect, rows, run
+
+from target_meltano import MaskingError, MessageError, SettingsError, commands, load
+from target_meltano.samples import INT, STR, record, schema, state
+
+KEY = "v7:a secret of enough characters"
+CANARY = "canary"  # a part of every value that nobody may see
+HASHED = "email", "addr.zip", "items[].ssn", "json.phone", "text.phone", "number", "any"
+PII = {
+    "key_env": "CANARY_KEY",
+    "rules": [
+        {"stream": "users", "columns": list(HASHED), "method": "hash"},
+        {"stream": "users", "columns": ["name"], "method": "keep-first:1"},
+        {"stream": "users", "columns": ["born"], "method": "truncate-date:year"},
+        {"stream": "users", "columns": ["note"], "method": "drop"},
+        {"stream": "users", "columns": ["phone"], "method": "mask"},
+        {"stream": "users", "columns": ["blob"], "method": "redact"},
+        {"stream": "users", "columns": ["gone"], "method": "nullify"},
+    ],
+}
+ZIP = {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"zip": STR, "city": STR}}]}
+USERS = schema(
+    "users",
+    id=INT,
+    email=STR,
+    name=STR,
+    born={"type": ["string", "null"], "format": "date-time"},
+    note={"type": "string", "default": "canary-default"},
+    phone={"type": ["string", "null"], "examples": ["canary-example"]},
+    blob={"type": ["object", "null"], "properties": {"a": STR}},
+    gone=STR,
+    addr=ZIP,
+    items={"type": ["array", "null"]},
+    json={"type": ["object", "null"]},
+    text=STR,
+    number=INT,
+    any={},
+    seen=INT,
+)
+NUMBER = 8675309867530986753  # a canary, too
+BORN = "1985-10-26T01:21:07Z"
+WHOLE = dict(
+    email="canary-1@x.org",
+    name="canary-2",
+    born=BORN,
+    note="canary-3",
+    phone="canary-4",
+    blob={"a": "canary-5"},
+    gone="canary-6",
+    addr={"zip": "canary-7", "city": "Bern"},
+    items=[{"ssn": "canary-8", "kind": 1}],
+    json={"phone": "canary-9", "kind": 1.50},
+    text='{"phone": "canary-10"}',
+    number=NUMBER,
+    any="canary-11",
+)
+BAD = {  # lines that are refused, each for another reason
+    "no JSON": json.dumps(record("users", id=2, **WHOLE))[:-9],
+    "no UTF-8": json.dumps(record("users", id=3, **WHOLE)).encode().replace(b"Bern", b"B\xff"),
+    "a wrong type": record("users", id="x", **WHOLE),
+    "NUL in text": record("users", id=4, **{**WHOLE, "addr": {"zip": "canary\0", "city": "\0"}}),
+    "a value that cannot be masked": record("users", id=5, **{**WHOLE, "email": ["canary-12"]}),
+    "a string that is no JSON": record("users", id=6, **{**WHOLE, "text": "canary-13"}),
+    "no date": record("users", id=7, **{**WHOLE, "born": "canary-14"}),
+    "no key": record("users", **WHOLE),
+    "an integer too large": record("users", id=8, **{**WHOLE, "seen": 10**30}),
+    "no such stream": {**record("users", id=9, **WHOLE), "stream": "usres"},
+    "no stream": {"type": "RECORD", "record": WHOLE},
+    "no type": {"canary": "canary-15"},
+    "no object": '["canary-16"]',
+    "no record": {"type": "RECORD", "stream": "users", "record": "canary-17"},
+    "a row that the database refuses": record("users", id=9, seen=666, **WHOLE),
+    "another spelling": '{"type": "record", "stream": "\\u0075sers", "record": {"id": [], "\\u0065mail": "canary-18", "email": "canary-19"}}',
+}
+ODD = [  # that are loaded
+    record("users", id=1, **WHOLE),
+    '{"type": "RECORD", "stream": "users", "record": {"id": 20, "email": "canary-20", "email": "canary-21"}, "note": "canary-22"}',
+    record("users", id=21.0, **WHOLE),
+    record("users", id=22, **WHOLE, unknown=1),
+    record("users", id=23, seen=10**20, **{**WHOLE, "email": None}),
+]
+COMMAND = [sys.executable, "-c", "from target_meltano_postgres import main; main()"]
+
+
+def target(db: Any, folder: Path, *lines: Any, options: tuple[str, ...] = (), **settings: Any) -> tuple[int, str]:
+    """Run the target on *lines*; return its exit code, and all that it has written anywhere but into tables."""
+    config, summary = folder / "config.json", folder / "summary.json"
+    config.write_text(json.dumps({"url": db.url, "schema": db.schema, "pii": PII, **settings}))
+    data = b"".join(_bytes(line) + b"\n" for line in lines)
+    environment = {"CANARY_KEY": KEY, "PATH": "/usr/bin:/bin", "TMPDIR": str(folder), "HOME": str(folder)}
+    command = [*COMMAND, "--config", str(config), "--summary", str(summary), *options]
+    done = subprocess.run(command, input=data, capture_output=True, check=False, env=environment, cwd=Path(__file__).parent.parent)
+    return done.returncode, done.stdout.decode() + done.stderr.decode() + summary.read_text()
+
+
+def _bytes(line: Any) -> bytes:
+    line = json.dumps(line) if isinstance(line, dict) else line
+    return line.encode() if isinstance(line, str) else line
+
+
+def stored(db: Any) -> str:
+    """Return all that is in the schema's tables: as text, and bytes as they are; names of columns and comments."""
+    found = []
+    for (table,) in db.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", [db.schema]):
+        found += [repr(row) for row in db.query(f'SELECT to_jsonb(t)::text FROM "{db.schema}"."{table}" t')]
+        if table == "__rejected":
+            found += [bytes(source).decode("utf-8", "replace") for (source,) in rows(db, "source", table)]
+    return "\n".join(found)
+
+
+def refuse_some(db: Any) -> None:
+    """Make the table, and let the database refuse rows: its errors print them whole."""
+    run(db, USERS, pii={"key": KEY, "rules": PII["rules"]}, column_types={"users.seen": "number"})
+    db.query(f'ALTER TABLE "{db.schema}".users ADD CHECK (seen <> 666)')
+
+
+def assert_hidden(*texts: str) -> None:
+    for text in texts:
+        for canary in (CANARY, str(NUMBER), BORN[:10], BORN[11:], "Y2FuYXJ5", CANARY.encode().hex()):  # base64, hex
+            at = text.find(canary)
+            assert at < 0, text[max(0, at - 200) : at + 80]
+
+
+@pytest.mark.parametrize("log", ["text", "json"])
+def test_no_canary_shows_where_invalid_records_are_kept(db: Any, tmp_path: Path, log: str) -> None:
+    refuse_some(db)
+    sent = [USERS, *ODD, *BAD.values(), state({"users": 1}), record("users", id=30, **WHOLE)]
+    settings = {"invalid_records": "quarantine", "state_id": "p", "column_types": {"users.seen": "number"}}
+    code, said = target(db, tmp_path, *sent, options=("--log-format", log), **settings)
+    assert code == 0, said
+    assert_hidden(said, stored(db))
+    assert [row[0] for row in rows(db, "id", "users")] == [1, 8, 20, 21, 22, 23, 30]
+    assert len(rows(db, "line", "__rejected")) == len(BAD) - 1  # 10^30 is a number
+    assert {row[1][:3] for row in rows(db, "id, email", "users") if row[1]} == {"v7:"}
+    assert rows(db, "name, born, phone, blob, gone, addr__city, number", "users")[0][1].isoformat() == "1985-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("line", BAD.values(), ids=BAD)
+def test_no_canary_shows_in_the_error_that_ends_a_run(db: Any, tmp_path: Path, line: Any) -> None:
+    refuse_some(db)
+    code, said = target(db, tmp_path, USERS, *ODD, line, column_types={"users.seen": "number"})
+    assert code == ("10000000" not in str(line)), said
+    assert_hidden(said, stored(db))
+
+
+def test_no_canary_shows_in_unknown_fields_that_are_kept_nor_from_files(db: Any, tmp_path: Path) -> None:
+    """The files of a BATCH go through the same rules; a line of them that is no JSON is withheld."""
+    path = tmp_path / "x.gz"
+    good = json.dumps({"id": 1, **WHOLE, "more": 2}).encode()
+    path.write_bytes(gzip.compress(good + b"\n" + good[:-3] + b"\n"))
+    manifest = {"encoding": {"format": "jsonl", "compression": "gzip"}, "manifest": [path.as_uri()]}
+    batch = {"type": "BATCH", "stream": "users", **manifest}
+    settings = {"unknown_fields": "keep", "invalid_records": "quarantine", "batch_root": str(tmp_path)}
+    code, said = target(db, tmp_path, USERS, batch, **settings)
+    assert code == 0, said
+    assert_hidden(said, stored(db))
+    assert rows(db, "id, __extra", "users") == [(1, {"more": 2})]
+    assert [json.loads(source)["withheld"]["bytes"] for (source,) in rows(db, "convert_from(source, 'UTF8')", "__rejected")] == [len(good) - 3]
+
+
+def test_no_canary_shows_in_the_error_of_a_bookmark(db: Any, tmp_path: Path) -> None:
+    """Nothing more is committed, and no STATE goes out."""
+    code, said = target(db, tmp_path, USERS, *ODD, state({"bookmarks": {"users": {"email": "canary-1@x.org"}}}))
+    assert (code, "line 7: pii: a STATE has a bookmark of 'email'" in said) == (1, True), said
+    assert_hidden(said)
+    assert rows(db, "id", "users") == []
+
+
+# --- what is loaded
+
+
+def pii(*rules: tuple[str, str, str], **more: Any) -> dict[str, Any]:
+    """Return the setting for rules of (stream, column, method)."""
+    found = [{"stream": stream, "columns": [column], "method": method, **more} for stream, column, method in rules]
+    return {"pii": {"key": KEY, "rules": found}}
+
+
+def test_joins_survive_hashes_of_the_same_name(db: Any) -> None:
+    rules = pii(("users", "id", "hash"), ("orders", "user_id", "hash"), **{"as": "user"})
+    sent = [schema("users", id=INT), record("users", id=1), record("users", id=2)]
+    sent += [schema("orders", id=INT, user_id=STR), record("orders", id=7, user_id="2"), record("users", id=2.0)]
+    run(db, *sent, **rules)
+    joined = db.query(f'SELECT o.id FROM "{db.schema}".orders o JOIN "{db.schema}".users u ON u.id = o.user_id')
+    assert (joined, len(rows(db, "id", "users"))) == ([(7,)], 2)
+    run(db, *sent, **rules)
+    assert len(rows(db, "id", "users")) == 2
+
+
+def test_a_column_that_is_masked_from_now_on_becomes_one_of_strings(db: Any) -> None:
+    run(db, schema("t", id=INT, n=INT), record("t", id=1, n=5))
+    run(db, schema("t", id=INT, n=INT), record("t", id=2, n=6), **pii(("t", "n", "redact")))
+    assert rows(db, "id, n") == [(1, "5"), (2, "redacted")]
+
+
+def test_rejected_records_are_replayed_without_being_masked_twice(db: Any) -> None:
+    """A line that was withheld cannot be."""
+    settings: dict[str, Any] = {**pii(("t", "email", "hash"), ("t", "note", "drop")), "invalid_records": "quarantine"}
+    sent = [schema("t", id=INT, email=STR, note=STR), record("t", id=1, email="a", note="x"), record("t", id="2", email="a", note="x")]
+    run(db, *sent, record("t", id=3, email=["a"]), **settings)
+    warnings: list[str] = []
+    replayed = list(commands.replay(dialect(db, **settings), None, None, warnings.append))
+    assert warnings == ["1 lines are left out, of which the setting pii kept only length and hash; only the tap can send them again"]
+    run(db, *(line.replace(b'"2"', b"2") for line in replayed), **settings)
+    (first, second) = rows(db, "id, email")
+    assert (first[0], second[0], first[1]) == (1, 2, second[1])
+
+
+@pytest.mark.parametrize(
+    ("sent", "fault"),
+    [
+        ([schema("others", id=INT), record("others", id=1), state(1)], "stream 't' did not come"),
+        ([schema("t", id=INT, mail=STR), record("t", id=1, mail="x"), state(1)], "its SCHEMA has no column email"),
+        ([schema("T", id=INT), record("T", id=1), state(1)], "'T' has no rule, but there is one for 't'"),
+    ],
+)
+@pytest.mark.parametrize("settings", [{}, {"state_id": "p"}, {"invalid_records": "quarantine"}], ids=str)
+def test_what_rules_do_not_fit_is_not_committed(db: Any, sent: list[Any], fault: str, settings: dict[str, Any]) -> None:
+    states: list[str] = []
+    with pytest.raises(MaskingError, match=fault):
+        load(dialect(db, **pii(("t", "email", "hash")), **settings), sent, on_state=states.append)
+    assert states == []
+    tables = db.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", [db.schema])
+    assert all(rows(db, "*", table) == [] for (table,) in tables if not table.startswith("__"))
+
+
+def test_what_came_before_a_value_that_cannot_be_masked_is_committed(db: Any) -> None:
+    sent = [schema("t", id=INT, email=STR), record("t", id=1, email="a"), state(1), record("t", id=2, email={"a": 1})]
+    states: list[str] = []
+    with pytest.raises(MessageError, match=r"^line 4: stream 't': \$\.email: it cannot be masked: an object"):
+        load(dialect(db, **pii(("t", "email", "hash"))), sent, on_state=states.append)
+    assert (states, rows(db, "id")) == (["1"], [(1,)])
+
+
+def test_a_rule_needs_its_key_before_anything_is_read(db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [{"stream": "t", "columns": ["email"], "method": "hash"}]
+    with pytest.raises(SettingsError, match="variable TARGET_MELTANO_PII_KEY is missing"):
+        run(db, schema("t"), pii=rules)
+    monkeypatch.setenv("TARGET_MELTANO_PII_KEY", KEY)
+    run(db, schema("t", id=INT, email=STR), record("t", id=1, email="a"), pii=rules)
+    assert rows(db, "email")[0][0].startswith("v7:")
