@@ -25,7 +25,7 @@ PLACES = {
     "COPY into a staging table": r'^COPY INTO "\w+"\."staged',
     "COPY into the table": r'^COPY INTO "\w+"\."EVENTS"',
     "MERGE": "^MERGE",
-    "our own table": '^UPDATE .*"__LOADS"',
+    "our own table": '^INSERT INTO .*"__LOADS"',
     "COMMIT": "^COMMIT",
     "REMOVE": "^REMOVE",
 }
