@@ -8,16 +8,19 @@ ARGS =
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test faults lint types cases bench bench-full clean
+.PHONY: help demo test faults snowflake-live snowflake-cases lint types cases bench bench-full bench-snowflake clean
 
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
+	@echo 'make snowflake-live  the tests of Snowflake on the account that SNOWFLAKE_* variables name'
+	@echo 'make snowflake-cases  that corpus into Snowflake'"'"'s stand-in'
 	@echo 'make lint    ruff        make types   mypy'
 	@echo 'make cases   the corpus of tap outputs in $(CASES)'
 	@echo 'make bench   speed beside the limit and the peers, into docs/performance.md; options in ARGS="--scale 0.1"'
 	@echo 'make bench-full   more of it, and how costs grow with the work: an hour'
+	@echo 'make bench-snowflake   how fast rows become files for Snowflake'
 	@echo 'make clean   remove what make made'
 
 demo: .venv/demo
@@ -28,6 +31,10 @@ test: .venv/dev
 
 faults: .venv/dev
 	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)
+
+snowflake-live: .venv/dev
+	@SNOWFLAKE_LIVE=1 PYTHONPATH=tests .venv/bin/python -m pytest -p on_snowflake --noconftest \
+		tests/test_snowflake_conformance.py tests/test_snowflake_load.py $(ARGS)
 
 lint: .venv/dev
 	@.venv/bin/ruff check .
@@ -43,6 +50,12 @@ bench: .venv/demo
 
 bench-full: .venv/demo
 	@.venv/bin/python -m benchmarks.run --full --write $(ARGS)
+
+bench-snowflake: .venv/dev
+	@.venv/bin/python benchmarks/to_snowflake.py
+
+snowflake-cases: .venv/dev
+	@.venv/bin/python .ci/snowflake-cases $(CASES) $(ARGS)
 
 clean:
 	rm -rf .venv .venv-bench .bench .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

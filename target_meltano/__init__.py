@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SpoolError,
         TargetError,
         UpgradeError,
+        shown,
     )
     from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
     from .library import load
@@ -38,7 +39,7 @@ _HOMES = {
     "cli": "main",
     "dialect": "Dialect",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
-    "errors": "DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError",
+    "errors": "DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
     "naming": "lower upper",
@@ -87,6 +88,7 @@ __all__ = [
     "main",
     "make",
     "setting",
+    "shown",
     "upper",
 ]
 

@@ -67,7 +67,8 @@ class FoundColumn:
 
     *kind* is None for a type that holds no kind's values. *type* is the database's spelling.
     *narrow*: the type holds fewer values than its kind (int4, varchar(10), timestamptz(3)), and can
-    be widened in place. *optional*: a row may leave it out, it is nullable or has a default.
+    be widened in place. *optional*: a row may leave it out, it is nullable or has a default. *also*:
+    other kinds whose values the type holds; a stream that wants one of them has its column.
     """
 
     name: str
@@ -75,6 +76,10 @@ class FoundColumn:
     type: str
     narrow: bool = False
     optional: bool = True
+    also: tuple[Kind, ...] = ()
+
+    def holds(self, kind: Kind) -> bool:
+        return kind == self.kind or kind in self.also
 
 
 @dataclass(frozen=True)
@@ -164,9 +169,9 @@ def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
         if there is None or there.kind is None:
             return column
         is_wider = policy.narrowing == "keep" and _holds(there.kind, column.kind)
-        if there.kind != column.kind and not is_wider:
+        if not there.holds(column.kind) and not is_wider:
             return column
-        return replace(column, kind=there.kind, type="" if there.narrow else there.type)
+        return replace(column, kind=column.kind if there.holds(column.kind) else there.kind, type="" if there.narrow else there.type)
 
     return replace(wanted, columns=tuple(map(kept, wanted.columns)))
 
@@ -194,14 +199,14 @@ def _columns(wanted: Table, found: Found, policy: Policy) -> list[Change]:
         there = found.columns.get(column.name)
         if there is None:
             changes.append(AddColumn(wanted, column))
-        elif there.kind != column.kind or there.narrow:
+        elif not there.holds(column.kind) or there.narrow:
             changes.append(_type_change(wanted, column, there, policy))
     return changes
 
 
 def _type_change(table: Table, column: Column, there: FoundColumn, policy: Policy) -> ChangeType:
     change = ChangeType(table, column, there)
-    if there.kind and (there.kind == column.kind or kinds.can_become(there.kind, column.kind)):
+    if there.kind and (there.holds(column.kind) or kinds.can_become(there.kind, column.kind)):
         if policy.schema_changes == "add":
             raise UpgradeError(f"{table.full_name}: {_worded(change)}, and the setting schema_changes is add")
         return change

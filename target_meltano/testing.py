@@ -4,7 +4,7 @@
         def make_dialect(self, **settings): ...
         def rows(self, table): ...
 
-Needs pytest and hypothesis.
+Needs pytest and hypothesis. CONFORMANCE_EXAMPLES is how many examples each kind of value gets (20).
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from .dialect import Dialect
-from .diff import ChangeType, Column, Found, FoundColumn, Table
+from .diff import ChangeType, Column, FoundColumn, Table
 from .errors import RecordError, SchemaError, UpgradeError
-from .kinds import BINARY, DOUBLE, INTEGER, JSON, TIMESTAMP
+from .harness import Harness
+from .kinds import BINARY, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIMESTAMP
 from .library import load
 from .samples import (
     INT,
@@ -48,68 +47,13 @@ from .samples import (
     settings_of,
     state,
 )
-from .target import Result
 
-few = examples(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+few = examples(max_examples=int(os.environ.get("CONFORMANCE_EXAMPLES", "20")), deadline=None, suppress_health_check=list(HealthCheck))
 counted = itertools.count()
 
 
-class Conformance:
-    """Proves of a dialect what is promised of every database. Two hooks say how to reach it."""
-
-    def make_dialect(self, **settings: Any) -> Dialect[Any]:
-        """Return the dialect with these settings, in a schema that is new for each test."""
-        raise NotImplementedError
-
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        """Return the committed rows of *table*, over a connection of its own, in any order.
-
-        Values are Python's own: Decimal for exact numbers, aware datetimes, JSON parsed with
-        Decimal for its numbers; JSON's null and NULL are both None.
-        """
-        raise NotImplementedError
-
-    # --- helpers
-
-    def load(self, *messages: Any, states: list[Any] | None = None, **settings: Any) -> Result:
-        """Load *messages*; the values of STATEs that come out are appended to *states*."""
-
-        def on_state(text: str) -> None:
-            if states is not None:
-                states.append(json.loads(text))
-
-        return load(self.make_dialect(**settings), messages, on_state=on_state)
-
-    def read(self, *columns: str, table: str = "orders") -> list[Any]:
-        """Return the values of *columns*, sorted by the first one; of one column without tuples."""
-        fold = self.make_dialect().fold
-        found = [tuple(row[fold(name)] for name in columns) for row in self.rows(fold(table))]
-        found.sort(key=lambda row: (row[0] is not None, row[0]))
-        return [row[0] for row in found] if len(columns) == 1 else found
-
-    def found(self, table: str = "orders") -> Found | None:
-        dialect = self.make_dialect()
-        connection = dialect.connect()
-        try:
-            place = dialect.settings.schema or dialect.default_schema or ""
-            return dialect.found(connection, place, dialect.fold(table))
-        finally:
-            dialect.close(connection)
-
-    def commits(self, *messages: Any, **settings: Any) -> int:
-        """Load *messages* and return how many COMMITs that took."""
-        dialect = self.make_dialect(**settings)
-        connect = dialect.connect
-        seen: list[Any] = []
-
-        def watched() -> sa.Connection:
-            connection = connect()
-            sa.event.listen(connection, "commit", seen.append)
-            return connection
-
-        dialect.connect = watched  # type: ignore[method-assign]
-        load(dialect, messages)
-        return len(seen)
+class Conformance(Harness):
+    """Proves of a dialect what is promised of every database."""
 
     # --- tables
 
@@ -127,9 +71,11 @@ class Conformance:
         nested = {"type": ["object", "null"], "properties": {"b": {"type": "object", "properties": {"c": INT}}}}
         wanted = schema(id=INT, a=nested, list={"type": "array"})
         digits = [Decimal("1.10"), Decimal("12345678901234567890.123456789012345678901"), [10**30]]
+        digits = [number for number in digits if self.holds(JSON, number)]
         self.load(wanted, record(id=1, a={"b": {"c": 5}}, list=digits), record(id=2, a=None))
         assert self.read("id", "a__b__c", "list") == [(1, 5, digits), (2, None, None)]
-        assert list(map(str, self.read("list")[-1][:2])) == list(map(str, digits[:2]))
+        if self.keeps_zeros:
+            assert list(map(str, self.read("list")[-1][:2])) == list(map(str, digits[:2]))
 
     @pytest.mark.parametrize(
         "name", ["Ünï", 'q"uote', "a.b", "100%", "%(x)s", "select", "back\\slash", "it's", "\0", "\ud800", "日本"]
@@ -177,8 +123,14 @@ class Conformance:
     def test_values_come_back_as_they_were_sent(self, sample: Sample, data: st.DataObject) -> None:
         pairs = data.draw(st.lists(sample.values, min_size=1, max_size=20))
         stream = f"s{next(counted)}"
+        wanted = schema(stream, id=INT, value=sample.schema)
+        too_much = [sent for sent, value in pairs if not self.holds(sample.kind, value)]
+        if too_much:
+            with pytest.raises(RecordError):
+                self.load(wanted, record(stream, id=0, value=too_much[0]), **settings_of(sample))
+        pairs = [(sent, value) for sent, value in pairs if self.holds(sample.kind, value)]
         records = [record(stream, id=i, value=sent) for i, (sent, _) in enumerate(pairs)]
-        self.load(schema(stream, id=INT, value=sample.schema), *records, **settings_of(sample))
+        self.load(wanted, *records, **settings_of(sample))
         back = self.read("id", "value", table=stream)
         assert back == [(i, wanted) for i, (_, wanted) in enumerate(pairs)]
         if sample.kind != JSON:  # 1.0 is 1 there
@@ -186,8 +138,12 @@ class Conformance:
 
     def test_numbers_keep_their_own_digits(self) -> None:
         texts = ["19.9", "19.90", "0.000", "-1.50", "123456789012345678901234567890.10"]
+        texts = [text for text in texts if self.holds(NUMBER, Decimal(text))]
         self.load(schema(id=INT, n=NUM), *(record(id=i, n=Decimal(text)) for i, text in enumerate(texts)))
-        assert [str(number) for _, number in self.read("id", "n")] == texts
+        back = [number for _, number in self.read("id", "n")]
+        assert back == list(map(Decimal, texts))
+        if self.keeps_zeros:
+            assert list(map(str, back)) == texts
 
     # --- upgrades
 
@@ -199,7 +155,10 @@ class Conformance:
         before = self.found()
         if self._can(found, wanted):
             self.load(*after, **settings_of(found, wanted))
-            assert self.read("id", "v") == [(1, as_wanted(found, wanted)), (2, None), (3, expected)]
+            became = as_wanted(found, wanted)
+            if not self.keeps_zeros and (found.kind, wanted.kind) == (NUMBER, STRING):
+                became = became.rstrip("0")
+            assert self.read("id", "v") == [(1, became), (2, None), (3, expected)]
         else:
             with pytest.raises(UpgradeError):
                 self.load(*after, **settings_of(found, wanted))
@@ -220,7 +179,11 @@ class Conformance:
     def test_any_other_change_is_refused_before_any_ddl(self, found: Sample, wanted: Sample) -> None:
         self.load(schema(id=INT, v=found.schema), record(id=1, v=found.one[0]), **settings_of(found))
         before = self.found()
-        with pytest.raises(UpgradeError, match=r"orders.*column 'v'.*cannot become"):
+        fold = self.make_dialect().fold
+        assert before
+        if before.columns[fold("v")].holds(wanted.kind):
+            pytest.skip(f"one type of this database holds {found.kind} and {wanted.kind}")
+        with pytest.raises(UpgradeError, match=r"(?i)orders.*column 'v'.*cannot become"):
             self.load(
                 schema(id=INT, v=wanted.schema, more=STR), record(id=2, v=wanted.one[0]), **settings_of(found, wanted)
             )
@@ -228,10 +191,13 @@ class Conformance:
         assert self.read("id", "v") == [(1, found.one[1])]
 
     def test_numbers_that_double_would_change_forbid_the_upgrade(self) -> None:
-        self.load(schema(id=INT, v=NUM), record(id=1, v=Decimal("0.1234567890123456789")))
+        number = Decimal("0.1234567890123456789")
+        if not self.holds(NUMBER, number):
+            pytest.skip("this database's type for numbers cannot hold such")
+        self.load(schema(id=INT, v=NUM), record(id=1, v=number))
         with pytest.raises(UpgradeError):
             self.load(schema(id=INT, v=NUM), number="double")
-        assert self.read("v") == [Decimal("0.1234567890123456789")]
+        assert self.read("v") == [number]
 
     def test_another_key_is_refused_but_for_an_empty_table(self) -> None:
         self.load(schema(id=INT, a=STR))

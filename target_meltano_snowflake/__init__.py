@@ -1,16 +1,30 @@
-"""target-meltano-snowflake: Singer streams into Snowflake. Not in this version."""
+"""target-meltano-snowflake: Singer streams into Snowflake.
+
+The dialect and its settings load when they are first used, so that the command line starts fast.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
-from target_meltano import __version__
+import target_meltano
+
+if TYPE_CHECKING:
+    from .dialect import SnowflakeDialect
+    from .session import SnowflakeSettings
+
+__all__ = ["SnowflakeDialect", "SnowflakeSettings", "main"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import dialect
+
+    return getattr(dialect, name)
 
 
 def main() -> None:
     """Run the command `target-meltano-snowflake`."""
-    if sys.argv[1:] == ["--version"]:
-        print(f"target-meltano-snowflake {__version__}")
-        return
-    print("CRITICAL target-meltano-snowflake is not available in this version; target-meltano-postgres is", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(target_meltano.main("snowflake", "target_meltano_snowflake.dialect:SnowflakeDialect", sys.argv[1:]))

@@ -55,6 +55,7 @@ ORDER = [
     "commands",
     "cli",
     "samples",
+    "harness",
     "testing",
 ]
 ADAPTERS = ("target_meltano_postgres", "target_meltano_snowflake")

@@ -64,6 +64,14 @@ def test_missing_columns_are_added_and_those_of_others_stay() -> None:
     assert diff(table, found(id=INTEGER, theirs=DATE)) == [AddColumn(table, table.column("a"))]
 
 
+def test_a_type_may_hold_other_kinds_as_well_and_is_kept_for_them() -> None:
+    table, large = wanted(a=decimal(38)), column("a", INTEGER, also=(decimal(38),))
+    there = Found({"a": large})
+    assert diff(table, there) == []
+    assert kept_kinds(table, there, Policy()).column("a") == Column("a", decimal(38), "a", "bigint")
+    assert diff(wanted(a=STRING), there) == [ChangeType(wanted(a=STRING), Column("a", STRING, "a"), large)]
+
+
 def test_a_column_moves_up() -> None:
     table, there = wanted(a=STRING), found(a=INTEGER)
     assert diff(table, there) == [ChangeType(table, table.column("a"), there.columns["a"])]

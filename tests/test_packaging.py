@@ -89,13 +89,6 @@ def test_commands_tell_their_version(command: str) -> None:
     assert (done.returncode, done.stdout) == (0, f"{command} {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["target-meltano-snowflake"])
-def test_what_is_not_there_yet_says_so(command: str) -> None:
-    done = run(command, "--config", "x.json")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"CRITICAL {command} is not available in this version; target-meltano-postgres is\n"
-
-
 def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run what the entry point of *command* names, wherever it is installed."""
     module = command.replace("-", "_") if command != "target-meltano" else "target_meltano.elt"

@@ -1,0 +1,304 @@
+"""Snowflake, as the core needs to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import sqlalchemy as sa
+from snowflake import connector
+from sqlalchemy.types import TypeEngine
+
+from target_meltano import (
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    JSON,
+    NUMBER,
+    STRING,
+    TIME,
+    TIMESTAMP,
+    AddColumn,
+    ChangeType,
+    Column,
+    DatabaseError,
+    Dialect,
+    Found,
+    FoundColumn,
+    Kind,
+    ReplaceKey,
+    Table,
+    UpgradeError,
+    upper,
+)
+
+from . import faults, session, upgrades
+from .encode import encode
+from .session import SnowflakeSettings
+from .sql import SnowflakeSQL, Timestamp, Type
+from .upgrades import NEW, base_of
+from .work import Work
+
+WHOLE = Kind("decimal", 38, 0)
+MAX_SIZES = {"VARCHAR": 16777216, "BINARY": 8388608}
+MICROSECONDS = 6  # digits that a time needs
+
+
+class SnowflakeDialect(Dialect[SnowflakeSettings]):
+    name = "snowflake"
+    settings_type = SnowflakeSettings
+    sql: ClassVar[sa.Dialect] = SnowflakeSQL()
+    types: ClassVar[Mapping[str, TypeEngine[Any]]] = {
+        "boolean": Type("BOOLEAN"),
+        "integer": Type("NUMBER(38,0)"),
+        "double": Type("FLOAT"),
+        "string": Type("VARCHAR"),
+        "date": Type("DATE"),
+        "time": Type("TIME"),
+        "binary": Type("BINARY"),
+        "json": Type("VARIANT"),
+    }
+    reads: ClassVar[Mapping[str, Kind]] = {
+        "boolean": BOOLEAN,
+        "float": NUMBER,
+        "decfloat": NUMBER,
+        "varchar": STRING,
+        "date": DATE,
+        "time": TIME,
+        "timestamp_tz": TIMESTAMP,
+        "timestamp_ltz": TIMESTAMP,
+        "binary": BINARY,
+        "variant": JSON,
+    }
+    max_columns = 2000
+    name_size = 255 - len(NEW)  # a column that is to change its type needs room behind its name
+    fold = staticmethod(upper)
+    driver_errors = faults.DRIVER_ERRORS
+
+    @staticmethod
+    def name_length(name: str) -> int:
+        return len(name)
+
+    def __init__(self, settings: SnowflakeSettings):
+        folds = upper if settings.naming != "preserve" else str
+        super().__init__(replace(settings, schema=session.place(settings.schema or "", folds)))
+        self._work: Work | None = None
+        self._transaction: str | None = None  # that was open when the connection was lost
+        self._left: dict[str, list[str]] = {}  # by table: columns that a crash has left
+
+    # --- the session
+
+    def connect(self) -> sa.Connection:
+        raw = self._connected()
+        engine = sa.create_engine(
+            "snowflake+target_meltano://",
+            creator=lambda: raw,
+            poolclass=sa.NullPool,
+            paramstyle="qmark",
+            execution_options={"no_parameters": True},
+        )
+        work = Work(raw, self.run_id, self.settings.schema or "", self.quote, self._types_now, self._note_transaction)
+        engine.dialect.work = self._work = work  # type: ignore[attr-defined]
+        return engine.connect()
+
+    def _connected(self) -> Any:
+        parameters = session.parameters(self.settings, self.run_id)
+        try:
+            raw = connector.connect(**parameters)
+            if self._transaction:
+                faults.end_transaction(raw.cursor(), self._transaction)
+                self._transaction = None
+        except faults.DRIVER_ERRORS as error:
+            raise self.error(error, "cannot connect") from error
+        return raw
+
+    def _note_transaction(self, transaction: str | None) -> None:
+        self._transaction = transaction
+
+    def close(self, connection: sa.Connection) -> None:
+        if self._work:
+            self._work.close()
+            self._work = None
+        super().close(connection)
+
+    # --- what its errors mean
+
+    def words(self, error: Exception) -> str:
+        return faults.words(error)
+
+    def is_transient(self, error: Exception) -> bool:
+        return faults.is_transient(error)
+
+    def is_of_data(self, error: Exception) -> bool:
+        return faults.is_of_data(error)
+
+    def was_committed(self, connection: sa.Connection, transaction: str | None) -> bool:
+        """The transaction is over since we connected: what it wrote is there, or will never be."""
+        return True
+
+    # --- the catalogue
+
+    def has_schema(self, connection: sa.Connection, schema: str) -> bool:
+        return self._rows(connection, f"SHOW OBJECTS IN SCHEMA {self.quote(schema)} LIMIT 1") is not None
+
+    def found(self, connection: sa.Connection, schema: str, name: str) -> Found | None:
+        """Neither statement needs a warehouse."""
+        like = self.literal(name.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
+        there = self._rows(connection, f"SHOW OBJECTS LIKE {like} IN SCHEMA {self.quote(schema)}") or []
+        objects = [row for row in there if row["name"] == name]
+        if not objects:
+            return None
+        if objects[0]["kind"] != "TABLE":
+            raise DatabaseError(f"{schema}.{name} is a {objects[0]['kind'].lower()}, wanted a table (setting table_names)")
+        rows = self._rows(connection, f"DESCRIBE TABLE {self.quote(schema)}.{self.quote(name)}") or []
+        columns = {
+            row["name"]: self.found_column(row["name"], row["type"], optional=row["null?"] == "Y" or row["default"] is not None)
+            for row in rows
+        }
+        keys = tuple(row["name"] for row in rows if row["primary key"] == "Y")
+        columns, self._left[f"{schema}.{name}"] = upgrades.tidied(columns)
+        return Found(columns, keys, empty=not int(objects[0]["rows"] or 0))
+
+    def _rows(self, connection: sa.Connection, statement: str) -> list[Any] | None:
+        """Return the rows of a look into the catalogue, None where what it looks into is missing."""
+        try:
+            return list(connection.exec_driver_sql(statement).mappings())
+        except sa.exc.DBAPIError as error:
+            if faults.number_of(error) in faults.MISSING:
+                return None
+            raise
+
+    def _types_now(self, table: Table) -> Mapping[str, str]:
+        assert self._work
+        cursor = self._work.connection.cursor()
+        cursor.execute(f"DESCRIBE TABLE {self.full_name(table)}")
+        return {row[0]: row[1] for row in cursor.fetchall()}
+
+    # --- types
+
+    def kind(self, kind: Kind) -> Kind:
+        """Numbers are what the setting `number` says; no type has more than 38 digits."""
+        if kind in (NUMBER, DOUBLE):
+            if self.settings.number == "double":
+                return DOUBLE
+            return (session.number_kind(self.settings.number) or NUMBER) if kind == NUMBER else DOUBLE
+        if kind.precision and kind.precision > 38:
+            return Kind("decimal", 38, min(kind.scale or 0, 37))
+        return kind
+
+    def column_type(self, kind: Kind) -> TypeEngine[Any]:
+        if kind.precision is not None:
+            return Type(f"NUMBER({kind.precision},{kind.scale})")
+        if kind == NUMBER:
+            return Type("DECFLOAT" if self.settings.number == "decfloat" else "FLOAT")
+        if kind == TIMESTAMP:
+            return Timestamp("TIMESTAMP_NTZ" if self.settings.timestamps == "ntz" else "TIMESTAMP_TZ")
+        return self.types[kind.name]
+
+    def _type_of(self, column: Column) -> str:
+        return column.type or self.type_name(column.kind)
+
+    def found_column(self, name: str, spelt: str, *, optional: bool = True) -> FoundColumn:
+        """NUMBER(38,0) holds integers of 64 bits and larger ones; FLOAT numbers that it keeps, and rounded ones."""
+        base, sizes = base_of(spelt)
+        also: tuple[Kind, ...] = ()
+        kind = self.reads.get(base.lower())
+        narrow = False
+        if base == "NUMBER" and len(sizes) == 2:
+            kind = INTEGER if sizes == (38, 0) else Kind("decimal", *sizes)
+            also = (WHOLE,) if sizes == (38, 0) else ()
+        elif base == "FLOAT":
+            narrow = self.settings.number == "decfloat"
+            also = (DOUBLE,)
+        elif base == "TIMESTAMP_NTZ" and "ntz" in (self.settings.timestamps, "ntz" * (self.settings.naive_timestamps == "utc")):
+            kind = TIMESTAMP
+        if base in MAX_SIZES and sizes:
+            narrow = sizes[0] < MAX_SIZES[base]
+        elif base.startswith("TIME") and sizes:
+            narrow = sizes[0] < MICROSECONDS
+        return FoundColumn(name, kind, spelt.lower(), narrow, optional, also)
+
+    # --- DDL
+
+    def create_table(self, table: Table) -> str:
+        parts = [self._definition(column, table) for column in table.columns]
+        if table.keys:
+            parts.append(f"PRIMARY KEY ({self.names(table.keys)})")
+        return f"CREATE TABLE IF NOT EXISTS {self.full_name(table)} ({', '.join(parts)})"
+
+    def add_column(self, change: AddColumn) -> str:
+        return f"ALTER TABLE {self.full_name(change.table)} ADD COLUMN {self._definition(change.column, change.table, new=True)}"
+
+    def _definition(self, column: Column, table: Table, new: bool = False) -> str:
+        """With its comment: a statement for each would take longer than the load."""
+        null = " NOT NULL" if column.name in table.keys and not new else ""
+        return f"{self.quote(column.name)} {self.type_name(column.kind)}{null}{self._comment(column)}"
+
+    def _comment(self, column: Column) -> str:
+        return f" COMMENT {self.literal(column.source)}" if column.source else ""
+
+    def comments(self, table: Table, columns: Sequence[Column]) -> Sequence[str]:
+        return ()
+
+    def literal(self, text: str) -> str:
+        """In Snowflake's literals a backslash escapes."""
+        return super().literal(text).replace("\\", "\\\\")
+
+    def replace_key(self, change: ReplaceKey) -> list[str]:
+        name = self.full_name(change.table)
+        statements = []
+        if change.found.keys:
+            statements.append(f"ALTER TABLE {name} DROP PRIMARY KEY")
+            others = [key for key in change.found.keys if key not in change.table.keys]
+            statements += [f"ALTER TABLE {name} ALTER COLUMN {self.quote(key)} DROP NOT NULL" for key in others]
+        if change.table.keys:
+            statements.append(f"ALTER TABLE {name} ADD PRIMARY KEY ({self.names(change.table.keys)})")
+        return statements
+
+    def change_type(self, change: ChangeType) -> Sequence[str]:
+        wanted = self.type_name(change.column.kind)
+        table, name = change.table, change.column.name
+        if name in table.keys and not upgrades.is_in_place(change.found.type, wanted):
+            raise UpgradeError(
+                f"{table.full_name}: column {name!r} is {change.found.type} and would become {wanted}, which Snowflake "
+                "does not do in place, and it belongs to the key; load the stream into another table (setting table_names)"
+            )
+        return upgrades.statements(self.full_name(table), name, change.found.type, wanted, self._comment(change.column), self.quote)
+
+    def loses_by(self, change: ChangeType) -> str | None:
+        column = self.quote(change.column.name)
+        condition = upgrades.loses(column, change.found.type, self.type_name(change.column.kind))
+        return f"SELECT 1 FROM {self.full_name(change.table)} WHERE {condition} LIMIT 1" if condition else None
+
+    def rewrites(self, change: ChangeType) -> bool:
+        return not upgrades.is_in_place(change.found.type, self.type_name(change.column.kind))
+
+    def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
+        """What a crash has left is to go, and readers get their GRANTs."""
+        if self._left.get(table.full_name):
+            self.found(connection, table.schema, table.name)
+        left = self._left.get(table.full_name, ())
+        drops = [f"ALTER TABLE {self.full_name(table)} DROP COLUMN IF EXISTS {self.quote(name)}" for name in left]
+        return [*drops, *self._grants(connection, table)] if table.readers else drops
+
+    def _grants(self, connection: sa.Connection, table: Table) -> list[str]:
+        rows = self._rows(connection, f"SHOW GRANTS ON TABLE {self.full_name(table)}") or []
+        may = {row["grantee_name"] for row in rows if row["privilege"] in ("SELECT", "OWNERSHIP")}
+        statements = []
+        for role in (self.fold(reader) for reader in table.readers):
+            if role not in may:
+                statements.append(f"GRANT USAGE ON SCHEMA {self.quote(table.schema)} TO ROLE {self.quote(role)}")
+                statements.append(f"GRANT SELECT ON TABLE {self.full_name(table)} TO ROLE {self.quote(role)}")
+        return statements
+
+    # --- rows
+
+    def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> int | None:
+        assert self._work
+        types = tuple(map(self._type_of, table.columns))
+        self._work.write((table, types), encode(table, batch, self._type_of, self._work.arrival))
+        return None  # it is known when they are loaded

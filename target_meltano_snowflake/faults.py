@@ -1,0 +1,91 @@
+"""What Snowflake's errors mean, by their numbers: the connectors' majors have other classes for them."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from snowflake.connector import errors
+
+from target_meltano import DatabaseError
+
+MISSING = {2003, 2043}  # or not for our role to see
+EXPIRED = {390111, 390112, 390114, 390110, 390195, 390318}
+NETWORK = {4, 250001, 250002, 250003, 250005, 250006, 251011, 251012, 253001, 253002, 253003, 253004, 253006}
+TRANSIENT = {
+    604,  # cancelled
+    605,  # the session is gone
+    625,  # a lock that others hold
+    630,  # the statement's time is over
+    2002,  # there already: another run has made it
+    1430,  # the column, too
+    90232,  # too many statements wait for the table
+}
+DRIVER_ERRORS = (errors.Error,)
+OF_DATA = range(100_000, 101_000)
+_PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)  # seconds
+
+
+def cause_of(error: BaseException) -> Any:
+    """Return the driver's error, which SQLAlchemy may have wrapped."""
+    return getattr(error, "orig", None) or error
+
+
+def number_of(error: BaseException) -> int:
+    """Return the number of an error, 0 where it has none."""
+    number = getattr(cause_of(error), "errno", None)
+    return int(number) if isinstance(number, int) and number > 0 else 0
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the session cannot be used any more, or it is not known whether it can."""
+    cause, number = cause_of(error), number_of(error)
+    if number in EXPIRED | NETWORK or 290_000 <= number < 291_000:
+        return True
+    if (getattr(cause, "sqlstate", None) or "").startswith("08"):
+        return True
+    return isinstance(cause, (errors.OperationalError, errors.InterfaceError)) and number not in TRANSIENT and not _is_refusal(cause)
+
+
+def _is_refusal(cause: Any) -> bool:
+    """The server's own words on a statement come with a state of SQL."""
+    return bool(getattr(cause, "sqlstate", None) or "") and cause.sqlstate != "n/a"
+
+
+def is_transient(error: Exception) -> bool:
+    return is_lost(error) or number_of(error) in TRANSIENT
+
+
+def is_of_data(error: Exception) -> bool:
+    return number_of(error) in OF_DATA
+
+
+def words(error: Exception) -> str:
+    """Return the driver's message in one line, with its number, without the value that it shows."""
+    cause = cause_of(error)
+    text = " ".join(str(getattr(cause, "raw_msg", None) or getattr(cause, "msg", None) or cause).split())
+    if number_of(error) in OF_DATA:
+        text = re.sub(r"'.*'", "'…'", text)
+    number = number_of(error)
+    text = re.sub(rf"^({number:06d} \(\w+\): )+|\s*\(request_id=[^)]*\)$", "", text)
+    return f"{number:06d}: {text}" if number else text or type(cause).__name__
+
+
+def end_transaction(cursor: Any, transaction: str) -> None:
+    """End a transaction whose session is lost, and wait until it is over, one way or the other.
+
+    Raises:
+        DatabaseError: it still works after a minute.
+    """
+    for pause in _PAUSES:
+        cursor.execute("SHOW TRANSACTIONS")
+        position = [column[0].lower() for column in cursor.description].index("id")
+        if not any(str(row[position]) == transaction for row in cursor.fetchall()):
+            return
+        try:
+            cursor.execute(f"SELECT SYSTEM$ABORT_TRANSACTION({int(transaction)})")
+        except errors.ProgrammingError:
+            pass  # it has just ended
+        time.sleep(pause)
+    raise DatabaseError(f"transaction {transaction} of a connection that was lost is still under way")

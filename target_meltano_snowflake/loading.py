@@ -1,0 +1,89 @@
+"""The statements that bring the files of a stage into a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from target_meltano import Table
+
+from . import upgrades
+from .encode import ARRIVAL, expression
+
+Quote = Callable[[str], str]
+FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE) ON_ERROR = ABORT_STATEMENT"
+
+
+@dataclass
+class Load:
+    """Rows of *table* in a *folder* of the stage, each column of its type in *types*.
+
+    *now* are the types that the columns of the table have by now: DDL may have come in between.
+    """
+
+    table: Table
+    types: tuple[str, ...]
+    folder: str
+    rows: int
+    now: Mapping[str, str] = field(default_factory=dict)
+
+    def cells(self) -> list[str]:
+        """Return the columns of the staging table as the table's columns want them."""
+        return [
+            upgrades.conversion(f'"C{i}"', self.types[i], self.now.get(column.name, self.types[i]))
+            for i, column in enumerate(self.table.columns)
+        ]
+
+    @property
+    def is_straight(self) -> bool:
+        """Tell whether the rows can be copied into the table itself."""
+        return not self.table.keys and self.cells() == [f'"C{i}"' for i in range(len(self.types))]
+
+
+def full_name(table: Table, quote: Quote) -> str:
+    return f"{quote(table.schema)}.{quote(table.name)}"
+
+
+def create_staging(name: str, types: Sequence[str]) -> str:
+    columns = [*(f'"C{i}" {spelt.upper()}' for i, spelt in enumerate(types)), f'"{ARRIVAL}" NUMBER(38,0)']
+    return f"CREATE OR REPLACE TEMPORARY TABLE {name} ({', '.join(columns)})"
+
+
+def statements(load: Load, stage: str, staging: str, quote: Quote) -> Iterator[str]:
+    """Yield what loads the files below *stage*, by way of the table *staging* where that is needed."""
+    table = full_name(load.table, quote)
+    names = [quote(column.name) for column in load.table.columns]
+    cells = [expression(i, spelt) for i, spelt in enumerate(load.types)]
+    if load.is_straight:
+        yield _copy(table, names, cells, stage)
+        return
+    yield f"TRUNCATE TABLE {staging}"
+    staged = [f'"C{i}"' for i in range(len(cells))]
+    yield _copy(staging, [*staged, f'"{ARRIVAL}"'], [*cells, f'$1:"{ARRIVAL}"::NUMBER(38,0)'], stage)
+    if load.table.keys:
+        yield _merge(load, table, staging, quote)
+    else:
+        yield f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(load.cells())} FROM {staging}"
+
+
+def _copy(into: str, names: Sequence[str], cells: Sequence[str], stage: str) -> str:
+    return f"COPY INTO {into} ({', '.join(names)}) FROM (SELECT {', '.join(cells)} FROM @{stage}) {FILE_FORMAT}"
+
+
+def _merge(load: Load, table: str, staging: str, quote: Quote) -> str:
+    """The last row of each key, by the order of arrival. No key of ours is NULL, so = will do."""
+    columns = [column.name for column in load.table.columns]
+    at = {name: f'"C{i}"' for i, name in enumerate(columns)}
+    keys = load.table.keys
+    rows = ", ".join(f"{cell} AS {at[name]}" for name, cell in zip(columns, load.cells(), strict=True))
+    by = ", ".join(at[key] for key in keys)
+    source = f'SELECT {rows} FROM {staging} QUALIFY ROW_NUMBER() OVER (PARTITION BY {by} ORDER BY "{ARRIVAL}" DESC) = 1'
+    on = " AND ".join(f'"t".{quote(key)} = "s".{at[key]}' for key in keys)
+    changes = ", ".join(f'{quote(name)} = "s".{at[name]}' for name in columns if name not in keys)
+    matched = f"WHEN MATCHED THEN UPDATE SET {changes} " if changes else ""
+    names = ", ".join(map(quote, columns))
+    values = ", ".join(f'"s".{at[name]}' for name in columns)
+    return (
+        f'MERGE INTO {table} AS "t" USING ({source}) AS "s" ON {on} {matched}'
+        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+    )

@@ -1,0 +1,247 @@
+"""What a load asks of Snowflake, in which order, and what it leaves there."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from on_snowflake import Snowflake
+
+from target_meltano import DatabaseError, RecordError, SettingsError, UpgradeError
+from target_meltano.samples import INT, NUM, STR, record, schema, state
+
+TIME = {"type": "string", "format": "date-time"}
+DDL = re.compile("^(CREATE|ALTER|DROP|GRANT|COMMENT)")
+NAMES = re.compile(r"\b(INTO|UPDATE|TABLE|SCHEMA|STAGE|ON COLUMN|COLUMN|JOIN)\s+(IF (NOT )?EXISTS\s+)?(?P<name>\S+)")
+
+
+def activate(version: int, stream: str = "orders") -> dict[str, Any]:
+    return {"type": "ACTIVATE_VERSION", "stream": stream, "version": version}
+
+
+def versioned(version: int, **fields: Any) -> dict[str, Any]:
+    return {**record(**fields), "version": version}
+
+
+def read(here: Snowflake, *columns: str, table: str = "ORDERS") -> list[tuple[Any, ...]]:
+    return sorted(tuple(row[column] for column in columns) for row in here.rows(table))
+
+
+# --- in which order
+
+
+@pytest.fixture
+def busy(standin: Snowflake) -> list[str]:
+    """The statements of a run with everything in it: several streams, DDL in between, versions, a refused row."""
+    standin.run(schema(id=INT, v=INT), record(id=1, v=1), state(1))
+    lines = [
+        schema(id=INT, v=INT),
+        *(versioned(2, id=i, v=i) for i in range(5)),
+        schema("log", keys=(), id=INT),
+        record("log", id=1),
+        activate(2),
+        schema("late", keys=("id",), id=INT, note=STR),
+        record("late", id=1),
+        schema(id=INT, v=STR),
+        versioned(2, id=7, v="x"),
+        state(2),
+    ]
+    standin.run(*lines, state_id="p", invalid_records="quarantine")
+    return standin.statements()
+
+
+def test_no_ddl_comes_into_an_open_transaction(busy: list[str]) -> None:
+    is_open = False
+    for statement in busy:
+        is_open = statement.startswith("BEGIN") or (is_open and not re.match("COMMIT|ROLLBACK", statement))
+        assert not (is_open and DDL.match(statement)), statement
+    assert sum(map(bool, map(DDL.match, busy))) > 5
+
+
+def test_rows_are_changed_in_transactions_only(busy: list[str]) -> None:
+    is_open = False
+    for statement in busy:
+        is_open = statement.startswith("BEGIN") or (is_open and not re.match("COMMIT|ROLLBACK", statement))
+        if re.match("COPY|MERGE|INSERT|UPDATE|DELETE|TRUNCATE", statement):
+            assert is_open, statement
+
+
+def test_every_name_is_quoted(busy: list[str]) -> None:
+    found = [match["name"] for statement in busy for match in NAMES.finditer(re.sub(r"'[^']*'", "''", statement))]
+    assert found
+    assert [name for name in found if not name.startswith(('"', "@", "SET"))] == []
+
+
+def test_every_copy_stops_at_an_error_and_no_file_has_the_name_of_another(busy: list[str]) -> None:
+    copies = [statement for statement in busy if statement.startswith("COPY")]
+    assert copies
+    assert all(statement.endswith("ON_ERROR = ABORT_STATEMENT") for statement in copies)
+    puts = re.findall(r"PUT 'file://\S*/(\S+)'", "\n".join(busy))
+    assert len(puts) == len(set(puts)) > 2
+
+
+def test_what_was_done_before_ddl_is_done_again_after_it(busy: list[str], standin: Snowflake) -> None:
+    assert read(standin, "ID", "V") == [(0, "0"), (1, "1"), (2, "2"), (3, "3"), (4, "4"), (7, "x")]
+    assert read(standin, "ID", table="LATE") == [(1,)]
+    assert all(row["__DELETED_AT"] is None for row in standin.rows("ORDERS"))
+    assert [row["STATE"] for row in standin.rows("__STATE")] == ["2"]
+
+
+def test_nothing_permanent_is_left_but_tables(busy: list[str], standin: Snowflake) -> None:
+    made = re.findall(r'CREATE (.*?) "', "\n".join(busy))
+    assert set(made) == {"SCHEMA IF NOT EXISTS", "TABLE IF NOT EXISTS", "OR REPLACE TEMPORARY STAGE", "OR REPLACE TEMPORARY TABLE"}
+    folders = set(re.findall(r"^PUT \S+ \S+/(\w+) ", "\n".join(busy), re.MULTILINE))
+    assert folders == set(re.findall(r"^REMOVE \S+/(\w+)/$", "\n".join(busy), re.MULTILINE))
+
+
+def test_queries_are_tagged_with_run_and_stream(standin: Snowflake) -> None:
+    result = standin.run(schema(), record(id=1))
+    assert standin.server
+    (merge,) = [entry for entry in standin.server.log() if entry.get("sql", "").startswith("MERGE")]
+    tag = merge["parameters"]["QUERY_TAG"]
+    assert result.summary["run_id"] in tag
+    assert '"stream": "orders"' in tag
+
+
+# --- rows
+
+
+def test_a_flush_is_one_transaction_however_many_batches(standin: Snowflake) -> None:
+    standin.run(schema(id=INT, v=INT), *(record(id=i % 100, v=i) for i in range(30_000)))
+    statements = standin.statements()
+    assert [sum(one.startswith(word) for one in statements) for word in ("BEGIN", "MERGE", "COMMIT")] == [1, 1, 1]
+    assert read(standin, "ID", "V") == [(i, 29_900 + i) for i in range(100)]
+
+
+def test_a_large_flush_goes_in_several_files(standin: Snowflake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("target_meltano.outbox.SEND_BYTES", 1 << 16)
+    monkeypatch.setattr("target_meltano_snowflake.stage.FILE_BYTES", 1 << 16)
+    monkeypatch.setattr("target_meltano_snowflake.stage.GROUP_BYTES", 1 << 16)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    standin.run(schema("log", keys=(), id=INT), *(record("log", id=i * 7919 % 100_003) for i in range(50_000)))
+    assert sum(statement.startswith("PUT 'file:///") for statement in standin.statements()) > 1
+    assert standin.query(f'SELECT COUNT(*), COUNT(DISTINCT "ID") FROM "{standin.schema}"."LOG"') == [(50_000, 50_000)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_end_and_a_table_can_be_overwritten(snowflake: Snowflake) -> None:
+    snowflake.run(schema(), versioned(1, id=1), versioned(1, id=2), activate(1), state(1))
+    snowflake.run(schema(), versioned(2, id=2), activate(2), state(2))
+    assert [(row["ID"], row["__DELETED_AT"] is None) for row in snowflake.rows("ORDERS")] in ([(1, False), (2, True)], [(2, True), (1, False)])
+    snowflake.run(schema("other"), record("other", id=1), state(1))
+    snowflake.run(schema("other"), record("other", id=5), state(2), load_method="overwrite")
+    assert read(snowflake, "ID", table="OTHER") == [(5,)]
+
+
+def test_invalid_records_go_into_quarantine(snowflake: Snowflake) -> None:
+    lines = [schema(id=INT, n=NUM), record(id=1, n=1.5), record(id="x"), record(id=2, n=Decimal("0.1234567890123456789")), record(id=3, n=2)]
+    snowflake.run(*lines, state(1), invalid_records="quarantine")
+    assert read(snowflake, "ID", "N") == [(1, Decimal("1.5")), (3, Decimal("2.0"))]
+    reasons = sorted(row["REASON"] for row in snowflake.rows("__REJECTED"))
+    assert len(reasons) == 2
+    assert "decfloat" in reasons[1]
+
+
+# --- types
+
+
+def test_a_number_that_float_would_change_names_the_settings_that_keep_it(snowflake: Snowflake) -> None:
+    with pytest.raises(RecordError, match=r"line 2: .*FLOAT would change '0\.1234567890123456789'.*decfloat or decimal\(p,s\)"):
+        snowflake.run(schema(id=INT, n=NUM), record(id=1, n=Decimal("0.1234567890123456789")))
+
+
+def test_numbers_may_be_decimals(snowflake: Snowflake) -> None:
+    settings = {"number": "decimal(38,20)"}
+    number = Decimal("123456789012345678.12345678901234567890")
+    snowflake.run(schema(id=INT, n=NUM), record(id=1, n=number), record(id=2, n=Decimal("-1e-20")), **settings)
+    assert read(snowflake, "ID", "N") == [(1, number), (2, Decimal("-1e-20"))]
+    with pytest.raises(RecordError, match=r"is no NUMBER\(38,20\)"):
+        snowflake.run(schema(id=INT, n=NUM), record(id=1, n=Decimal("1e-21")), **settings)
+
+
+def test_integers_beyond_64_bits_have_the_same_column_as_others(snowflake: Snowflake) -> None:
+    large = {"type": "integer", "maximum": 10**37}
+    snowflake.run(schema(id=INT, n=INT), record(id=1, n=1))
+    snowflake.run(schema(id=INT, n=large), record(id=2, n=10**37))
+    result = snowflake.run(schema(id=INT, n=INT), record(id=3, n=3))
+    assert (read(snowflake, "ID", "N"), result.summary["streams"]["orders"]["ddl"]) == ([(1, 1), (2, 10**37), (3, 3)], [])
+
+
+def test_times_may_be_without_a_zone(snowflake: Snowflake) -> None:
+    for _ in range(2):
+        snowflake.run(schema(id=INT, t=TIME), record(id=1, t="2024-01-01T00:00:00.123456+02:00"), timestamps="ntz")
+    (row,) = snowflake.query(f'SELECT "T" FROM "{snowflake.schema}"."ORDERS"')
+    assert row[0].isoformat() == "2023-12-31T22:00:00.123456"
+
+
+def test_integers_that_float_would_change_forbid_the_upgrade(snowflake: Snowflake) -> None:
+    snowflake.run(schema(id=INT, n=INT), record(id=1, n=2**53 + 1))
+    with pytest.raises(UpgradeError, match="a value in it would change"):
+        snowflake.run(schema(id=INT, n=NUM), record(id=2, n=0.5))
+    assert read(snowflake, "ID", "N") == [(1, 2**53 + 1)]
+
+
+@pytest.mark.parametrize("step", range(7), ids=lambda step: f"step {step + 1}")
+def test_a_change_of_type_that_was_cut_off_is_finished_by_the_next_run(standin: Snowflake, step: int) -> None:
+    assert standin.server
+    standin.run(schema(id=INT, v=INT), record(id=1, v=41), record(id=2, v=None))
+    change = r'^(ALTER TABLE .*"V|/\*)'
+    standin.server.fault(change, "error", skip=step, number=3001)
+    lines = [schema(id=INT, v=STR), record(id=3, v="x")]
+    if step < 6:
+        with pytest.raises(DatabaseError):
+            standin.run(*lines)
+    standin.run(*lines)
+    assert read(standin, "ID", "V") in ([(1, "41"), (2, None), (3, "x")],)
+    columns = [row[0] for row in standin.query(f'DESCRIBE TABLE "{standin.schema}"."ORDERS"')]
+    assert sorted(columns) == ["ID", "V", "__LOADED_AT"]
+
+
+def test_the_type_of_a_key_stays(snowflake: Snowflake) -> None:
+    snowflake.run(schema(id=INT), record(id=1))
+    with pytest.raises(UpgradeError, match="belongs to the key"):
+        snowflake.run(schema(id=STR), record(id="x"))
+
+
+# --- what else is wanted of tables
+
+
+def test_readers_get_their_grants_once(standin: Snowflake) -> None:
+    for _ in range(2):
+        standin.run(schema(), record(id=1), grants={"select": ["analyst"]})
+    grants = [statement for statement in standin.statements() if statement.startswith("GRANT")]
+    assert grants == [
+        f'GRANT USAGE ON SCHEMA "{standin.schema}" TO ROLE "ANALYST"',
+        f'GRANT SELECT ON TABLE "{standin.schema}"."ORDERS" TO ROLE "ANALYST"',
+    ]
+
+
+def test_a_view_is_no_table(snowflake: Snowflake) -> None:
+    snowflake.run(schema(), record(id=1))
+    snowflake.query(f'CREATE VIEW "{snowflake.schema}"."SEEN" AS SELECT 1 AS "ID"')
+    with pytest.raises(DatabaseError, match=r"SEEN is a view.*table_names"):
+        snowflake.run(schema("seen"), record("seen", id=1))
+
+
+@pytest.mark.parametrize(("given", "placed"), [("raw", "RAW"), ('"raw"', "raw"), ("RAW", "RAW")])
+def test_a_schema_is_named_as_in_sql(snowflake: Snowflake, given: str, placed: str) -> None:
+    assert snowflake.dialect(schema=given).settings.schema == placed
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"number": "decimal(39,2)"}, "number: wanted"),
+        ({"indexes": {"orders": [["id"]]}}, "indexes: Snowflake has none"),
+        ({"token": "x"}, "token, password: give one way"),
+        ({"password": None}, "no way to sign in"),
+        ({"database": None}, "database: missing"),
+        ({"authenticator": "oauth"}, "needs a token"),
+    ],
+)
+def test_settings_that_are_wrong_are_named(snowflake: Snowflake, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        snowflake.dialect(**settings)

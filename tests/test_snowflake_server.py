@@ -1,0 +1,119 @@
+"""The stand-in is strict: it refuses what Snowflake refuses, and keeps what Snowflake keeps."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from on_snowflake import Snowflake
+from snowflake import connector
+
+sys.path.insert(0, str(Path(__file__).parent / "snowflake_server"))
+import rules  # type: ignore[import-not-found]
+
+
+@pytest.fixture
+def table(standin: Snowflake) -> str:
+    standin.query(f'CREATE SCHEMA "{standin.schema}"')
+    name = f'"{standin.schema}"."T"'
+    standin.query(f'CREATE TABLE {name} ("ID" NUMBER(38,0) NOT NULL COMMENT \'it\'\'s\', "F" FLOAT, "N" NUMBER(10,2), "S" VARCHAR(10), "V" VARIANT, PRIMARY KEY ("ID"))')
+    return name
+
+
+def refused(here: Snowflake, sql: str) -> int:
+    with pytest.raises(connector.errors.Error) as told:
+        here.query(sql)
+    return int(told.value.errno)
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [
+        ('"ID" SET DATA TYPE VARCHAR', 2262),
+        ('"ID" SET DATA TYPE FLOAT', 2262),
+        ('"F" SET DATA TYPE VARCHAR', 2262),
+        ('"N" SET DATA TYPE NUMBER(12,3)', 2262),
+        ('"S" SET DATA TYPE VARCHAR(5)', 2262),
+        ('"S" SET DATA TYPE VARIANT', 2262),
+    ],
+)
+def test_few_types_are_changed_in_place(standin: Snowflake, table: str, change: str, number: int) -> None:
+    assert refused(standin, f"ALTER TABLE {table} ALTER COLUMN {change}") == number
+
+
+@pytest.mark.parametrize("change", ['"N" SET DATA TYPE NUMBER(20,2)', '"S" SET DATA TYPE VARCHAR(20)', '"S" SET DATA TYPE VARCHAR'])
+def test_some_are(standin: Snowflake, table: str, change: str) -> None:
+    standin.query(f"ALTER TABLE {table} ALTER COLUMN {change}")
+
+
+def test_a_row_that_a_merge_would_update_twice_is_refused(standin: Snowflake, table: str) -> None:
+    standin.query(f'INSERT INTO {table} ("ID") VALUES (1)')
+    twice = '(SELECT 1 AS "K" UNION ALL SELECT 1) AS "s" ON "t"."ID" = "s"."K"'
+    merge = f'MERGE INTO {table} AS "t" USING {twice} WHEN MATCHED THEN UPDATE SET "F" = 1 WHEN NOT MATCHED THEN INSERT ("ID") VALUES ("s"."K")'
+    assert refused(standin, merge) == 100090
+
+
+def test_primary_keys_are_told_and_not_enforced(standin: Snowflake, table: str) -> None:
+    standin.query(f'INSERT INTO {table} ("ID") VALUES (1), (1)')
+    described = {row[0]: (row[5], row[9]) for row in standin.query(f"DESCRIBE TABLE {table}")}
+    assert described["ID"] == ("Y", "it's")
+    assert refused(standin, f'INSERT INTO {table} ("ID") VALUES (NULL)') == 100072
+    assert refused(standin, f'ALTER TABLE {table} ADD PRIMARY KEY ("F")') == 2200
+
+
+def test_ddl_commits(standin: Snowflake, table: str) -> None:
+    for statement in ("BEGIN", f'INSERT INTO {table} ("ID") VALUES (1)', f'ALTER TABLE {table} ADD COLUMN "X" VARCHAR', "ROLLBACK"):
+        standin.query(statement)
+    assert standin.query(f"SELECT COUNT(*) FROM {table}") == [(1,)]
+
+
+def test_integers_have_38_digits(standin: Snowflake, table: str) -> None:
+    standin.query(f'INSERT INTO {table} ("ID") VALUES ({"9" * 38})')
+    assert standin.query(f'SELECT "ID" FROM {table}') == [(10**38 - 1,)]
+
+
+def test_options_that_do_not_exist_are_refused(standin: Snowflake, table: str) -> None:
+    standin.query(f'CREATE TEMPORARY STAGE "{standin.schema}"."STAGE"')
+    copy = f'COPY INTO {table} ("F") FROM (SELECT $1:"F"::FLOAT FROM @"{standin.schema}"."STAGE"/x/) FILE_FORMAT = (TYPE = PARQUET {{}}) ON_ERROR = ABORT_STATEMENT'
+    assert refused(standin, copy.format("BINARY_AS_TEXTT = FALSE")) == 1420
+
+
+def test_a_name_that_is_not_there_has_its_number(standin: Snowflake, table: str) -> None:
+    assert refused(standin, f'DESCRIBE TABLE "{standin.schema}"."NONE"') == 2003
+    assert refused(standin, 'SHOW OBJECTS IN SCHEMA "NOWHERE"') == 2043
+
+
+def test_underscores_of_like_are_patterns_unless_escaped(standin: Snowflake, table: str) -> None:
+    standin.query(f'CREATE TABLE "{standin.schema}"."A_B" ("X" NUMBER(38,0))')
+    standin.query(f'CREATE TABLE "{standin.schema}"."AXB" ("X" NUMBER(38,0))')
+    names = [[row[1] for row in standin.query(f"SHOW OBJECTS LIKE '{like}' IN SCHEMA \"{standin.schema}\"")] for like in ("a_b", r"A\\_B")]
+    assert [sorted(found) for found in names] == [["AXB", "A_B"], ["A_B"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"b": 1.10, "a": null}', '{"a":null,"b":1.1}'),
+        ("1e3", "1000"),
+        ("[12345678901234567890.12345678901234567890]", "[1.2345678901234567e+19]"),
+        ('"é"', '"é"'),
+    ],
+)
+def test_json_is_kept_as_a_variant_keeps_it(text: str, kept: str) -> None:
+    assert rules.variant(text, "s") == kept
+
+
+def test_a_name_that_comes_twice_in_json_needs_leave() -> None:
+    assert rules.variant('{"a": 1, "a": 2}', "d") == '{"a":2}'
+    with pytest.raises(ValueError, match="duplicate"):
+        rules.variant('{"a": 1, "a": 2}', "s")
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers(-(10**37), 10**37) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_other_json_stays_what_it_is(value: Any) -> None:
+    assert json.loads(rules.variant(json.dumps(value), "s")) == value
