@@ -43,8 +43,9 @@ def command(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="target-meltano mock", description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--catalog", metavar="FILE", help="a catalog, or SCHEMA messages as a tap wrote them")
-    source.add_argument("--tap", metavar="NAME", help="ask this tap for its catalog, by --discover")
-    parser.add_argument("--tap-config", metavar="FILE", help="its --config")
+    source.add_argument("--tap", metavar="NAME", help="the catalog of this tap of elt.yml; without one, of this executable, by --discover")
+    parser.add_argument("--tap-config", metavar="FILE", help="the --config of that executable; then elt.yml does not matter")
+    parser.add_argument("--project", type=Path, default=Path(), metavar="DIR", help="folder of elt.yml; default: this one")
     parser.add_argument("--rows", type=_count, default=100, metavar="N", help="of each stream; default: 100")
     parser.add_argument("--seed", default="0", metavar="S", help="any text; the same gives the same bytes; default: 0")
     parser.add_argument("--null-rate", type=_share, default=0.1, metavar="R", help="share of nulls where null is allowed; default: 0.1")
@@ -53,7 +54,7 @@ def command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads us is gone, and says why
     try:
-        text = discovered(options.tap, options.tap_config) if options.tap else _content(options.catalog)
+        text = _catalog_of(options.tap, options.tap_config, options.project) if options.tap else _content(options.catalog)
         streams = chosen(streams_of(text), options.stream)
         faker = None if options.no_faker else _faker()
         for mock in compiled(streams, options.rows, options.seed, options.null_rate, faker):
@@ -101,6 +102,19 @@ def _content(path: str) -> str:
         return Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise MockError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _catalog_of(tap: str, config: str | None, folder: Path) -> str:
+    """Return the catalog of a tap of the project in *folder*, where there is one, else of an executable."""
+    from . import pipeline, project  # they need not be loaded for a file
+
+    if config or not (folder / project.FILE).exists():
+        return discovered(tap, config)
+    found = project.read(folder, [tap])
+    with pipeline.locked(found, f"mock.{tap}", found.work / "logs") as place:
+        if not pipeline.catalog_options(found, found.taps[tap], place):
+            raise MockError(f"the tap {tap!r} has catalog: none in elt.yml; name a file of SCHEMA messages: --catalog FILE")
+        return json.dumps(place.read("catalog.json"))
 
 
 def discovered(tap: str, config: str | None) -> str:

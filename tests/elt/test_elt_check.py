@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from elt_project import TestProject
+from elt_project import TAP, TestProject
 
 from target_meltano.elt import COMMANDS, run
 from target_meltano.elt.init import TEMPLATE
@@ -68,3 +69,16 @@ def test_every_command_tells_of_itself(capsys: pytest.CaptureFixture[str]) -> No
 def test_an_unknown_command_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["lode"]) == 2
     assert "there is no command 'lode'; there is: init, " in capsys.readouterr().err
+
+
+def test_records_are_invented_for_a_tap_of_the_project(project: TestProject) -> None:
+    project.write({"a": {}, "b": {"executable": TAP, "catalog": "none"}})
+    done = project.run("mock", "--tap", "a", "--rows", "3")
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [message["type"] for message in messages].count("RECORD") == 3
+    assert {message["stream"] for message in messages if "stream" in message} == {"events"}
+    for name, told in (("b", "catalog: none"), ("c", "c")):
+        done = project.run("mock", "--tap", name)
+        assert (done.returncode != 0, told in done.stderr, done.stdout) == (True, True, ""), done.stderr
+        assert "Traceback" not in done.stderr
