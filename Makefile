@@ -27,7 +27,7 @@ demo: .venv/demo
 	@.venv/bin/python examples/demo.py
 
 test: .venv/dev
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n auto $(ARGS)
 
 faults: .venv/dev
 	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)

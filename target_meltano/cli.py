@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .worker import Signals
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-
 COMMANDS = {
     "state": {
         "get": "print the STATE that is kept for the setting state_id, nothing where there is none",
@@ -54,6 +52,8 @@ def main(name: str, dialect: str, arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
         return 1
+    finally:
+        gc.enable()
 
 
 def _class(dialect: str) -> Any:
@@ -121,22 +121,10 @@ def _load(dialect: Any, options: argparse.Namespace) -> None:
 
     report = Report(as_json=options.log_format == "json", quiet=bool(options.plan))
     plan = Plan(lambda statement: print(f"{statement};", flush=True)) if options.plan else None
-    _keep_memory()
+    gc.freeze()  # what is imported stays
+    gc.enable()
     with _signals() as signals, _summary(report, options.summary):
         Target(dialect, emit, report, signals, plan, _tap_status(options.tap_status_fd)).run(sys.stdin.buffer)
-
-
-def _keep_memory() -> None:
-    """Let the allocator reuse what a batch took, instead of giving it back each time: 4 % of a load."""
-    gc.freeze()
-    gc.enable()
-    if sys.platform == "linux":
-        import ctypes
-
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # of glibc; the numbers are those of its malloc.h
-            libc.mallopt(M_TRIM_THRESHOLD, 256 << 20)
-            libc.mallopt(M_MMAP_THRESHOLD, 64 << 20)
 
 
 def emit(state: str) -> None:

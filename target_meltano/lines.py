@@ -160,7 +160,9 @@ def _chunks(pieces: Iterator[bytes | None], longest: int) -> Iterator[Chunk]:
             lines = whole.split(b"\n")
             begun = [lines.pop()]
             ends = size - len(begun[0])
-            yield from _up_to_longest(Chunk(first, lines, ends, is_utf8(whole, ends)), longest)
+            are_utf8 = is_utf8(whole, ends)
+            del whole  # a line may be long
+            yield from _up_to_longest(Chunk(first, lines, ends, are_utf8), longest)
             first += len(lines)
             size = len(begun[0])
         elif piece is None:
