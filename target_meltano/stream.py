@@ -230,4 +230,5 @@ def stamped(rejected: Rejected, streams: Mapping[str, Stream]) -> Rejected:
 
 def together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Return the rows of one or several batches as one."""
+    batches = [batch for batch in batches if batch.num_rows] or batches[:1]  # a table without rows has no batch
     return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]

@@ -229,3 +229,9 @@ def test_a_transaction_has_so_many_tables_and_no_more(db: Any, monkeypatch: pyte
     transactions = "SELECT count(DISTINCT committed_at) FROM __loads WHERE rows_read = 3"
     assert db.query(f"SET search_path TO {db.schema}; {transactions}")[0][0] >= 3
     assert [len(rows(db, table=name)) for name in names] == [3] * 25
+
+
+def test_invalid_records_alone_are_kept(db: Any) -> None:
+    """Nothing else comes with them; the rows of the table are none."""
+    assert states_of(db, schema("t", id=INT, n=NUM), record("t", id=1, n=[]), record("t", id=2, n=[]), state(1), invalid_records="quarantine") == [1]
+    assert (rows(db), len(rows(db, table="__rejected"))) == ([], 2)
