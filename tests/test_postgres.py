@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -220,12 +221,12 @@ def test_ddl_waits_for_others_and_tries_again(db: Any, monkeypatch: pytest.Monke
 def test_ddl_does_not_wait_for_ever(db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("target_meltano_postgres.dialect.LOCK_TIMEOUT", "50ms")
     monkeypatch.setattr("target_meltano.tables.DDL_TRIES", 2)
+    monkeypatch.setattr("target_meltano.session.RETRY_SECONDS", 0.5)  # instead of a minute
     run(db, schema("t"), record("t", id=1))
-    other = psycopg2.connect(db.url)
-    other.cursor().execute(f"LOCK TABLE {db.schema}.t IN ACCESS SHARE MODE")
-    with pytest.raises(DatabaseError, match="lock timeout"):
-        run(db, schema("t", id=INT, more=STR))
-    other.close()
+    with closing(psycopg2.connect(db.url)) as other:
+        other.cursor().execute(f"LOCK TABLE {db.schema}.t IN ACCESS SHARE MODE")
+        with pytest.raises(DatabaseError, match="lock timeout"):
+            run(db, schema("t", id=INT, more=STR))
 
 
 def test_targets_that_start_at_once_make_one_table(db: Any) -> None:
