@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import FAULTS  # type: ignore[import-not-found]
+from psycopg2.extensions import make_dsn
 from running import Run, Tables, line_of, tap_command
 
 ROWS = int(os.environ.get("FAULT_ROWS", "100000" if FAULTS else "30000"))
@@ -91,7 +92,8 @@ def record(n: int) -> bytes:
 def test_a_database_that_goes_while_the_tap_is_silent(postgres_url: str, tables: Callable[[], Tables]) -> None:
     """What waits for its STATE is written again, on a new connection."""
     here = tables()
-    with Run({"url": postgres_url, "schema": here.schema, "state_id": "silent", "batch_seconds": 1}) as run:
+    url = make_dsn(postgres_url, application_name=here.schema)  # to be told from those of other tests
+    with Run({"url": url, "schema": here.schema, "state_id": "silent", "batch_seconds": 1}) as run:
         assert run.target.stdin
         for line in (*SCHEMA, record(1)):
             run.target.stdin.write(line)
@@ -111,7 +113,8 @@ def test_a_database_that_goes_while_the_tap_is_silent(postgres_url: str, tables:
 
 
 def terminate(here: Tables) -> None:
-    here.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'target-meltano%'")
+    ended = here.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", (here.schema,))
+    assert ended == [(True,)]
     time.sleep(0.3)
 
 
