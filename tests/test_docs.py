@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from target_meltano import elt
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -79,3 +81,13 @@ def test_library_example_prints_what_it_shows(postgres_url: str) -> None:
 
 if __name__ == "__main__":
     (ROOT / "README.md").write_text(with_settings(README), "utf-8")
+
+
+@pytest.mark.parametrize("command", elt.COMMANDS)
+def test_each_command_of_the_wrapper_has_a_page_with_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / f"docs/commands/{command}.md").read_text("utf-8")
+    with pytest.raises(SystemExit):
+        elt.dispatch([*(["dbt", "scaffold"] if command == "dbt" else [command]), "--help"])
+    options = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    assert options
+    assert options <= set(re.findall(r"--[a-z][a-z-]+", page))

@@ -29,10 +29,10 @@ COMMANDS: dict[str, str] = {
 
 def main() -> None:
     """Run the command `target-meltano`."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(dispatch(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def dispatch(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 bad settings."""
     name, *rest = arguments or ["--help"]
     if name == "--version":

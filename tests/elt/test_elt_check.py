@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from elt_project import TAP, TestProject
 
-from target_meltano.elt import COMMANDS, run
+from target_meltano.elt import COMMANDS, dispatch
 from target_meltano.elt.init import TEMPLATE
 
 
@@ -42,32 +42,32 @@ def test_check_offline_needs_no_warehouse(project: TestProject) -> None:
 
 
 def test_init_writes_everything_or_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["init", str(tmp_path / "shop")]) == 0
+    assert dispatch(["init", str(tmp_path / "shop")]) == 0
     written = {path.relative_to(tmp_path / "shop").as_posix() for path in (tmp_path / "shop").rglob("*") if path.is_file()}
     template = {path.relative_to(TEMPLATE).as_posix() for path in TEMPLATE.rglob("*") if path.is_file()}
     assert written == template - {"gitignore"} | {".gitignore", ".elt/elt.schema.json"}
     assert (tmp_path / "shop/taps/tap-shop").stat().st_mode & 0o111
     (tmp_path / "shop/elt.yml").write_text("mine")
     (tmp_path / "shop/README.md").unlink()
-    assert run(["init", str(tmp_path / "shop")]) == 2
+    assert dispatch(["init", str(tmp_path / "shop")]) == 2
     assert not (tmp_path / "shop/README.md").exists()
     assert (tmp_path / "shop/elt.yml").read_text() == "mine"
 
 
 def test_every_command_tells_of_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([]) == 0
+    assert dispatch([]) == 0
     listed = capsys.readouterr().out
     for name, does in COMMANDS.items():
         assert f"{name} " in listed
         assert does in listed
         with pytest.raises(SystemExit) as ended:
-            run([name, "--help"])
+            dispatch([name, "--help"])
         assert ended.value.code == 0
         assert f"target-meltano {name}" in capsys.readouterr().out
 
 
 def test_an_unknown_command_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["lode"]) == 2
+    assert dispatch(["lode"]) == 2
     assert "there is no command 'lode'; there is: init, " in capsys.readouterr().err
 
 
