@@ -43,7 +43,11 @@ class Session:
         Raises:
             DatabaseError: another one does.
         """
-        if not self.dialect.try_lock(self.connection, name):
+        until = time.monotonic() + 1  # the server may not have seen yet that the run before is gone
+        while not self.dialect.try_lock(self.connection, name):
+            if time.monotonic() < until:
+                time.sleep(0.05)
+                continue
             state_id = name.partition("/")[2]
             raise DatabaseError(f"another run with the state_id {state_id!r} is under way; wait for it, or end it")
         self.lock = name
