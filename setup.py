@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
 PACKAGES = ["target_meltano", "target_meltano.elt", "target_meltano_postgres", "target_meltano_snowflake"]
@@ -76,6 +76,8 @@ setup(
         **{package: ["py.typed"] for package in PACKAGES},
         "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**"],
     },
+    # Without a C compiler the same is done with msgspec, slower: target_meltano/structs.py.
+    ext_modules=[Extension("target_meltano._reader", ["target_meltano/_reader.c"], optional=True)],
     install_requires=[
         "PyYAML>=6.0",
         "SQLAlchemy>=2.0",

@@ -1,4 +1,4 @@
-"""From cells to Arrow: how the values of a column come out of the fast decoder and become an array.
+"""From cells to Arrow: what the values of a column mean, once they have come out of a fast decoder.
 
 A cell that a column refuses is not wrong yet: its record takes the slow path, which decides.
 """
@@ -8,22 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import kinds, times, values
-from .schema import INT64, Leaf, Path
+from .schema import Leaf, Path
 from .values import Notes, Rules
 
 Refused = Sequence[int]  # positions in a column, or in a batch
-Converter = Callable[[list[Any], Notes], tuple[pa.Array, Refused]]
-"""Makes the array of a column and tells what it refuses; what is odd is counted in the notes."""
-
-# What a field that is absent has in place of a value; NaN is no JSON, and null to Arrow's from_pandas.
-ABSENT = float("nan")
-ABSENT_JSON = msgspec.Raw(b"n")
+Converter = Callable[[pa.Array, Notes], tuple[pa.Array, Refused]]
+"""Makes the array of a column of `cells.Cells.values` and tells what it refuses; what is odd is counted in the notes."""
 
 _LONG = pa.scalar(2 * values.MAX_DEPTH)  # bytes; shorter JSON cannot be nested too deeply
 
@@ -53,12 +48,17 @@ def way_of(leaf: Leaf, loose: frozenset[Path] = frozenset()) -> Any:
     return way
 
 
+def is_raw(way: Any) -> bool:
+    """Tell whether values of this way come as JSON, as it was written."""
+    return way == "cell" or str(way).startswith("raw ")
+
+
 def converter(leaf: Leaf, way: Any, rules: Rules) -> Converter:
     if way in TEXTS:
         return _parsed(leaf, TEXTS[way])
     if way == "raw json":
         return _json(leaf.types)
-    return _cells(leaf, rules) if way == "cell" else _CONVERTERS[way]
+    return _cells(leaf, rules) if way == "cell" else _CONVERTERS.get(way, _plain)
 
 
 def positions(mask: pa.BooleanArray) -> list[int]:
@@ -66,34 +66,20 @@ def positions(mask: pa.BooleanArray) -> list[int]:
     return found
 
 
-def _booleans(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-    return pa.array(cells, pa.bool_(), from_pandas=True), ()
+def _plain(cells: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+    return cells, ()
 
 
-def _doubles(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-    return pa.array(cells, pa.float64(), from_pandas=True), ()
-
-
-def _strings(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-    texts = pa.array(cells, pa.string(), from_pandas=True)
-    data = texts.buffers()[2]
+def _strings(cells: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+    data = cells.buffers()[2]
     if data is None or np.frombuffer(data, np.uint8).all():
-        return texts, ()
-    return texts, positions(pc.match_substring(texts, "\0"))
-
-
-def _integers(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-    try:
-        return pa.array(cells, pa.int64(), from_pandas=True), ()
-    except OverflowError:
-        bad = [i for i, cell in enumerate(cells) if isinstance(cell, int) and cell not in INT64]
-        fitting = [cell if isinstance(cell, int) and cell in INT64 else None for cell in cells]
-        return pa.array(fitting, pa.int64()), bad
+        return cells, ()
+    return cells, positions(pc.match_substring(cells, "\0"))
 
 
 def _parsed(leaf: Leaf, parse: Callable[[pa.Array], times.Parsed]) -> Converter:
-    def convert(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-        parsed = parse(pa.array(cells, pa.string(), from_pandas=True))
+    def convert(cells: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+        parsed = parse(cells)
         if parsed.cut:
             notes.cut[leaf.path] += parsed.cut
         return parsed.values, list(parsed.refused)
@@ -107,22 +93,14 @@ def _decimals(texts: pa.Array) -> times.Parsed:
     return times.Parsed(texts, 0, dict.fromkeys(positions(pc.invert(fine)), "is no number"))
 
 
-def _raw_texts(cells: list[Any]) -> tuple[pa.Array, np.ndarray[Any, Any], bytes]:
-    """Return raw JSON texts as a string array, null for the JSON null and where absent; their first bytes; all bytes.
-
-    Joined with a byte that cannot be within a line, so that nothing is done per cell in Python.
-    """
-    if not cells:
-        return pa.array([], pa.string()), np.array([], np.uint8), b""
-    joined = b"\n".join(cells) + b"\n"
-    ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == 10) - np.arange(len(cells))
-    offsets = np.concatenate(([0], ends)).astype(np.int32)
-    data = joined.replace(b"\n", b"")
-    first = np.frombuffer(data, np.uint8)[offsets[:-1]]
-    valid = first != ord("n")
-    bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
-    buffers = [bitmap, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.string(), len(cells), buffers), first, data
+def _starts(texts: pa.Array) -> np.ndarray[Any, Any]:
+    """Return the first byte of each JSON text, that of null where there is none."""
+    _, offsets, data = texts.buffers()
+    begin = np.frombuffer(offsets, np.int32, len(texts), 4 * texts.offset)
+    first = np.full(len(texts), ord("n"), np.uint8)
+    valid = texts.is_valid().to_numpy(zero_copy_only=False)
+    first[valid] = np.frombuffer(data or b"", np.uint8)[begin[valid]]
+    return first
 
 
 def _starting(first: str) -> np.ndarray[Any, Any]:
@@ -142,21 +120,19 @@ _STARTS = {
 _NUMBER_STARTS = _starting(_STARTS["number"] + "n")
 
 
-def _numbers(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
+def _numbers(texts: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
     """Numbers with all their digits; the parser has checked their grammar."""
-    texts, first, _ = _raw_texts(cells)
-    fine = _NUMBER_STARTS[first]
+    fine = _NUMBER_STARTS[_starts(texts)]
     return texts, () if fine.all() else np.flatnonzero(~fine).tolist()
 
 
-def _whole_numbers(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-    texts, bad = _numbers(cells, notes)
+def _whole_numbers(texts: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+    texts, bad = _numbers(texts, notes)
     return texts, [*bad, *positions(pc.match_substring_regex(texts, "[^-0-9]"))]
 
 
-def _loose_integers(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
+def _loose_integers(texts: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
     """Integers of which some are written with a fraction of zeros: 1.0."""
-    texts, _ = _numbers(cells, notes)
     texts = pc.replace_substring_regex(texts, r"\.0+$", "")
     try:
         return pc.cast(texts, pa.int64()), ()
@@ -171,14 +147,12 @@ def _json(types: frozenset[str]) -> Converter:
     """JSON texts; the parser has checked their grammar, but neither type nor depth."""
     starts = _starting("n" + "".join(_STARTS[name] for name in types))
 
-    def convert(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
-        texts, first, data = _raw_texts(cells)
-        refused = np.flatnonzero(~starts[first]).tolist()
-        if b"\\u0000" in data:
-            refused += positions(pc.match_substring(texts, r"\u0000"))
-        if len(data) > 2 * values.MAX_DEPTH:
-            long = positions(pc.greater(pc.binary_length(texts), _LONG))
-            refused += [i for i in long if _may_be_deep(bytes(cells[i]))]
+    def convert(texts: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+        refused = np.flatnonzero(~starts[_starts(texts)]).tolist()
+        refused += positions(pc.match_substring(texts, r"\u0000"))
+        for i in positions(pc.greater(pc.binary_length(texts), _LONG)):
+            if _may_be_deep(texts[i].as_buffer().to_pybytes()):
+                refused.append(i)
         return texts, refused
 
     return convert
@@ -192,11 +166,11 @@ def _may_be_deep(text: bytes) -> bool:
 def _cells(leaf: Leaf, rules: Rules) -> Converter:
     """Convert one by one, as the slow path does: for mixed types, encodings, values to be coerced."""
 
-    def convert(cells: list[Any], notes: Notes) -> tuple[pa.Array, Refused]:
+    def convert(cells: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
         found, bad = [], []
-        for position, cell in enumerate(cells):
+        for position, cell in enumerate(cells.cast(pa.binary()).to_pylist()):
             try:
-                value = None if cell is ABSENT_JSON else values.parse(bytes(cell))
+                value = None if cell is None else values.parse(cell)
                 found.append(values.convert(leaf, value, rules, notes))
             except ValueError:
                 found.append(None)
@@ -213,9 +187,6 @@ TEXTS: dict[Any, Callable[[pa.Array], times.Parsed]] = {
     "decimal": _decimals,
 }
 _CONVERTERS: dict[Any, Converter] = {
-    bool: _booleans,
-    int: _integers,
-    float: _doubles,
     str: _strings,
     "raw number": _numbers,
     "raw whole number": _whole_numbers,

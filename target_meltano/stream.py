@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from . import kinds, rows
+from .cells import Records
 from .decode import Decoder
 from .diff import Table
 from .errors import RecordError
@@ -24,15 +25,23 @@ RECOMPILES = 50  # a map whose keys are data would make the decoder anew for eve
 
 
 @dataclass
+class Rows:
+    """Rows of the slow path; beside `cells.Records`."""
+
+    lines: list[bytes] = field(default_factory=list)
+    rows: list[list[Any]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+
+    def numbers(self) -> np.ndarray[Any, Any]:
+        return np.array(self.places, np.int64)
+
+
+@dataclass(frozen=True)
 class Segment:
-    """Consecutive records of a stream: decoded (`messages`) or rows of the slow path (`rows`)."""
+    """Consecutive records of a stream, of one path."""
 
     decoder: Decoder
-    numbers: list[int] = field(default_factory=list)
-    lines: list[bytes] = field(default_factory=list)
-    are_utf8: bool = True
-    messages: list[Any] = field(default_factory=list)
-    rows: list[list[Any]] = field(default_factory=list)
+    records: Records | Rows
 
 
 @dataclass
@@ -64,6 +73,11 @@ class Stream:
     notes: Notes = field(default_factory=Notes)
     recompiles: int = 0
 
+    @cached_property
+    def key(self) -> bytes:
+        """The name as a reader knows it; half a surrogate pair is in no line that it takes."""
+        return self.name.encode("utf-8", "surrogatepass")
+
     def follow(self, wanted: Wanted, table: Table, decoder: Decoder) -> None:
         """Take the records to come as a new SCHEMA describes them."""
         self.wanted, self.table, self.decoder = wanted, table, decoder
@@ -74,22 +88,17 @@ class Stream:
         notes, self.notes = self.notes, Notes()
         return notes
 
-    def fast(self) -> Segment:
-        """Return the segment to which decoded messages are to be added."""
-        if not self.pending or self.pending[-1].rows or self.pending[-1].decoder is not self.decoder:
-            self.pending.append(Segment(self.decoder))
-        return self.pending[-1]
-
-    def add_fast(self, message: Any, line: bytes, number: int, is_utf8: bool) -> None:
-        """Take a record that was decoded; is its line UTF-8 for sure?"""
-        segment = self.fast()
-        segment.messages.append(message)
-        segment.lines.append(line)
-        segment.numbers.append(number)
-        segment.are_utf8 = segment.are_utf8 and is_utf8
+    def fast(self) -> Records:
+        """Return what is to take the records that come next."""
+        last = self.pending[-1] if self.pending else None
+        if last is None or isinstance(last.records, Rows) or last.decoder is not self.decoder:
+            last = Segment(self.decoder, self.decoder.records())
+            self.pending.append(last)
+        assert not isinstance(last.records, Rows)
+        return last.records
 
     def add_slow(self, line: bytes, number: int) -> None:
-        """Take a record that the decoder refused.
+        """Take a record that the reader refused.
 
         Raises:
             RecordError: with the fault.
@@ -97,12 +106,20 @@ class Stream:
         notes = Notes()
         row = rows.slow_row(self.decoder.layout, line, number, notes)
         self.notes.add(notes)
-        if not (self.pending and self.pending[-1].rows):
-            self.pending.append(Segment(self.decoder))
-        self.pending[-1].rows.append(row)
-        self.pending[-1].numbers.append(number)
-        self.pending[-1].lines.append(line)
+        taken = self._slow()
+        taken.rows.append(row)
+        taken.places.append(number)
+        taken.lines.append(line)
         self._expect(line, notes)
+
+    def _slow(self) -> Rows:
+        if self.pending and not self.pending[-1].records.lines:
+            self.pending.pop()
+        if self.pending and isinstance(self.pending[-1].records, Rows):
+            return self.pending[-1].records
+        taken = Rows()
+        self.pending.append(Segment(self.decoder, taken))
+        return taken
 
     def _expect(self, line: bytes, notes: Notes) -> None:
         """Make the decoder anew so that it knows the next record with the same oddities."""
@@ -125,16 +142,18 @@ class Stream:
         """
         settled = Settled()
         for segment in self.pending:
-            count = len(segment.numbers) if before is None else bisect_left(segment.numbers, before)
+            count = len(segment.records.lines)
+            if before is not None:
+                count = int(np.searchsorted(segment.records.numbers(), before))
             if count:
                 self._settle(segment, count, keep, settled)
-                settled.size += sum(map(len, segment.lines[:count]))
+                settled.size += sum(map(len, segment.records.lines[:count]))
         return settled
 
     def _settle(self, segment: Segment, count: int, keep: bool, settled: Settled) -> None:
-        layout = segment.decoder.layout
-        numbers = pa.array(segment.numbers[:count], pa.int64())
-        sources = pa.array(segment.lines[:count], pa.binary()) if keep else None
+        layout, records = segment.decoder.layout, segment.records
+        numbers = pa.array(records.numbers()[:count])
+        sources = pa.array(records.lines[:count], pa.binary()) if keep else None
 
         def take(batch: pa.RecordBatch, start: int, stop: int) -> None:
             batch = batch.append_column(LINE, numbers.slice(start, stop - start))
@@ -142,34 +161,33 @@ class Stream:
                 batch = batch.append_column(SOURCE, sources.slice(start, stop - start))
             settled.parts.append(batch)
 
-        if segment.rows:
-            batch, refused = rows.batch_of_rows(layout, segment.rows[:count]), set()
+        if isinstance(records, Rows):
+            batch, refused = rows.batch_of_rows(layout, records.rows[:count]), set()
         else:
-            batch, positions, notes = segment.decoder.batch(
-                segment.messages[:count], segment.lines[:count], segment.are_utf8
-            )
+            batch, positions, notes = segment.decoder.batch(records, count)
             refused = set(positions)
             settled.notes.add(notes)
         invalid = self._invalid(layout.validate, segment, count) if layout.validate else {}
         done = 0
         for position in sorted(refused.union(invalid)):
             take(batch.slice(done, position - done), done, position)
+            line, number = records.lines[position], numbers[position].as_py()
             try:
                 if position in invalid:
                     raise invalid[position]
-                row = self._slow_row(segment, position, settled.notes)
+                row = self._slow_row(segment.decoder, line, number, settled.notes)
             except RecordError as fault:
                 if not keep:
                     raise
-                settled.faults.append((fault, segment.lines[position]))
+                settled.faults.append((fault, line))
             else:
                 take(rows.batch_of_rows(layout, [row]), position, position + 1)
             done = position + 1
         take(batch.slice(done), done, count)
 
-    def _slow_row(self, segment: Segment, position: int, notes: Notes) -> list[Any]:
-        line, ours = segment.lines[position], Notes()
-        row = rows.slow_row(segment.decoder.layout, line, segment.numbers[position], ours)
+    def _slow_row(self, decoder: Decoder, line: bytes, number: int, notes: Notes) -> list[Any]:
+        ours = Notes()
+        row = rows.slow_row(decoder.layout, line, number, ours)
         notes.add(ours)
         self._expect(line, ours)
         return row
@@ -177,12 +195,13 @@ class Stream:
     def _invalid(self, validate: Callable[[bytes], None], segment: Segment, count: int) -> dict[int, RecordError]:
         """Return the faults of records that break a keyword of the schema, by position."""
         found = {}
+        numbers = segment.records.numbers()
         for position in range(count):
             try:
-                validate(segment.lines[position])
+                validate(segment.records.lines[position])
             except ValueError as error:
                 path, _, fault = str(error).partition(": ")
-                found[position] = RecordError(fault, line=segment.numbers[position], stream=self.name, path=path)
+                found[position] = RecordError(fault, line=int(numbers[position]), stream=self.name, path=path)
         return found
 
     def buffer(self, settled: Settled) -> None:

@@ -12,12 +12,11 @@ that one transaction over all streams, and then writes the newest STATE that cam
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-from . import batches, masking, messages, tables, values, wanting
+from . import batches, decode, masking, messages, tables, values, wanting
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import Found, diff, kept_kinds
@@ -86,6 +85,7 @@ class Target:
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
         self.streams: dict[str, Stream] = {}
         self.current: Stream | None = None  # of the line before
+        self.reader = decode.reader()
         self.schema_lines: dict[bytes, Stream] = {}  # the last SCHEMA of each stream
         self.is_covered = True  # by the newest STATE is every record before it
         self.is_whole = False  # a STATE has come, and no record or stream after it
@@ -199,11 +199,10 @@ class Target:
         """Take all lines of a chunk."""
         chunk = self.masking.chunk(chunk) if self.masking else chunk
         self.is_resting = self.is_resting and not chunk.lines
-        lines: Iterator[bytes] = iter(chunk.lines)
         at = 0
         while at < len(chunk.lines):
             self.are_utf8 = chunk.are_utf8
-            at += self._records(chunk, lines, at)
+            at += self._records(chunk, at)
             if self.flush.rows >= self.most_rows:
                 self._flush()
             elif at < len(chunk.lines):
@@ -216,28 +215,24 @@ class Target:
         if self.unsettled >= SETTLE_BYTES * min(waiting, SETTLE_STREAMS):
             self._settle()
 
-    def _records(self, chunk: Chunk, lines: Iterator[bytes], at: int) -> int:
-        """Decode records of the current stream until another line comes, and return how many.
+    def _records(self, chunk: Chunk, at: int) -> int:
+        """Read records until another line comes, or the batch is full, and return how many."""
+        if self.current and self.current.key not in self.reader:
+            self._put(self.current)
+        stop = min(len(chunk.lines), at + self.most_rows - self.flush.rows)
+        return self._read_lines(chunk.lines, at, stop, chunk.first + at + self.shift)
 
-        That other line is consumed. Fewer lines than there are, when the batch is full.
-        """
-        if self.current is None:
-            next(lines)
-            return 0
-        room = self.most_rows - self.flush.rows
-        segment = self.current.fast()
-        before = len(segment.messages)
-        try:
-            segment.messages.extend(map(self.current.decoder.decode, islice(lines, room)))
-        except messages.REFUSED:
-            pass  # the list has what came before
-        count = len(segment.messages) - before
-        number = chunk.first + at + self.shift
-        segment.lines.extend(chunk.lines[at : at + count])
-        segment.numbers.extend(range(number, number + count))
-        segment.are_utf8 = segment.are_utf8 and chunk.are_utf8
-        self._count(self.current, count)
+    def _read_lines(self, lines: list[bytes], start: int, stop: int, number: int) -> int:
+        count = 0
+        for stream, its in self.reader.read(lines, start, stop, number, self.are_utf8):
+            self._count(stream, its)
+            count += its
         return count
+
+    def _put(self, stream: Stream) -> None:
+        """Let the reader know a stream, until its records settle."""
+        self.current = stream
+        self.reader.put(stream.key, stream.fast(), stream)
 
     def _count(self, stream: Stream, count: int) -> None:
         self.flush.add(stream.name, count)
@@ -287,20 +282,15 @@ class Target:
         """Take one record, by the fast path if it has not been tried yet."""
         if version is not None and stream.decoder.layout.versioned is False:
             self._followed(stream.name, stream.wanted.with_versions(self.dialect), stream)
-            self.current = None  # the decoder is another one now
         if self.flush.is_full(stream.name):
             self._flush()
-        self._count(stream, 1)
-        if stream is not self.current:
-            self.current = stream
-            try:
-                message = stream.decoder.decode(line)
-            except messages.REFUSED:
-                pass
-            else:
-                stream.add_fast(message, line, number, self.are_utf8)
+        if stream.key not in self.reader:
+            self._put(stream)
+            if self._read_lines([line], 0, 1, number):
                 return
+        self._count(stream, 1)
         stream.add_slow(line, number)
+        self._put(stream)
 
     def _state(self, message: messages.State, number: int) -> None:
         self.outbox.states.append((number, message.text))
@@ -365,6 +355,7 @@ class Target:
                 self.outbox.send_all() if self.settings.state_id and not self.is_covered else self._flush()
             table, stamp = self.loader.follow(name, wanted.table, policy, line)
             self.is_whole = False
+        self.reader.clear()  # the decoder will be another one
         if stream is None:
             stream = self.streams[name] = Stream(name, stamp=stamp)
         elif stream.pending or stream.batches:
@@ -382,11 +373,13 @@ class Target:
 
     def _settle(self, before: int | None = None) -> None:
         self.unsettled = 0
+        self.reader.clear()
         self.outbox.settle(before)
 
     def _flush(self) -> None:
         """Commit all that came, then emit its newest STATE; wait for neither."""
         self.unsettled = 0
+        self.reader.clear()
         self.outbox.send_all()
         if not self.plan:
             self.loader.commit()

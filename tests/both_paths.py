@@ -1,24 +1,25 @@
-"""The fast and the slow path over the same lines, as `Target` takes them, to be compared."""
+"""The fast paths and the slow one over the same lines, as `Target` takes them, to be compared."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from target_meltano import kinds, messages, schema
+from target_meltano import compiled, decode, kinds, messages, schema, structs
 from target_meltano.decode import Decoder
 from target_meltano.errors import MessageError, RecordError
 from target_meltano.lines import is_utf8
-from target_meltano.messages import REFUSED
 from target_meltano.rows import Layout, batch_of_rows, slow_row
 from target_meltano.stream import Stream
 from target_meltano.values import Notes, Rules
 
 NAME = "s"
+PATHS = [structs, *([compiled] if compiled.IS_THERE else [])]  # test_decode.py says loudly if one is not there
 
 
 def layout(properties: object, rules: Rules = Rules(), keys: Sequence[int] = (), **options: Any) -> Layout:
@@ -75,34 +76,45 @@ def read_slow(layout: Layout, lines: Sequence[bytes]) -> Read:
     return Read(rows_of(batch_of_rows(layout, rows)), notes)
 
 
-def read_fast(layout: Layout, lines: Sequence[bytes], *, every: int = 1000) -> Read:
-    """Read with a decoder; settle after *every* lines."""
-    stream = Stream(NAME)
-    stream.decoder = Decoder(layout)
+def read_fast(layout: Layout, lines: Sequence[bytes], *, every: int = 1000, path: Any = structs) -> Read:
+    """Read with decoders of *path*; settle after *every* lines."""
     read = Read([], Notes())
-    for number, line in enumerate(lines, 1):
-        try:
-            take(stream, line, number, layout.rules)
-        except RecordError as error:
-            read.error = str(error)
-        except MessageError as error:
-            read.error = error.fault
-        if read.error or number % every == 0:
+    with reading_with(path):
+        stream = Stream(NAME)
+        stream.decoder = Decoder(layout)
+        for start in range(0, len(lines), every):
+            try:
+                take(stream, lines[start : start + every], start + 1, layout.rules)
+            except RecordError as error:
+                read.error = str(error)
+            except MessageError as error:
+                read.error = error.fault
             settle(stream, read)
-        if read.error:
-            return read
-    settle(stream, read)
+            if read.error:
+                break
     return read
 
 
-def take(stream: Stream, line: bytes, number: int, rules: Rules) -> None:
+@contextmanager
+def reading_with(path: Any) -> Iterator[None]:
+    """Let decoders be of the module *path*."""
+    before, decode.path = decode.path, path
     try:
-        message = stream.decoder.decode(line)
-    except REFUSED:
-        if is_record(line, rules):
-            stream.add_slow(line, number)
-        return
-    stream.add_fast(message, line, number, is_utf8(line))
+        yield
+    finally:
+        decode.path = before
+
+
+def take(stream: Stream, lines: Sequence[bytes], number: int, rules: Rules) -> None:
+    """Read lines as `Target` does, the first of which has this *number*."""
+    reader, chunk, at = decode.reader(), list(lines), 0
+    while at < len(chunk):
+        reader.put(stream.key, stream.fast(), stream)
+        at += sum(count for _, count in reader.read(chunk, at, len(chunk), number + at, all(map(is_utf8, chunk))))
+        if at < len(chunk):
+            if is_record(chunk[at], rules):
+                stream.add_slow(chunk[at], number + at)
+            at += 1
 
 
 def settle(stream: Stream, read: Read, before: int | None = None) -> None:
@@ -144,8 +156,11 @@ def comparable(layout: Layout, rows: list[list[Any]]) -> list[list[Any]]:
 
 
 def assert_same(layout: Layout, lines: Sequence[bytes], every: int = 1000) -> Read:
-    fast = read_fast(layout, lines, every=every)
-    assert_same_read(layout, fast, read_slow(layout, lines))
+    """Read as all paths do, and return what the last of them gives."""
+    slow = read_slow(layout, lines)
+    for path in PATHS:
+        fast = read_fast(layout, lines, every=every, path=path)
+        assert_same_read(layout, fast, slow)
     return fast
 
 

@@ -6,9 +6,11 @@ import dataclasses
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from both_paths import (
     NAME,
+    PATHS,
     Read,
     assert_same,
     assert_same_read,
@@ -16,12 +18,13 @@ from both_paths import (
     read,
     read_fast,
     read_slow,
+    reading_with,
     record,
     rows_of,
     take,
 )
 
-from target_meltano import decode, kinds
+from target_meltano import compiled, decode, kinds
 from target_meltano.decode import Decoder
 from target_meltano.kinds import BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
 from target_meltano.rows import Layout
@@ -30,6 +33,11 @@ from target_meltano.values import Rules
 from target_meltano.wanting import rebuilt
 
 INT, STR = {"type": "integer"}, {"type": "string"}
+
+
+def test_the_compiled_path_is_there() -> None:
+    if not compiled.IS_THERE:
+        pytest.skip("the fast path in C was not built, so it is not tested: install a C compiler and Python's headers, make clean, make test")
 
 
 @pytest.mark.parametrize(
@@ -46,14 +54,19 @@ INT, STR = {"type": "integer"}, {"type": "string"}
     ],
     ids=["field", "nested field", "1.0", "large 1.0", "integer from text", "text from integer", "JSON", "NUL"],
 )
+@pytest.mark.parametrize("path", PATHS)
 def test_an_oddity_is_expected_once_it_came(
-    properties: dict[str, Any], text: str, rules: Rules, options: dict[str, Any]
+    path: Any, properties: dict[str, Any], text: str, rules: Rules, options: dict[str, Any]
 ) -> None:
-    stream = Stream(NAME)
-    stream.decoder = Decoder(layout(properties, rules, **options))
-    take(stream, record(text), 1, rules)
-    stream.settle(None, keep=False)
-    batch, refused, notes = stream.decoder.batch([stream.decoder.decode(record(text))], [record(text)])
+    with reading_with(path):
+        stream = Stream(NAME)
+        stream.decoder = Decoder(layout(properties, rules, **options))
+        take(stream, [record(text)], 1, rules)
+        stream.settle(None, keep=False)
+        records, reader = stream.decoder.records(), decode.reader()
+        reader.put(stream.key, records, stream)
+        assert reader.read([record(text)], 0, 1, 2, True) == [(stream, 1)]
+        batch, refused, notes = stream.decoder.batch(records, 1)
     assert not refused
     assert_same_read(
         stream.decoder.layout, Read(rows_of(batch), notes), read_slow(stream.decoder.layout, [record(text)])
@@ -94,16 +107,24 @@ def test_names_of_any_kind(name: str) -> None:
     assert read({"a": INT}, f'{{"a": 1, {written}: 1}}').notes.unknown == {(name,): 2}
 
 
-def test_a_stream_with_a_name_that_is_no_text_has_no_fast_path() -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_a_stream_with_a_name_that_is_no_text_has_no_fast_path(path: Any) -> None:
     made = layout({"a": INT})
-    assert Decoder(Layout("\ud800", made.node, made.leaves, made.arrow, ())).decode is decode._refuse
+    with reading_with(path):
+        stream = Stream("\ud800")
+        stream.decoder = Decoder(Layout("\ud800", made.node, made.leaves, made.arrow, ()))
+        reader = decode.reader()
+        reader.put(stream.key, stream.fast(), stream)
+        line = b'{"type": "RECORD", "stream": "\\ud800", "record": {"a": 1}}'
+        assert reader.read([line], 0, 1, 1, True) == []
 
 
 @pytest.mark.parametrize("depth", [5000, 100_000])
 @pytest.mark.parametrize("name", ["a", "x"])
-def test_no_depth_ends_in_a_traceback(depth: int, name: str) -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_no_depth_ends_in_a_traceback(path: Any, depth: int, name: str) -> None:
     text = f'{{"{name}": {"[" * depth}{"]" * depth}}}'
-    got = read_fast(layout({"a": {}}), [record(text)])
+    got = read_fast(layout({"a": {}}), [record(text)], path=path)
     assert got.error is None or "nested deeper than 500 levels" in got.error or "not JSON" in got.error
 
 
@@ -158,7 +179,7 @@ def kept(kind: Kind, *types: str) -> Layout:
     """Return the layout of one property whose column is wider than its schema, as with `narrowing: keep`."""
     made = layout({"a": {"type": ["null", *types]}})
     leaf = dataclasses.replace(made.leaves[0], kind=kind)
-    arrow = decode.pa.schema([decode.pa.field("c0", kinds.arrow_type(kind))])
+    arrow = pa.schema([pa.field("c0", kinds.arrow_type(kind))])
     return dataclasses.replace(made, node=rebuilt(made.node, iter([leaf])), leaves=(leaf,), arrow=arrow)
 
 

@@ -1,0 +1,129 @@
+"""The fast path in C (`_reader.c`), as Python sees it: what it is told, and what it gives.
+
+It is an order of magnitude faster than `structs.py` and needs no GIL. It is there where a C compiler
+was when the package was built; the wheels have it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .cells import Cells, Taken
+from .columns import TEXTS, is_raw
+from .rows import Layout
+from .schema import Leaf, Node, Path
+
+try:
+    from . import _reader
+except ImportError:
+    _reader = None  # type: ignore[assignment]
+
+# TARGET_MELTANO_DECODER=msgspec does without it, to compare.
+IS_THERE = _reader is not None and os.environ.get("TARGET_MELTANO_DECODER") != "msgspec"
+
+BOOL, INT, FLOAT, TEXT, RAW, SKIP = range(6)  # as in _reader.c
+_KINDS = {bool: BOOL, int: INT, float: FLOAT, str: TEXT}
+_ARROW = {BOOL: pa.bool_(), INT: pa.int64(), FLOAT: pa.float64(), TEXT: pa.string(), RAW: pa.string()}
+
+
+class Plan:
+    """How the records of a stream are read; *ways* are those of its leaves, *unknown* the fields that may come, too."""
+
+    def __init__(self, layout: Layout, ways: Sequence[Any], unknown: Sequence[Path]):
+        kinds = [TEXT if way in TEXTS else RAW if is_raw(way) else _KINDS[way] for way in ways]
+        self.leaves = len(kinds)
+        self.unknown = len(unknown)
+        self.versions = 0 if layout.versioned is None else 2 if layout.versioned else 1
+        self.kinds = (*kinds, *[SKIP] * len(unknown), *[INT] * (self.versions == 2))
+        columns = {path: number for number, path in enumerate([*(leaf.path for leaf in layout.leaves), *unknown])}
+        try:
+            self.root = _object(layout.node, columns)
+            self.records()
+        except RecursionError:  # no field is known, so each line takes the slow path
+            self.root = (0, 0, ())
+
+    def records(self) -> Records:
+        return Records(self)
+
+
+def _object(node: Node, columns: dict[Path, int]) -> tuple[int, int, tuple[Any, ...]]:
+    """Return what C is told of an object: first leaf, behind its last leaf, fields by name."""
+    fields: list[tuple[bytes, Any]] = []
+    for name, child in node.properties.items():
+        fields.append((_name(name), columns[child.path] if isinstance(child, Leaf) else _object(child, columns)))
+    fields += [(_name(name), None) for name in sorted(node.nulls)]
+    fields += [(_name(path[-1]), at) for path, at in columns.items() if path[:-1] == node.path and path[-1] not in node.properties]
+    leaves = [columns[leaf.path] for leaf in node.leaves()]
+    return (leaves[0], leaves[-1] + 1, tuple(fields)) if leaves else (0, 0, tuple(fields))
+
+
+def _name(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")  # a half of a surrogate pair is in no line that is taken
+
+
+class Records:
+    """See `cells.Records`."""
+
+    are_utf8 = True  # others are not taken
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.columns = _reader.Columns(plan.root, plan.kinds, plan.versions)
+        self._taken: tuple[np.ndarray[Any, Any], Taken] | None = None
+
+    @property
+    def lines(self) -> list[bytes]:
+        lines: list[bytes] = self.columns.lines
+        return lines
+
+    def numbers(self) -> np.ndarray[Any, Any]:
+        return self._take()[0]
+
+    def taken(self) -> Taken:
+        return self._take()[1]
+
+    def _take(self) -> tuple[np.ndarray[Any, Any], Taken]:
+        if self._taken is None:
+            rows, plan = self.columns.rows, self.plan
+            numbers, parts = self.columns.take()
+            cells = [_cells(kind, rows, *its) for kind, its in zip(plan.kinds, parts, strict=True) if kind != SKIP]
+            behind = plan.leaves + plan.unknown
+            unknown = [_flags(rows, came, True) for came, *_ in parts[plan.leaves : behind]]
+            versions = cells[plan.leaves].values if plan.versions == 2 else None
+            self._taken = np.frombuffer(numbers, np.int64), Taken(cells[: plan.leaves], unknown, versions)
+        return self._taken
+
+
+def _cells(kind: int, rows: int, valid: Any, ends: Any, data: Any, absent: Any) -> Cells:
+    buffers = [None if part is None else pa.py_buffer(part) for part in (valid, ends, data)]
+    if ends is None:
+        del buffers[1]
+    array = pa.Array.from_buffers(_ARROW[kind], rows, buffers)
+    return Cells(array, None if absent is None else _flags(rows, absent, False))
+
+
+def _flags(rows: int, bits: Any, default: bool) -> np.ndarray[Any, Any]:
+    """Return bits as booleans; no bits: all are the *default*."""
+    if bits is None:
+        return np.full(rows, default)
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=rows, bitorder="little").view(bool)
+
+
+class Reader:
+    """Knows all streams that were put; see `cells.Reader`."""
+
+    def __init__(self) -> None:
+        self._reader = _reader.Reader()
+        self.clear = self._reader.clear
+        self.read = self._reader.read
+
+    def put(self, name: bytes, records: Records, owner: object) -> None:
+        self._reader.put(name, records.columns, owner)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._reader
