@@ -128,9 +128,9 @@ static void clear_names(Names *names) {
 
 /* --- what a stream's records look like, and the columns that they become */
 
-enum { BOOL, INT, FLOAT, TEXT, RAW, SKIP, KINDS }; /* RAW: JSON as it is written; SKIP: only whether it came */
-enum { NOTHING, VALUE, ABSENT };                   /* of a row: null, a value, no such field */
-enum { ONLY_NULL = -1, OBJECT = -2 };              /* instead of the number of a column */
+enum { BOOL, INT, FLOAT, TIME, TEXT, RAW, SKIP, KINDS }; /* RAW: JSON as it is written; SKIP: only whether it came */
+enum { NOTHING, VALUE, ABSENT, CUT };                    /* of a row: null, a value, no such field, a value but for its last digits */
+enum { ONLY_NULL = -1, OBJECT = -2 };                    /* instead of the number of a column */
 
 typedef struct {
     int kind;
@@ -451,9 +451,85 @@ static Text nearest(Text p, double *value) {
     return (Text)stopped == end && *value - *value == 0 ? end : NULL;
 }
 
+/* Read so many digits; return -1 if they are none. */
+static int digits(Text p, int count) {
+    int value = 0;
+    while (count--) {
+        if (!is_digit(*p))
+            return -1;
+        value = value * 10 + *p++ - '0';
+    }
+    return value;
+}
+
+/* Return the days since 1970-01-01 of a day that there is, else INT32_MIN. */
+static int32_t days(int year, int month, int day) {
+    static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
+    int is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0, past = year - 1;
+    if (year < 1 || month < 1 || month > 12 || day < 1 || day > before[month] - before[month - 1] + (is_leap && month == 2))
+        return INT32_MIN;
+    return past * 365 + past / 4 - past / 100 + past / 400 + before[month - 1] + (is_leap && month > 2) + day - 719163;
+}
+
+/* Read a date-time from behind its quote to behind the next one, by the grammar of times.py: microseconds since 1970, UTC. */
+static Text timestamp(Text p, int64_t *value, int *is_cut) {
+    static const int64_t minute = 60000000, day = 86400000000;
+    static const int32_t first = -719162, last = 2932896; /* 0001-01-01, 9999-12-31 */
+    int32_t date = p[0] && p[1] && p[2] && p[3] && p[4] == '-' && p[5] && p[6] && p[7] == '-' ? days(digits(p, 4), digits(p + 5, 2), digits(p + 8, 2)) : INT32_MIN;
+    int64_t clock = 0, offset = 0;
+    *is_cut = 0;
+    if (date == INT32_MIN)
+        return NULL;
+    p += 10;
+    if (*p != '"') {
+        if (*p != 'T' && *p != 't' && *p != ' ')
+            return NULL;
+        int hours = digits(p + 1, 2), minutes = hours < 0 || p[3] != ':' ? -1 : digits(p + 4, 2), seconds = 0, micros = 0;
+        if (minutes < 0 || minutes > 59)
+            return NULL;
+        p += 6;
+        if (*p == ':') {
+            if ((seconds = digits(p + 1, 2)) < 0 || seconds > 60)
+                return NULL;
+            p += 3;
+            if (*p == '.' || *p == ',') {
+                int unit = 100000;
+                if (!is_digit(*++p))
+                    return NULL;
+                for (; is_digit(*p); p++, unit /= 10) {
+                    micros += (*p - '0') * unit;
+                    *is_cut |= !unit && *p != '0';
+                }
+            }
+        }
+        clock = (hours * 60 + minutes) * minute + seconds * 1000000 + micros;
+        if (hours > 23 && (clock != day || *is_cut))
+            return NULL;
+        p += *p == ' ' && p[1] != '"';
+        if (*p == 'Z' || *p == 'z')
+            p++;
+        else if (*p == '+' || *p == '-') {
+            int sign = *p == '-' ? -1 : 1, ahead = digits(p + 1, 2), more = 0;
+            if (ahead < 0 || ahead > 23)
+                return NULL;
+            p += 3;
+            if (*p != '"') {
+                p += *p == ':';
+                if ((more = digits(p, 2)) < 0 || more > 59)
+                    return NULL;
+                p += 2;
+            }
+            offset = sign * (ahead * 60 + more) * minute;
+        }
+    }
+    *value = date * day + clock - offset;
+    return *p == '"' && *value >= first * day && *value < (last + 1) * day ? p + 1 : NULL;
+}
+
 /* Read the value of a leaf into its column. */
 static Text cell(Text p, Text end, Columns *into, Column *column) {
     Text start = p;
+    int is_cut = 0;
     union {
         int64_t integer;
         double real;
@@ -479,6 +555,11 @@ static Text cell(Text p, Text end, Columns *into, Column *column) {
         break;
     case FLOAT:
         p = nearest(p, &value.real);
+        break;
+    case TIME:
+        p = *p == '"' ? timestamp(p + 1, &value.integer, &is_cut) : NULL;
+        if (is_cut)
+            column->states.at[into->rows] = CUT;
         break;
     default:
         value.boolean = *p == 't';
@@ -734,15 +815,15 @@ static PyObject *block(Bytes *bytes) {
     return (PyObject *)made;
 }
 
-/* Return a bit for each byte that is *wanted*, the lowest bit first, as Arrow has them. */
-static PyObject *bits(Text bytes, size_t count, int wanted) {
+/* Return a bit for each byte that is *one* or *other*, the lowest bit first, as Arrow has them. */
+static PyObject *bits(Text bytes, size_t count, int one, int other) {
     Bytes made = {0};
     if (!reserve(&made, count / 8 + 1))
         return PyErr_NoMemory();
     memset(made.at, 0, count / 8 + 1);
     made.size = count / 8 + 1;
     for (size_t i = 0; i < count; i++)
-        made.at[i / 8] |= (unsigned char)((bytes[i] == wanted) << (i % 8));
+        made.at[i / 8] |= (unsigned char)((bytes[i] == one || bytes[i] == other) << (i % 8));
     PyObject *found = block(&made);
     free(made.at);
     return found;
@@ -865,33 +946,33 @@ static PyObject *columns_new(PyTypeObject *type, PyObject *arguments, PyObject *
     return (PyObject *)self;
 }
 
-/* Return a column as (bits of the values that are there or None, ends or None, data or None, bits of absent cells or None). */
+/* Return a column's ends and data, and a bit by row for: a value, absent, cut. Each may be None: all have a value, none is. */
 static PyObject *column_taken(Column *column, size_t rows) {
-    size_t values = 0, absent = 0;
-    PyObject *parts[4] = {NULL, NULL, NULL, NULL};
-    for (size_t i = 0; i < rows; i++) {
-        values += column->states.at[i] == VALUE;
-        absent += column->states.at[i] == ABSENT;
-    }
-    if (values < rows)
-        parts[0] = bits(column->states.at, rows, VALUE);
+    size_t counts[4] = {0};
+    PyObject *parts[5] = {NULL};
+    for (size_t i = 0; i < rows; i++)
+        counts[column->states.at[i]]++;
     if (column->kind == TEXT || column->kind == RAW)
-        parts[1] = block(&column->ends);
+        parts[0] = block(&column->ends);
     if (column->kind == BOOL)
-        parts[2] = bits(column->data.at, rows, 1);
+        parts[1] = bits(column->data.at, rows, 1, 1);
     else if (column->kind != SKIP)
-        parts[2] = block(&column->data);
-    if (absent)
-        parts[3] = bits(column->states.at, rows, ABSENT);
-    int is_whole = !PyErr_Occurred();
-    for (int i = 0; i < 4; i++)
-        if (!parts[i]) {
-            parts[i] = Py_None;
-            Py_INCREF(Py_None);
-        }
-    PyObject *made = is_whole ? PyTuple_Pack(4, parts[0], parts[1], parts[2], parts[3]) : NULL;
-    for (int i = 0; i < 4; i++)
-        Py_DECREF(parts[i]);
+        parts[1] = block(&column->data);
+    if (counts[VALUE] + counts[CUT] < rows)
+        parts[2] = bits(column->states.at, rows, VALUE, CUT);
+    if (counts[ABSENT])
+        parts[3] = bits(column->states.at, rows, ABSENT, ABSENT);
+    if (counts[CUT])
+        parts[4] = bits(column->states.at, rows, CUT, CUT);
+    PyObject *made = PyErr_Occurred() ? NULL : PyTuple_New(5);
+    for (int i = 0; i < 5; i++) {
+        if (!parts[i])
+            Py_INCREF(parts[i] = Py_None);
+        if (made)
+            PyTuple_SetItem(made, i, parts[i]);
+        else
+            Py_DECREF(parts[i]);
+    }
     return made;
 }
 

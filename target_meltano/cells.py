@@ -12,26 +12,28 @@ import pyarrow as pa
 Runs = list[tuple[Any, int]]
 
 
+Flags = np.ndarray[Any, Any]  # a boolean for each row
+
+
 @dataclass(frozen=True)
 class Cells:
-    """The values of a leaf as they came, null where there is none; *bad* are positions that have a value all the same.
+    """The values of a leaf as they came, null where there is none.
 
-    The type is that of the leaf's way: bool, int64, double, string; JSON as it was written is a string, too.
-    *absent* tells of each row whether it has no such field; None: all have it.
+    The type is that of the leaf's way: bool, int64, double, string; JSON as it was written is a string, too, and
+    date-times may be timestamps already. *absent* tells of each row whether it has no such field, *cut* whether a time
+    had more digits, *bad* whether its value is of no use and null for now; None: of none.
     """
 
     values: pa.Array
-    absent: np.ndarray[Any, Any] | None = None
-    bad: tuple[int, ...] = ()
+    absent: Flags | None = None
+    cut: Flags | None = None
+    bad: Flags | None = None
 
-    def slice(self, count: int) -> Cells:
-        """Return the first *count* of them."""
-        bad = tuple(position for position in self.bad if position < count)
-        return Cells(self.values.slice(0, count), None if self.absent is None else self.absent[:count], bad)
-
-    def take(self, positions: np.ndarray[Any, Any]) -> Cells:
-        """Return those at *positions*, none of which is bad."""
-        return Cells(self.values.take(pa.array(positions)), None if self.absent is None else self.absent[positions])
+    def take(self, rows: slice | Flags) -> Cells:
+        """Return those of some rows."""
+        flags = [None if flag is None else flag[rows] for flag in (self.absent, self.cut, self.bad)]
+        values = self.values[rows] if isinstance(rows, slice) else self.values.filter(pa.array(rows))
+        return Cells(values, *flags)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import kinds, times, values
+from .cells import Cells
 from .schema import Leaf, Path
 from .values import Notes, Rules
 
 Refused = Sequence[int]  # positions in a column, or in a batch
-Converter = Callable[[pa.Array, Notes], tuple[pa.Array, Refused]]
-"""Makes the array of a column of `cells.Cells.values` and tells what it refuses; what is odd is counted in the notes."""
+Converter = Callable[[Cells, Notes], tuple[pa.Array, Refused]]
+"""Makes the array of a column and tells what it refuses; what is odd is counted in the notes."""
 
 _LONG = pa.scalar(2 * values.MAX_DEPTH)  # bytes; shorter JSON cannot be nested too deeply
 
@@ -66,20 +67,25 @@ def positions(mask: pa.BooleanArray) -> list[int]:
     return found
 
 
-def _plain(cells: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
-    return cells, ()
+def _plain(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+    return cells.values, ()
 
 
-def _strings(cells: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
-    data = cells.buffers()[2]
+def _strings(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+    texts = cells.values
+    data = texts.buffers()[2]
     if data is None or np.frombuffer(data, np.uint8).all():
-        return cells, ()
-    return cells, positions(pc.match_substring(cells, "\0"))
+        return texts, ()
+    return texts, positions(pc.match_substring(texts, "\0"))
 
 
 def _parsed(leaf: Leaf, parse: Callable[[pa.Array], times.Parsed]) -> Converter:
-    def convert(cells: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
-        parsed = parse(cells)
+    def convert(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+        if not pa.types.is_string(cells.values.type):  # parsed already
+            if cells.cut is not None and (count := int(cells.cut.sum())):
+                notes.cut[leaf.path] += count
+            return cells.values, ()
+        parsed = parse(cells.values)
         if parsed.cut:
             notes.cut[leaf.path] += parsed.cut
         return parsed.values, list(parsed.refused)
@@ -120,20 +126,21 @@ _STARTS = {
 _NUMBER_STARTS = _starting(_STARTS["number"] + "n")
 
 
-def _numbers(texts: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+def _numbers(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
     """Numbers with all their digits; the parser has checked their grammar."""
+    texts = cells.values
     fine = _NUMBER_STARTS[_starts(texts)]
     return texts, () if fine.all() else np.flatnonzero(~fine).tolist()
 
 
-def _whole_numbers(texts: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
-    texts, bad = _numbers(texts, notes)
+def _whole_numbers(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+    texts, bad = _numbers(cells, notes)
     return texts, [*bad, *positions(pc.match_substring_regex(texts, "[^-0-9]"))]
 
 
-def _loose_integers(texts: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+def _loose_integers(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
     """Integers of which some are written with a fraction of zeros: 1.0."""
-    texts = pc.replace_substring_regex(texts, r"\.0+$", "")
+    texts = pc.replace_substring_regex(cells.values, r"\.0+$", "")
     try:
         return pc.cast(texts, pa.int64()), ()
     except pa.ArrowInvalid:
@@ -147,7 +154,8 @@ def _json(types: frozenset[str]) -> Converter:
     """JSON texts; the parser has checked their grammar, but neither type nor depth."""
     starts = _starting("n" + "".join(_STARTS[name] for name in types))
 
-    def convert(texts: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+    def convert(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+        texts = cells.values
         refused = np.flatnonzero(~starts[_starts(texts)]).tolist()
         refused += positions(pc.match_substring(texts, r"\u0000"))
         for i in positions(pc.greater(pc.binary_length(texts), _LONG)):
@@ -166,9 +174,9 @@ def _may_be_deep(text: bytes) -> bool:
 def _cells(leaf: Leaf, rules: Rules) -> Converter:
     """Convert one by one, as the slow path does: for mixed types, encodings, values to be coerced."""
 
-    def convert(cells: pa.Array, notes: Notes) -> tuple[pa.Array, Refused]:
+    def convert(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
         found, bad = [], []
-        for position, cell in enumerate(cells.cast(pa.binary()).to_pylist()):
+        for position, cell in enumerate(cells.values.cast(pa.binary()).to_pylist()):
             try:
                 value = None if cell is None else values.parse(cell)
                 found.append(values.convert(leaf, value, rules, notes))

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from .cells import Cells, Taken
-from .columns import TEXTS, is_raw
+from .columns import is_raw
+from .kinds import TIMESTAMP, arrow_type
 from .rows import Layout
 from .schema import Leaf, Node, Path
 
@@ -26,16 +27,17 @@ except ImportError:
 # TARGET_MELTANO_DECODER=msgspec does without it, to compare.
 IS_THERE = _reader is not None and os.environ.get("TARGET_MELTANO_DECODER") != "msgspec"
 
-BOOL, INT, FLOAT, TEXT, RAW, SKIP = range(6)  # as in _reader.c
-_KINDS = {bool: BOOL, int: INT, float: FLOAT, str: TEXT}
-_ARROW = {BOOL: pa.bool_(), INT: pa.int64(), FLOAT: pa.float64(), TEXT: pa.string(), RAW: pa.string()}
+BOOL, INT, FLOAT, TIME, TEXT, RAW, SKIP = range(7)  # as in _reader.c
+_KINDS = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, "timestamp": TIME}
+_TIMES = arrow_type(TIMESTAMP)
+_ARROW = {BOOL: pa.bool_(), INT: pa.int64(), FLOAT: pa.float64(), TIME: _TIMES, TEXT: pa.string(), RAW: pa.string()}
 
 
 class Plan:
     """How the records of a stream are read; *ways* are those of its leaves, *unknown* the fields that may come, too."""
 
     def __init__(self, layout: Layout, ways: Sequence[Any], unknown: Sequence[Path]):
-        kinds = [TEXT if way in TEXTS else RAW if is_raw(way) else _KINDS[way] for way in ways]
+        kinds = [_KINDS.get(way, RAW if is_raw(way) else TEXT) for way in ways]
         self.leaves = len(kinds)
         self.unknown = len(unknown)
         self.versions = 0 if layout.versioned is None else 2 if layout.versioned else 1
@@ -93,21 +95,22 @@ class Records:
             numbers, parts = self.columns.take()
             cells = [_cells(kind, rows, *its) for kind, its in zip(plan.kinds, parts, strict=True) if kind != SKIP]
             behind = plan.leaves + plan.unknown
-            unknown = [_flags(rows, came, True) for came, *_ in parts[plan.leaves : behind]]
+            unknown = [_flags(rows, came, True) for _, _, came, _, _ in parts[plan.leaves : behind]]
             versions = cells[plan.leaves].values if plan.versions == 2 else None
             self._taken = np.frombuffer(numbers, np.int64), Taken(cells[: plan.leaves], unknown, versions)
         return self._taken
 
 
-def _cells(kind: int, rows: int, valid: Any, ends: Any, data: Any, absent: Any) -> Cells:
+def _cells(kind: int, rows: int, ends: Any, data: Any, valid: Any, absent: Any, cut: Any) -> Cells:
     buffers = [None if part is None else pa.py_buffer(part) for part in (valid, ends, data)]
     if ends is None:
         del buffers[1]
     array = pa.Array.from_buffers(_ARROW[kind], rows, buffers)
-    return Cells(array, None if absent is None else _flags(rows, absent, False))
+    flags = [None if bits is None else _flags(rows, bits) for bits in (absent, cut)]
+    return Cells(array, *flags)
 
 
-def _flags(rows: int, bits: Any, default: bool) -> np.ndarray[Any, Any]:
+def _flags(rows: int, bits: Any, default: bool = False) -> np.ndarray[Any, Any]:
     """Return bits as booleans; no bits: all are the *default*."""
     if bits is None:
         return np.full(rows, default)

@@ -59,7 +59,7 @@ class Decoder:
         The notes are of the rows that are not refused.
         """
         taken = records.taken()
-        cells = [one.slice(count) for one in taken.leaves]
+        cells = [one.take(slice(count)) for one in taken.leaves]
         notes = Notes()
         arrays, refused = self._columns(cells, notes)
         if not records.are_utf8:
@@ -68,7 +68,7 @@ class Decoder:
         fine[list(refused)] = False
         if refused and notes:
             notes = Notes()
-            self._columns([one.take(np.flatnonzero(fine)) for one in cells], notes)
+            self._columns([one.take(fine) for one in cells], notes)
         self._count(taken, cells, fine, notes)
         if self.layout.rules.unknown_fields == "keep":
             arrays.append(pa.nulls(count, pa.string()))  # else the reader had refused them
@@ -83,9 +83,11 @@ class Decoder:
         arrays: list[pa.Array] = []
         refused: set[int] = set()
         for convert, column in zip(self.converters, cells, strict=True):
-            array, bad = convert(column.values, notes)
+            array, bad = convert(column, notes)
             arrays.append(array)
-            refused.update(bad, column.bad)
+            refused.update(bad)
+            if column.bad is not None:
+                refused.update(np.flatnonzero(column.bad).tolist())
         for key in self.layout.keys:
             if arrays[key].null_count:
                 refused.update(columns.positions(arrays[key].is_null()))

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from . import values
-from .cells import Cells, Runs, Taken
+from .cells import Cells, Flags, Runs, Taken
 from .columns import TEXTS, is_raw
 from .messages import REFUSED
 from .rows import Layout
@@ -164,7 +164,7 @@ class _Object:
             return name, msgspec.Raw, ABSENT_JSON
         return name, _type(child) | None, ABSENT
 
-    def cells(self, objects: list[Any]) -> tuple[list[list[Any]], list[np.ndarray[Any, Any]]]:
+    def cells(self, objects: list[Any]) -> tuple[list[list[Any]], list[Flags]]:
         """Return the values of each leaf below *objects*, in the order of the schema, and where unknown fields came."""
         found: list[list[Any]] = []
         unknown = [np.zeros(len(objects), bool)] * self.all_unknown
@@ -200,11 +200,11 @@ def _type(way: Any) -> Any:
     return str if way in TEXTS else msgspec.Raw if is_raw(way) else way
 
 
-def _with_absent(values: pa.Array, column: list[Any], nothing: Any, bad: tuple[int, ...] = ()) -> Cells:
+def _with_absent(values: pa.Array, column: list[Any], nothing: Any, bad: Flags | None = None) -> Cells:
     """Return cells; only nulls may be absent."""
     if not values.null_count or not column.count(nothing):
-        return Cells(values, None, bad)
-    return Cells(values, np.array([cell is nothing for cell in column], bool), bad)
+        return Cells(values, bad=bad)
+    return Cells(values, np.array([cell is nothing for cell in column], bool), bad=bad)
 
 
 def _plain(kind: pa.DataType) -> Callable[[list[Any]], Cells]:
@@ -215,7 +215,7 @@ def _integers(column: list[Any]) -> Cells:
     try:
         return _with_absent(pa.array(column, pa.int64(), from_pandas=True), column, ABSENT)
     except OverflowError:
-        bad = tuple(i for i, cell in enumerate(column) if isinstance(cell, int) and cell not in INT64)
+        bad = np.array([isinstance(cell, int) and cell not in INT64 for cell in column], bool)
         fitting = [cell if isinstance(cell, int) and cell in INT64 else None for cell in column]
         return _with_absent(pa.array(fitting, pa.int64()), column, ABSENT, bad)
 
