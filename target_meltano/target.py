@@ -42,7 +42,7 @@ from .settings import Settings
 from .stream import Stream
 from .worker import Signals
 
-SETTLE_BYTES = 1 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
+SETTLE_BYTES = 4 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
 SETTLE_STREAMS = 8
 IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
 
