@@ -5,8 +5,8 @@ types and names, keep the values of each leaf. What they mean is decided by `col
 A line that is not taken leaves no trace and is not wrong yet: Python looks at it. So this file may
 refuse what it likes, but must never accept something differently; tests/both_paths.py holds it to that.
 
-Every line is a Python bytes object, so a NUL stands behind its end. No JSON token goes on at a NUL:
-the parser needs no other check of where a line ends, and a line with a NUL in it is refused. */
+Behind each line stands its line end, or the NUL that ends a bytes object. No JSON token goes on at
+either: the parser needs no other check of where a line ends, and a line with a NUL in it is refused. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -155,6 +155,7 @@ typedef struct {
     size_t tries;   /* lines that were begun, taken or not */
     int versions;   /* 0: a version does not matter, 1: is refused, 2: is the last column */
     int is_taken;
+    size_t size;    /* bytes of the lines */
     Bytes numbers;  /* int64 by row */
     PyObject *lines;
 } Columns;
@@ -220,7 +221,7 @@ static void undo(Columns *into) {
 /* --- JSON. Each function returns where it ended, or NULL to refuse. */
 
 static Text blanks(Text p) {
-    while (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n')
+    while (*p == ' ' || *p == '\t' || *p == '\r')
         p++;
     return p;
 }
@@ -769,6 +770,7 @@ static int line(Reader *self, Line *line, int64_t number, int are_utf8) {
     }
     into->filled = 0;
     into->rows++;
+    into->size += line->size;
     line->stream = &self->streams[self->last];
     return 1;
 }
@@ -1002,6 +1004,11 @@ static PyObject *columns_rows(Columns *self, void *closure) {
     return PyLong_FromSize_t(self->rows);
 }
 
+static PyObject *columns_size(Columns *self, void *closure) {
+    (void)closure;
+    return PyLong_FromSize_t(self->size);
+}
+
 static PyObject *columns_lines(Columns *self, void *closure) {
     (void)closure;
     Py_INCREF(self->lines);
@@ -1015,7 +1022,8 @@ static PyMethodDef columns_methods[] = {
 
 static PyGetSetDef columns_members[] = {
     {"rows", (getter)columns_rows, NULL, "How many records were taken.", NULL},
-    {"lines", (getter)columns_lines, NULL, "Their lines.", NULL},
+    {"size", (getter)columns_size, NULL, "Bytes of their lines.", NULL},
+    {"lines", (getter)columns_lines, NULL, "Where their lines are, as runs: [(lines, start, count), ...].", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -1028,6 +1036,80 @@ static PyTypeObject ColumnsType = {
     .tp_methods = columns_methods,
     .tp_getset = columns_members,
     .tp_doc = "Columns(plan, kinds, versions): what a stream's records became; see `decode.Decoder`.",
+};
+
+/* --- what Python sees: lines */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *data;
+    Bytes starts; /* size_t: where each line begins, and behind the last one's end */
+} Lines;
+
+static Py_ssize_t lines_count(Lines *self) {
+    return (Py_ssize_t)(self->starts.size / sizeof(size_t)) - 1;
+}
+
+/* Return where a line is, and its size without the line end. */
+static Text line_at(Lines *self, Py_ssize_t at, size_t *size) {
+    const size_t *starts = (const size_t *)(void *)self->starts.at;
+    *size = starts[at + 1] - starts[at] - 1;
+    return (Text)PyBytes_AS_STRING(self->data) + starts[at];
+}
+
+static PyObject *lines_item(Lines *self, Py_ssize_t at) {
+    size_t size;
+    if (at < 0 || at >= lines_count(self)) {
+        PyErr_SetString(PyExc_IndexError, "no such line");
+        return NULL;
+    }
+    Text start = line_at(self, at, &size);
+    return PyBytes_FromStringAndSize((const char *)start, (Py_ssize_t)size);
+}
+
+static void lines_free(Lines *self) {
+    Py_XDECREF(self->data);
+    free(self->starts.at);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *lines_new(PyTypeObject *type, PyObject *arguments, PyObject *named) {
+    PyObject *data;
+    Py_ssize_t size;
+    if ((named && PyDict_Size(named)) || !PyArg_ParseTuple(arguments, "Sn", &data, &size))
+        return NULL;
+    Lines *self = (Lines *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    Py_INCREF(self->data = data);
+    Text start = (Text)PyBytes_AS_STRING(data), p = start, end = start + size;
+    int is_whole = size >= 0 && size <= PyBytes_GET_SIZE(data) && (!size || end[-1] == '\n');
+    size_t at = 0;
+    int has_room = append(&self->starts, &at, sizeof at);
+    while (is_whole && has_room && p < end) {
+        p = (Text)memchr(p, '\n', (size_t)(end - p)) + 1;
+        at = (size_t)(p - start);
+        has_room = append(&self->starts, &at, sizeof at);
+    }
+    if (is_whole && has_room)
+        return (PyObject *)self;
+    Py_DECREF(self);
+    if (!has_room)
+        return PyErr_NoMemory();
+    PyErr_SetString(PyExc_ValueError, "no whole lines");
+    return NULL;
+}
+
+static PySequenceMethods lines_as_sequence = {.sq_length = (lenfunc)lines_count, .sq_item = (ssizeargfunc)lines_item};
+
+static PyTypeObject LinesType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "target_meltano._reader.Lines",
+    .tp_basicsize = sizeof(Lines),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = lines_new,
+    .tp_dealloc = (destructor)lines_free,
+    .tp_as_sequence = &lines_as_sequence,
+    .tp_doc = "Lines(data, size): the lines in the first *size* bytes, without their ends; bytes objects once they are asked for.",
 };
 
 /* --- what Python sees: the reader */
@@ -1088,22 +1170,46 @@ static int reader_has(Reader *self, PyObject *name) {
     return find(&self->names, (Text)at, (size_t)size, self->last) >= 0;
 }
 
-/* Let the columns have their lines, and return whose they are, as runs: (owner, count). */
+/* Let the columns know where their lines are, and return whose they are; both as runs. */
 static PyObject *handed_over(PyObject *lines, Py_ssize_t start, const Line *found, size_t count) {
     PyObject *runs = PyList_New(0);
     for (size_t i = 0, first = 0; i < count && runs; i++) {
         const Stream *stream = found[i].stream;
-        int failed = PyList_Append(stream->columns->lines, PyList_GetItem(lines, start + (Py_ssize_t)i)) < 0;
-        if (!failed && (i + 1 == count || found[i + 1].stream != stream)) {
-            PyObject *run = Py_BuildValue("On", stream->owner, (Py_ssize_t)(i + 1 - first));
-            failed = !run || PyList_Append(runs, run) < 0;
-            Py_XDECREF(run);
-            first = i + 1;
-        }
-        if (failed)
+        if (i + 1 < count && found[i + 1].stream == stream)
+            continue;
+        Py_ssize_t its = (Py_ssize_t)(i + 1 - first);
+        PyObject *whose = Py_BuildValue("On", stream->owner, its), *where = Py_BuildValue("Onn", lines, start + (Py_ssize_t)first, its);
+        if (!whose || !where || PyList_Append(runs, whose) < 0 || PyList_Append(stream->columns->lines, where) < 0)
             Py_CLEAR(runs);
+        Py_XDECREF(whose);
+        Py_XDECREF(where);
+        first = i + 1;
     }
     return runs;
+}
+
+/* Return where lines of a list, or of Lines, are; NULL with an exception. */
+static Line *located(PyObject *lines, Py_ssize_t start, Py_ssize_t stop) {
+    Line *found = malloc((size_t)(stop - start + 1) * sizeof *found);
+    if (!found)
+        return (Line *)PyErr_NoMemory();
+    for (Py_ssize_t i = start; i < stop; i++) {
+        Line *line = &found[i - start];
+        *line = (Line){NULL, 0, NULL};
+        if (PyObject_TypeCheck(lines, &LinesType))
+            line->at = line_at((Lines *)lines, i, &line->size);
+        else {
+            char *at;
+            Py_ssize_t size;
+            if (PyBytes_AsStringAndSize(PyList_GetItem(lines, i), &at, &size) < 0) {
+                free(found);
+                return NULL;
+            }
+            line->at = (Text)at;
+            line->size = (size_t)size;
+        }
+    }
+    return found;
 }
 
 static PyObject *reader_read(Reader *self, PyObject *arguments) {
@@ -1111,9 +1217,13 @@ static PyObject *reader_read(Reader *self, PyObject *arguments) {
     Py_ssize_t start, stop;
     long long number;
     int are_utf8;
-    if (!PyArg_ParseTuple(arguments, "O!nnLp", &PyList_Type, &lines, &start, &stop, &number, &are_utf8))
+    if (!PyArg_ParseTuple(arguments, "OnnLp", &lines, &start, &stop, &number, &are_utf8))
         return NULL;
-    if (start < 0 || stop < start || stop > PyList_Size(lines)) {
+    if (!PyList_Check(lines) && !PyObject_TypeCheck(lines, &LinesType)) {
+        PyErr_SetString(PyExc_TypeError, "wanted Lines, or a list");
+        return NULL;
+    }
+    if (start < 0 || stop < start || stop > PySequence_Size(lines)) {
         PyErr_SetString(PyExc_IndexError, "no such lines");
         return NULL;
     }
@@ -1122,19 +1232,10 @@ static PyObject *reader_read(Reader *self, PyObject *arguments) {
             PyErr_SetString(PyExc_ValueError, "the columns were taken before");
             return NULL;
         }
-    size_t count = (size_t)(stop - start), done = 0;
-    Line *found = malloc((count + 1) * sizeof *found);
+    Line *found = located(lines, start, stop);
     if (!found)
-        return PyErr_NoMemory();
-    for (size_t i = 0; i < count; i++) {
-        char *at;
-        Py_ssize_t size;
-        if (PyBytes_AsStringAndSize(PyList_GetItem(lines, start + (Py_ssize_t)i), &at, &size) < 0) {
-            free(found);
-            return NULL;
-        }
-        found[i] = (Line){(Text)at, (size_t)size, NULL};
-    }
+        return NULL;
+    size_t count = (size_t)(stop - start), done = 0;
     Py_BEGIN_ALLOW_THREADS
     for (; done < count; done++)
         if (!line(self, &found[done], number + (long long)done, are_utf8))
@@ -1175,11 +1276,12 @@ static struct PyModuleDef module = {
 };
 
 PyMODINIT_FUNC PyInit__reader(void) {
-    if (PyType_Ready(&BlockType) < 0 || PyType_Ready(&ColumnsType) < 0 || PyType_Ready(&ReaderType) < 0)
+    if (PyType_Ready(&BlockType) < 0 || PyType_Ready(&ColumnsType) < 0 || PyType_Ready(&LinesType) < 0 ||
+        PyType_Ready(&ReaderType) < 0)
         return NULL;
     PyObject *made = PyModule_Create(&module);
     if (!made || PyModule_AddObjectRef(made, "Columns", (PyObject *)&ColumnsType) < 0 ||
-        PyModule_AddObjectRef(made, "Reader", (PyObject *)&ReaderType) < 0)
+        PyModule_AddObjectRef(made, "Lines", (PyObject *)&LinesType) < 0 || PyModule_AddObjectRef(made, "Reader", (PyObject *)&ReaderType) < 0)
         return NULL;
     return made;
 }

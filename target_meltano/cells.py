@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,10 +51,20 @@ class Taken:
 
 
 class Records(Protocol):
-    """Takes the records of one stream, as one decoder reads them, until they are taken out of it."""
+    """Takes the records of one stream, as one decoder reads them, until they are taken out of it.
 
-    lines: list[bytes]
-    are_utf8: bool  # the lines, for sure
+    *rows* are how many, *size* is that of their lines in bytes. *are_utf8*: all of them are, for sure.
+    """
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def are_utf8(self) -> bool: ...
+
+    def lines(self, count: int | None = None) -> list[bytes]:
+        """Return the lines of the first *count* records, or of all."""
 
     def numbers(self) -> np.ndarray[Any, Any]:
         """Return the numbers of the lines."""
@@ -73,5 +84,5 @@ class Reader(Protocol):
 
     def __contains__(self, name: bytes) -> bool: ...
 
-    def read(self, lines: list[bytes], start: int, stop: int, number: int, are_utf8: bool) -> Runs:
+    def read(self, lines: Sequence[bytes], start: int, stop: int, number: int, are_utf8: bool) -> Runs:
         """Take lines until one is anything else than a plain record of a known stream; *number* is that of the first."""

@@ -6,8 +6,8 @@ was when the package was built; the wheels have it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,12 @@ import pyarrow as pa
 
 from .cells import Cells, Taken
 from .columns import is_raw
+from .extension import reader as _reader
 from .kinds import TIMESTAMP, arrow_type
 from .rows import Layout
 from .schema import Leaf, Node, Path
 
-try:
-    from . import _reader
-except ImportError:
-    _reader = None  # type: ignore[assignment]
-
-# TARGET_MELTANO_DECODER=msgspec does without it, to compare.
-IS_THERE = _reader is not None and os.environ.get("TARGET_MELTANO_DECODER") != "msgspec"
+IS_THERE = _reader is not None
 
 BOOL, INT, FLOAT, TIME, TEXT, RAW, SKIP = range(7)  # as in _reader.c
 _KINDS = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, "timestamp": TIME}
@@ -79,9 +74,18 @@ class Records:
         self._taken: tuple[np.ndarray[Any, Any], Taken] | None = None
 
     @property
-    def lines(self) -> list[bytes]:
-        lines: list[bytes] = self.columns.lines
-        return lines
+    def rows(self) -> int:
+        rows: int = self.columns.rows
+        return rows
+
+    @property
+    def size(self) -> int:
+        size: int = self.columns.size
+        return size
+
+    def lines(self, count: int | None = None) -> list[bytes]:
+        runs = ((lines[at] for at in range(start, start + its)) for lines, start, its in self.columns.lines)
+        return list(islice(chain.from_iterable(runs), count))
 
     def numbers(self) -> np.ndarray[Any, Any]:
         return self._take()[0]

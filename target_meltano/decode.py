@@ -63,7 +63,7 @@ class Decoder:
         notes = Notes()
         arrays, refused = self._columns(cells, notes)
         if not records.are_utf8:
-            refused.update(i for i, line in enumerate(records.lines[:count]) if not is_utf8(line))
+            refused.update(i for i, line in enumerate(records.lines(count)) if not is_utf8(line))
         fine = np.ones(count, bool)
         fine[list(refused)] = False
         if refused and notes:

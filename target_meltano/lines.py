@@ -6,12 +6,13 @@ import codecs
 import io
 import json
 import select
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
 from .errors import MessageError
+from .extension import reader
 from .messages import json_of
 
 CHUNK = 1 << 20  # bytes: below, the work per chunk shows; above, only memory grows
@@ -28,7 +29,7 @@ class Chunk:
     """
 
     first: int
-    lines: list[bytes]
+    lines: Sequence[bytes]
     size: int = 0
     are_utf8: bool = False
 
@@ -157,9 +158,9 @@ def _chunks(pieces: Iterator[bytes | None], longest: int) -> Iterator[Chunk]:
         if piece and b"\n" in piece:
             begun.append(piece)
             whole = b"".join(begun)
-            lines = whole.split(b"\n")
-            begun = [lines.pop()]
-            ends = size - len(begun[0])
+            ends = whole.rindex(b"\n") + 1
+            lines = reader.Lines(whole, ends) if reader else whole[: ends - 1].split(b"\n")
+            begun = [whole[ends:]]
             are_utf8 = is_utf8(whole, ends)
             del whole  # a line may be long
             yield from _up_to_longest(Chunk(first, lines, ends, are_utf8), longest)
@@ -194,7 +195,7 @@ def _up_to_longest(chunk: Chunk, longest: int) -> Iterator[Chunk]:
     if chunk.size > longest:
         for i, line in enumerate(chunk.lines):
             if len(line) > longest:
-                yield Chunk(chunk.first, chunk.lines[:i])
+                yield Chunk(chunk.first, list(chunk.lines)[:i])
                 raise _too_long(chunk.first + i, longest)
     yield chunk
 

@@ -28,9 +28,20 @@ RECOMPILES = 50  # a map whose keys are data would make the decoder anew for eve
 class Rows:
     """Rows of the slow path; beside `cells.Records`."""
 
-    lines: list[bytes] = field(default_factory=list)
-    rows: list[list[Any]] = field(default_factory=list)
+    values: list[list[Any]] = field(default_factory=list)
+    sources: list[bytes] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return len(self.values)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.sources))
+
+    def lines(self, count: int | None = None) -> list[bytes]:
+        return self.sources[:count]
 
     def numbers(self) -> np.ndarray[Any, Any]:
         return np.array(self.places, np.int64)
@@ -107,13 +118,13 @@ class Stream:
         row = rows.slow_row(self.decoder.layout, line, number, notes)
         self.notes.add(notes)
         taken = self._slow()
-        taken.rows.append(row)
+        taken.values.append(row)
         taken.places.append(number)
-        taken.lines.append(line)
+        taken.sources.append(line)
         self._expect(line, notes)
 
     def _slow(self) -> Rows:
-        if self.pending and not self.pending[-1].records.lines:
+        if self.pending and not self.pending[-1].records.rows:
             self.pending.pop()
         if self.pending and isinstance(self.pending[-1].records, Rows):
             return self.pending[-1].records
@@ -142,18 +153,19 @@ class Stream:
         """
         settled = Settled()
         for segment in self.pending:
-            count = len(segment.records.lines)
+            records = segment.records
+            count = records.rows
             if before is not None:
-                count = int(np.searchsorted(segment.records.numbers(), before))
+                count = int(np.searchsorted(records.numbers(), before))
             if count:
                 self._settle(segment, count, keep, settled)
-                settled.size += sum(map(len, segment.records.lines[:count]))
+                settled.size += records.size if count == records.rows else sum(map(len, records.lines(count)))
         return settled
 
     def _settle(self, segment: Segment, count: int, keep: bool, settled: Settled) -> None:
         layout, records = segment.decoder.layout, segment.records
         numbers = pa.array(records.numbers()[:count])
-        sources = pa.array(records.lines[:count], pa.binary()) if keep else None
+        sources = pa.array(records.lines(count), pa.binary()) if keep else None
 
         def take(batch: pa.RecordBatch, start: int, stop: int) -> None:
             batch = batch.append_column(LINE, numbers.slice(start, stop - start))
@@ -162,16 +174,17 @@ class Stream:
             settled.parts.append(batch)
 
         if isinstance(records, Rows):
-            batch, refused = rows.batch_of_rows(layout, records.rows[:count]), set()
+            batch, refused = rows.batch_of_rows(layout, records.values[:count]), set()
         else:
             batch, positions, notes = segment.decoder.batch(records, count)
             refused = set(positions)
             settled.notes.add(notes)
         invalid = self._invalid(layout.validate, segment, count) if layout.validate else {}
         done = 0
+        lines = records.lines(count) if refused or invalid else []
         for position in sorted(refused.union(invalid)):
             take(batch.slice(done, position - done), done, position)
-            line, number = records.lines[position], numbers[position].as_py()
+            line, number = lines[position], numbers[position].as_py()
             try:
                 if position in invalid:
                     raise invalid[position]
@@ -196,9 +209,9 @@ class Stream:
         """Return the faults of records that break a keyword of the schema, by position."""
         found = {}
         numbers = segment.records.numbers()
-        for position in range(count):
+        for position, line in enumerate(segment.records.lines(count)):
             try:
-                validate(segment.records.lines[position])
+                validate(line)
             except ValueError as error:
                 path, _, fault = str(error).partition(": ")
                 found[position] = RecordError(fault, line=int(numbers[position]), stream=self.name, path=path)

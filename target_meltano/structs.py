@@ -57,13 +57,13 @@ class Records:
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.lines: list[bytes] = []
         self.are_utf8 = True
+        self._lines: list[bytes] = []
         self.messages: list[Any] = []
         self._numbers: list[int] = []
         self._taken: Taken | None = None
 
-    def extend(self, lines: list[bytes], start: int, stop: int, number: int, are_utf8: bool) -> int:
+    def extend(self, lines: Sequence[bytes], start: int, stop: int, number: int, are_utf8: bool) -> int:
         """Decode lines until another one comes, and return how many."""
         before = len(self.messages)
         try:
@@ -71,10 +71,21 @@ class Records:
         except REFUSED:
             pass  # the list has what came before
         count = len(self.messages) - before
-        self.lines += lines[start : start + count]
+        self._lines += islice(lines, start, start + count)
         self._numbers += range(number, number + count)
         self.are_utf8 = self.are_utf8 and are_utf8
         return count
+
+    @property
+    def rows(self) -> int:
+        return len(self.messages)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self._lines))
+
+    def lines(self, count: int | None = None) -> list[bytes]:
+        return self._lines[:count]
 
     def numbers(self) -> np.ndarray[Any, Any]:
         return np.array(self._numbers, np.int64)
@@ -110,7 +121,7 @@ class Reader:
     def __contains__(self, name: bytes) -> bool:
         return name == self._name
 
-    def read(self, lines: list[bytes], start: int, stop: int, number: int, are_utf8: bool) -> Runs:
+    def read(self, lines: Sequence[bytes], start: int, stop: int, number: int, are_utf8: bool) -> Runs:
         count = self._records.extend(lines, start, stop, number, are_utf8) if self._name is not None else 0
         return [(self._owner, count)] if count else []
 

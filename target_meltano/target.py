@@ -12,7 +12,7 @@ that one transaction over all streams, and then writes the newest STATE that cam
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,7 +222,7 @@ class Target:
         stop = min(len(chunk.lines), at + self.most_rows - self.flush.rows)
         return self._read_lines(chunk.lines, at, stop, chunk.first + at + self.shift)
 
-    def _read_lines(self, lines: list[bytes], start: int, stop: int, number: int) -> int:
+    def _read_lines(self, lines: Sequence[bytes], start: int, stop: int, number: int) -> int:
         count = 0
         for stream, its in self.reader.read(lines, start, stop, number, self.are_utf8):
             self._count(stream, its)

@@ -15,6 +15,7 @@ MAX_LINES = 400
 
 # Each module of the core may import those above it, and no other.
 ORDER = [
+    "extension",
     "errors",
     "kinds",
     "naming",

@@ -108,11 +108,11 @@ def test_silence_is_a_chunk_without_lines() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as source:
         found = read_chunks(source, lambda: 0, -1, LONGEST)
-        assert next(found).lines == []
+        assert list(next(found).lines) == []
         os.write(writing, b"a\n")
-        assert next(chunk.lines for chunk in found if chunk.lines) == [b"a"]
+        assert next(list(chunk.lines) for chunk in found if chunk.lines) == [b"a"]
         os.close(writing)
-        assert [chunk.lines for chunk in found if chunk.lines] == []
+        assert [list(chunk.lines) for chunk in found if chunk.lines] == []
 
 
 class AsDict:
