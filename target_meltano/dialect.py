@@ -103,14 +103,23 @@ class Dialect(ABC, Generic[S]):
             DatabaseError: there is something of that name which is no table.
         """
 
+    def encode(self, table: Table, batch: pa.RecordBatch) -> Any:
+        """Return rows for *table* as `write` takes them: by default as they are.
+
+        The columns of the batch are those of the table, in its order. It is called while another
+        thread writes, so that the database need not wait.
+
+        Raises:
+            RowError: for a value that the column does not take.
+        """
+        return batch
+
     @abstractmethod
-    def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> int | None:
-        """Write *batch* into *table*, in the open transaction; return how many rows were not there yet.
+    def write(self, connection: sa.Connection, table: Table, rows: Any) -> int | None:
+        """Write *rows*, encoded, into *table*, in the open transaction; return how many were not there yet.
 
-        None where that is not known without more ado.
-
-        The columns of the batch are those of the table, in its order. With `table.keys`, rows
-        replace those of the same key; no key comes twice in one batch.
+        None where that is not known without more ado. With `table.keys`, rows replace those of the
+        same key; no key comes twice in them.
 
         Raises:
             TargetError: for a value that the column does not take; the driver's errors may pass.

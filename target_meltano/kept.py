@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,13 +51,25 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """The last of the rows of each key, and what `Dialect.encode` has made of them."""
+
+    rows: pa.RecordBatch
+    encoded: Any
+
+
+@dataclass(frozen=True)
 class Written:
-    """Rows of a stream for a table, in the order in which they came; *bytes* of input."""
+    """Rows of a stream for a table, in the order in which they came; *bytes* of input.
+
+    They may be *ready* to be written, all of them.
+    """
 
     stream: str
     table: Table
     batch: pa.RecordBatch
     bytes: int
+    ready: Ready | None = None
 
     def rows(self, before: int | None, without: Collection[int]) -> pa.RecordBatch:
         """Return the rows of lines before *before* (None: all), and not of the lines *without*."""

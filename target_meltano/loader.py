@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from . import tables
+from . import tables, writing
 from .dialect import Dialect
 from .diff import Found, Policy, Table
 from .kept import Activated, Lines, Written
@@ -26,6 +26,7 @@ class Loader:
     def __init__(
         self, dialect: Dialect[Any], emit: Callable[[str], None], report: Report, ledger: Ledger, lines: Lines
     ):
+        self._dialect = dialect
         self._worker = Worker()
         try:
             self._transaction = self._worker.call(partial(Transaction, dialect, emit, report, ledger, lines))
@@ -54,8 +55,12 @@ class Loader:
         self._check()
 
     def write(self, written: Written) -> None:
-        """Write rows into the open transaction."""
-        self._submit(self._transaction.step, written, size=written.batch.nbytes)
+        """Write rows into the open transaction.
+
+        They are made ready here, so that the database does not wait for it.
+        """
+        size = 2 * written.batch.nbytes  # with what is encoded
+        self._submit(self._transaction.step, writing.ready(self._dialect, written), size=size)
 
     def activate(self, stream: str, table: Table, version: int, line: int) -> None:
         """Let rows of older versions not be current any more, in the open transaction."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -139,7 +140,7 @@ class Transaction:
 
     def step(self, step: Step) -> None:
         """Do *step* and keep it; after a fault only keep it."""
-        self.kept.add(step)
+        self.kept.add(replace(step, ready=None) if isinstance(step, Written) else step)
         if not self.fault:
             self._guarded(lambda: self.session.steadily(self._rewrite if self._is_resting else partial(self._do, step), self._rewrite))
 
@@ -187,12 +188,14 @@ class Transaction:
         started = time.monotonic()
         refused = {one.line for one in self._rejected if one.stream == written.stream}
         into = self.overwrite.beside(written.table) if self.overwrite else written.table
+        ready = written.ready if self._limit is None and not refused else None
         while True:
             batch = written.rows(self._limit, refused)
-            rows = last_by_key(batch, written.table)
-            tried = writing.try_rows(self.dialect, self.session, into, rows)
+            rows = ready.rows if ready else last_by_key(batch, written.table)
+            tried = writing.try_rows(self.dialect, self.session, into, rows, ready.encoded if ready else None)
             if tried.error is None:
                 break
+            ready = None
             line = writing.refused_line(self.dialect, self.session, into, rows, tried.error)
             self._refuse(written, line, writing.words(self.dialect, tried.error))
             refused.add(line)
@@ -306,7 +309,7 @@ class Transaction:
             for one in self._rejected:
                 if put(rejected_batch(run, table, [one], self.lines)).error:
                     rows = rejected_batch(run, table, [one], self.lines, documents=False)
-                    self.dialect.write(self.session.begun(), table, rows)
+                    self.dialect.write(self.session.begun(), table, self.dialect.encode(table, rows))
 
     def salvage(self, before: int | None) -> None:
         """Commit only what came before line *before*; with `state_id` before the newest STATE."""

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from .dialect import Dialect
 from .diff import Table
 from .errors import DatabaseError, RowError
-from .kept import HIDDEN, LINE
+from .kept import HIDDEN, LINE, Ready, Written
+from .keyed import last_by_key
 from .kinds import BINARY, JSON, STRING
 from .rows import ABSENT, unmasked
 from .session import Session
@@ -30,13 +31,32 @@ class Tried:
     error: Exception | None = None
 
 
-def try_rows(dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch) -> Tried:
-    """Write *rows* into the open transaction, or nothing and return the error, if it is one of their values."""
+def ready(dialect: Dialect[Any], written: Written) -> Written:
+    """Return *written* ready to be written, unless that takes several statements or a row is refused."""
+    rows = last_by_key(written.batch, written.table)
+    if not rows.num_rows or written.table.deletes or _is_split(rows):
+        return written
+    try:
+        return replace(written, ready=Ready(rows, dialect.encode(written.table, _visible(rows))))
+    except RowError:
+        return written
+
+
+def try_rows(
+    dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch, encoded: Any = None
+) -> Tried:
+    """Write *rows*, which may be *encoded* already, into the open transaction.
+
+    Or nothing, and return the error, if it is one of their values.
+    """
     if not rows.num_rows:
         return Tried()
     savepoint = session.begun().begin_nested()
     try:
-        tried = _write(dialect, session, table, rows)
+        if encoded is None:
+            tried = _write(dialect, session, table, rows)
+        else:
+            tried = Tried(rows.num_rows, dialect.write(session.connection, table, encoded))
         savepoint.commit()
     except Exception as error:
         is_of_data = isinstance(error, session.errors) and dialect.is_of_data(error)
@@ -107,14 +127,14 @@ def _write(dialect: Dialect[Any], session: Session, table: Table, rows: pa.Recor
         _delete(dialect, session, table, rows.filter(deleted.is_valid()))
         rows = rows.filter(deleted.is_null())
     parts = _parts(table, rows) if rows.num_rows else ()
-    inserted = [dialect.write(session.connection, part, its) for part, its in parts]
+    inserted = [dialect.write(session.connection, part, dialect.encode(part, its)) for part, its in parts]
     known = [count for count in inserted if count is not None]
     return Tried(rows.num_rows, sum(known) if len(known) == len(inserted) else None)
 
 
 def _parts(table: Table, rows: pa.RecordBatch) -> Iterator[tuple[Table, pa.RecordBatch]]:
     """Yield *table* with fewer columns, and the rows that have no fields for the others."""
-    visible = rows.select([name for name in rows.schema.names if name not in HIDDEN])
+    visible = _visible(rows)
     if not _is_split(rows):
         yield table, visible
         return
@@ -124,6 +144,10 @@ def _parts(table: Table, rows: pa.RecordBatch) -> Iterator[tuple[Table, pa.Recor
         columns = tuple(column for i, column in enumerate(table.columns) if i not in left_out)
         its = visible.filter(pc.equal(absent.indices, code))
         yield replace(table, columns=columns), its.select([column.name for column in columns])
+
+
+def _visible(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows.select([name for name in rows.schema.names if name not in HIDDEN])
 
 
 def _is_split(rows: pa.RecordBatch) -> bool:

@@ -297,8 +297,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
 
     # --- rows
 
-    def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> int | None:
+    def write(self, connection: sa.Connection, table: Table, rows: pa.RecordBatch) -> int | None:
         assert self._work
         types = tuple(map(self._type_of, table.columns))
-        self._work.write((table, types), encode(table, batch, self._type_of, self._work.arrival))
+        self._work.write((table, types), encode(table, rows, self._type_of, self._work.arrival))
         return None  # it is known when they are loaded

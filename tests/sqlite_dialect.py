@@ -122,7 +122,7 @@ class SqliteDialect(Dialect[SqliteSettings]):
         first = connection.exec_driver_sql(f"SELECT 1 FROM {self.quote(schema)}.{self.quote(name)} LIMIT 1").first()
         return Found(columns, keys, empty=first is None)
 
-    def write(self, connection: sa.Connection, table: Table, batch: pa.RecordBatch) -> int | None:
+    def write(self, connection: sa.Connection, table: Table, rows: pa.RecordBatch) -> int | None:
         names = [column.name for column in table.columns]
         statement = f"INSERT INTO {self.full_name(table)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))})"
         others = [self.quote(name) for name in names if name not in table.keys]
@@ -131,7 +131,7 @@ class SqliteDialect(Dialect[SqliteSettings]):
             statement += (
                 f" ON CONFLICT ({self.names(table.keys)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
             )
-        columns = [map(_stored, column.to_pylist()) for column in batch.columns]
+        columns = [map(_stored, column.to_pylist()) for column in rows.columns]
         connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
         return None
 
