@@ -42,6 +42,8 @@ static int reserve(Bytes *bytes, size_t more) {
 }
 
 static int append(Bytes *bytes, const void *from, size_t size) {
+    if (!size)
+        return 1;
     if (!reserve(bytes, size))
         return 0;
     memcpy(bytes->at + bytes->size, from, size);

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pytest
+from both_paths import NAME, layout, reading_with, record
 from hypothesis import given
 from hypothesis import strategies as st
 from test_times import DATES, NO_DATES, NO_TIMES, NO_TIMESTAMPS, NOT_A_TIMESTAMP, TIMES, TIMESTAMPS
 
-from target_meltano import times
+from target_meltano import compiled, decode, times
+from target_meltano.cells import Cells
+from target_meltano.decode import Decoder
 
 # Columns.
 
@@ -23,6 +27,28 @@ COLUMNS: dict[
     "dates": (times.dates, lambda text: (times.date(text), False), pa.date32()),
     "times": (times.times, times.time, pa.time64("us")),
 }
+
+
+def timestamps_in_c(texts: pa.Array) -> times.Parsed:
+    """Read texts as the reader in C does, each in a line of its own; those that it refuses have the words of `times`."""
+    made = layout({"t": {"type": ["null", "string"], "format": "date-time"}})
+    with reading_with(compiled):
+        decoder, reader = Decoder(made), decode.reader()
+        records = decoder.records()
+        reader.put(NAME.encode(), records, None)
+        refused = {}
+        for at, text in enumerate(texts.to_pylist()):
+            if not reader.read([record(json.dumps({"t": text}))], 0, 1, at, True):
+                assert reader.read([record('{"t": null}')], 0, 1, at, True)
+                with pytest.raises(ValueError, match=".") as fault:
+                    times.timestamp(text)
+                refused[at] = str(fault.value)
+        cells = records.taken().leaves[0] if len(texts) else Cells(texts.cast(pa.timestamp("us", "UTC")))
+    return times.Parsed(cells.values, 0 if cells.cut is None else int(cells.cut.sum()), refused)
+
+
+if compiled.IS_THERE:
+    COLUMNS["timestamps in C"] = (timestamps_in_c, *COLUMNS["timestamps"][1:])
 every_column = pytest.mark.parametrize("column", list(COLUMNS))
 
 
@@ -143,7 +169,8 @@ def test_column_of_one(column: str, text: str | None) -> None:
 
 @given(texts=alike(start=0))
 def test_timestamps_alike(texts: list[str | None]) -> None:
-    check("timestamps", texts)
+    for column in COLUMNS.keys() - {"dates", "times"}:
+        check(column, texts)
 
 
 @given(texts=alike(start=len("2024-01-31T")))
@@ -159,7 +186,7 @@ def test_column_of_the_tables(column: str) -> None:
         check(column, [None, text, "2024-01-31T00:00:00Z", "12:00"])
 
 
-@pytest.mark.parametrize("column", ["timestamps", "dates"])
+@pytest.mark.parametrize("column", [column for column in COLUMNS if column != "times"])
 @pytest.mark.parametrize("end", ["", "T00:00", "T00:00:00Z"], ids=["day", "naive", "zoned"])
 def test_every_day_there_is_and_no_other(column: str, end: str) -> None:
     """Of each year the days that leap years move; of two years all."""
@@ -231,7 +258,7 @@ USUAL = {
 }
 
 
-@every_column
+@pytest.mark.parametrize("column", list(USUAL))
 def test_usual_forms_are_not_read_one_by_one(column: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for scalar in ("timestamp", "date", "time"):
         monkeypatch.setattr(times, scalar, lambda text: pytest.fail(f"{text} was"))
