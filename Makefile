@@ -59,9 +59,10 @@ snowflake-cases: .venv/dev
 
 clean:
 	rm -rf .venv .venv-bench .bench .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f target_meltano/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/pyvenv.cfg: setup.py
+.venv/pyvenv.cfg: setup.py target_meltano/_reader.c
 	@test -n '$(PYTHON)' || { echo 'no Python 3.10 or later is on PATH; name one: make PYTHON=/path/to/python3'; exit 1; }
 	@echo 'making .venv with $(PYTHON)'
 	@rm -rf .venv

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
-reader: Any = None
-if os.environ.get("TARGET_MELTANO_DECODER") != "msgspec":  # else do without it, to compare
+
+def _found() -> Any:
+    if os.environ.get("TARGET_MELTANO_DECODER") == "msgspec":  # do without it, to compare
+        return None
     try:
-        from . import _reader as reader
+        return import_module("._reader", __package__)
     except ImportError:
-        pass
+        return None
+
+
+reader: Any = _found()  # the module, or None

@@ -44,7 +44,7 @@ class Plan:
             ]
             if layout.versioned is not None:
                 fields.append(("version", _VERSION if layout.versioned else None, None))
-            self.decode = msgspec.json.Decoder(msgspec.defstruct("Message", fields, gc=False)).decode
+            self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(msgspec.defstruct("Message", fields, gc=False)).decode
         except (ValueError, RecursionError):  # a name that msgspec cannot spell, hundreds of levels
             self.decode = _refuse
 
@@ -110,13 +110,13 @@ class Reader:
     """Knows one stream at a time; see `cells.Reader`."""
 
     def __init__(self) -> None:
-        self.clear()
+        self._name: bytes | None = None
 
     def put(self, name: bytes, records: Records, owner: object) -> None:
         self._name, self._records, self._owner = name, records, owner
 
     def clear(self) -> None:
-        self._name: bytes | None = None
+        self._name = None
 
     def __contains__(self, name: bytes) -> bool:
         return name == self._name

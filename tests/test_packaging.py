@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import configparser
 import email
+import os
 import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
 import pytest
 
-from target_meltano import __version__
+from target_meltano import __version__, compiled
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("target_meltano", "target_meltano/elt", "target_meltano_postgres", "target_meltano_snowflake")
@@ -26,11 +28,16 @@ BUILD = "from setuptools import build_meta as b; b.build_wheel('made'); b.build_
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a wheel and an sdist of a copy of the checkout, which stays clean."""
+    return built(tmp_path_factory.mktemp("build"))
+
+
+def built(folder: Path, **variables: str) -> Path:
     if int(metadata.version("setuptools").split(".")[0]) < 77:
         pytest.skip('pip install "setuptools>=77" to test the packages without an index')
-    copy = tmp_path_factory.mktemp("build") / "checkout"
-    copytree(ROOT, copy, ignore=ignore_patterns(".*_cache", ".git", ".venv*", ".bench", ".tox", "*.egg-info", "build", "dist", "__pycache__"))
-    done = subprocess.run([sys.executable, "-c", BUILD], cwd=copy, capture_output=True, text=True, check=False)
+    copy = folder / "checkout"
+    copytree(ROOT, copy, ignore=ignore_patterns("*.so", ".*_cache", ".git", ".venv*", ".bench", ".tox", "*.egg-info", "build", "dist", "__pycache__"))
+    env = {**os.environ, **variables}
+    done = subprocess.run([sys.executable, "-c", BUILD], cwd=copy, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return copy / "made"
 
@@ -38,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(made: Path) -> Iterator[zipfile.ZipFile]:
     (path,) = made.glob("*.whl")
-    assert path.name == f"target_meltano-{__version__}-py3-none-any.whl"
+    assert path.name.startswith(f"target_meltano-{__version__}-cp")  # of this Python and machine, for the extension
     with zipfile.ZipFile(path) as file:
         yield file
 
@@ -53,7 +60,20 @@ def test_wheel_has_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None
     elt = ROOT / "target_meltano/elt"
     data = [elt / "elt.schema.json", *elt.glob("macros/*"), *(path for path in elt.glob("template/**/*") if path.is_file())]
     others = {path.relative_to(ROOT).as_posix() for path in data}
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == sources | markers | others
+    extension = {f"target_meltano/_reader{EXTENSION_SUFFIXES[0]}"} if compiled.IS_THERE else set()
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == sources | markers | others | extension
+
+
+def test_without_a_compiler_all_is_there_but_the_extension(tmp_path: Path) -> None:
+    (path,) = built(tmp_path, CC="/nowhere/cc").glob("*.whl")
+    with zipfile.ZipFile(path) as file:
+        file.extractall(tmp_path / "unpacked")
+    # Without the finder of an editable install, which would lend its extension.
+    code = "import sys; sys.meta_path = [one for one in sys.meta_path if 'editable' not in repr(one)];"
+    code += "from target_meltano import decode, structs; print(decode.path is structs)"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "unpacked")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_wheel_has_the_licence(wheel: zipfile.ZipFile) -> None:
@@ -79,7 +99,7 @@ def test_sdist_has_what_it_takes_to_test_it(made: Path) -> None:
     (path,) = made.glob("*.tar.gz")
     with tarfile.open(path) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
-    wanted = {"setup.py", "pyproject.toml", "LICENSE", "Makefile", ".ci/run", "tests/conftest.py", "examples/demo.singer"}
+    wanted = {"target_meltano/_reader.c", "setup.py", "pyproject.toml", "LICENSE", "Makefile", ".ci/run", "tests/conftest.py", "examples/demo.singer"}
     assert wanted <= names
 
 
