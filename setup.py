@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
+HEADERS = sorted(str(path.relative_to(HERE)) for path in HERE.glob("target_meltano/c/*.h"))
 PACKAGES = ["target_meltano", "target_meltano.elt", "target_meltano_postgres", "target_meltano_snowflake"]
 
 POSTGRES = ["psycopg2-binary>=2.9.5", "pgpq>=0.12"]
@@ -77,7 +78,7 @@ setup(
         "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**"],
     },
     # Without a C compiler the same is done with msgspec, slower: target_meltano/structs.py.
-    ext_modules=[Extension("target_meltano._reader", ["target_meltano/_reader.c"], optional=True)],
+    ext_modules=[Extension("target_meltano._reader", ["target_meltano/c/module.c"], depends=HEADERS, optional=True)],
     install_requires=[
         "PyYAML>=6.0",
         "SQLAlchemy>=2.0",

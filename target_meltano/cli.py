@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
+from . import __version__, extension
 from .errors import OutputError, SettingsError, TargetError
 
 if TYPE_CHECKING:
@@ -212,6 +212,7 @@ def _about(name: str, cls: Any, prefix: str, form: str) -> str:
         "name": f"target-meltano-{name}",
         "version": __version__,
         "capabilities": ["about", "activate-version", "batch", "record-flattening", "schema-flattening", "soft-delete", "structured-logging"],
+        "reader": "C" if extension.reader else "msgspec",
         "settings": settings.about(cls.settings_type, prefix),
     }
     return json.dumps(about, indent=2)

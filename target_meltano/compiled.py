@@ -1,4 +1,4 @@
-"""The fast path in C (`_reader.c`), as Python sees it: what it is told, and what it gives.
+"""The fast path in C (`c/module.c`), as Python sees it: what it is told, and what it gives.
 
 It is an order of magnitude faster than `structs.py` and needs no GIL. It is there where a C compiler
 was when the package was built; the wheels have it.
@@ -22,7 +22,7 @@ from .schema import Leaf, Node, Path
 
 IS_THERE = _reader is not None
 
-BOOL, INT, FLOAT, TIME, TEXT, RAW, SKIP = range(7)  # as in _reader.c
+BOOL, INT, FLOAT, TIME, TEXT, RAW, SKIP = range(7)  # as in c/columns.h
 _KINDS = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, "timestamp": TIME}
 _TIMES = arrow_type(TIMESTAMP)
 _ARROW = {BOOL: pa.bool_(), INT: pa.int64(), FLOAT: pa.float64(), TIME: _TIMES, TEXT: pa.string(), RAW: pa.string()}

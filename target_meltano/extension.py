@@ -1,4 +1,4 @@
-"""The extension in C (`_reader.c`), which is there where a C compiler was when the package was built."""
+"""The extension in C (`c/module.c`), which is there where a C compiler was when the package was built."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_sdist_has_what_it_takes_to_test_it(made: Path) -> None:
     (path,) = made.glob("*.tar.gz")
     with tarfile.open(path) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
-    wanted = {"target_meltano/_reader.c", "setup.py", "pyproject.toml", "LICENSE", "Makefile", ".ci/run", "tests/conftest.py", "examples/demo.singer"}
+    wanted = {"target_meltano/c/module.c", "target_meltano/c/json.h", "setup.py", "pyproject.toml", "LICENSE", "Makefile", ".ci/run", "tests/conftest.py", "examples/demo.singer"}
     assert wanted <= names
 
 
