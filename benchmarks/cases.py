@@ -61,12 +61,12 @@ def repeated_schema(rows: int) -> Messages:
 
 
 LOADS = (
-    Load("upsert, all keys known", 500_000, partial(upsert, known=1.0), "the daily case: each record replaces a row", known=1.0),
+    Load("upsert, all keys known", 1_000_000, partial(upsert, known=1.0), "the daily case: each record replaces a row", known=1.0),
     Load("narrow", 1_000_000, workloads.narrow, "6 columns, a line of 230 bytes", numbers=NUMBERS),
     Load("wide", 200_000, workloads.wide, "40 columns, nested, a line of 1.4 KB", numbers=NUMBERS),
-    Load("many streams", 400_000, workloads.many, "20 narrow streams, 25 records of each in turn", streams=workloads.STREAMS),
-    Load("upsert, half known", 500_000, partial(upsert, known=0.5), "every other key is in the table", known=0.5, has_peers=False),
-    Load("upsert, none known", 500_000, partial(upsert, known=0.0), "new keys into a filled table", known=0.0, has_peers=False),
+    Load("many streams", 1_000_000, workloads.many, "20 narrow streams, 25 records of each in turn", streams=workloads.STREAMS),
+    Load("upsert, half known", 1_000_000, partial(upsert, known=0.5), "every other key is in the table", known=0.5, has_peers=False),
+    Load("upsert, none known", 1_000_000, partial(upsert, known=0.0), "new keys into a filled table", known=0.0, has_peers=False),
     Load("append-only", 1_000_000, appended, "narrow, without a key", is_keyed=False, is_short=False),
     Load("long strings", 20_000, workloads.strings, "a text of 1 to 100 KB a row", is_short=False),
     Load("300 columns", 100_000, workloads.sparse, "15 of them filled", is_short=False),

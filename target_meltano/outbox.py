@@ -69,6 +69,7 @@ class Outbox:
     streams: dict[str, Stream] = field(default_factory=dict)
     states: list[tuple[int, str]] = field(default_factory=list)  # since the last `settle`, with their lines
     rejected: list[Rejected] = field(default_factory=list)  # since then
+    has_sent: bool = False  # something to the database since the last COMMIT
 
     def reject(self, fault: MessageError, line: bytes) -> None:
         """Keep a line that is no message, or an invalid record."""
@@ -125,6 +126,7 @@ class Outbox:
     def send(self, stream: Stream) -> None:
         """Let the loader write what the stream has buffered into the open transaction."""
         if stream.batches:
+            self.has_sent = True
             self.loader.write(stream.take())
 
     def send_all(self) -> None:

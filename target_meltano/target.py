@@ -304,6 +304,7 @@ class Target:
         if stream and stream.decoder.layout.versioned and not self.plan:
             self._settle()
             self.outbox.send(stream)
+            self.outbox.has_sent = True
             self.loader.activate(stream.name, stream.table, message.version, number)
             self._count(stream, 0)
             self.flush.add(stream.name, 1)  # something to be committed
@@ -351,7 +352,9 @@ class Target:
             found = self.loader.found(wanted.table)
             if not wanted.versioned and self._has_versions(found):
                 wanted = wanted.with_versions(self.dialect)
-            if diff(kept_kinds(wanted.table, found, policy), found, policy) or self.loader.lacking(wanted.table):
+            lacks = diff(kept_kinds(wanted.table, found, policy), found, policy) or self.loader.lacking(wanted.table)
+            # A new table is in the way of no rows that only wait here: 20 new streams would be 20 COMMITs.
+            if lacks and (stream or self.outbox.has_sent):
                 self.outbox.send_all() if self.settings.state_id and not self.is_covered else self._flush()
             table, stamp = self.loader.follow(name, wanted.table, policy, line)
             self.is_whole = False
@@ -383,4 +386,5 @@ class Target:
         self.outbox.send_all()
         if not self.plan:
             self.loader.commit()
+        self.outbox.has_sent = False
         self.flush.clear()

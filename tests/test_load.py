@@ -13,6 +13,7 @@ from on_postgres import dialect, rows, run
 
 from target_meltano import MessageError, RecordError, SchemaError, SpoolError, UpgradeError, kept, load, outbox
 from target_meltano.samples import INT, NUM, STR, record, schema, state
+from target_meltano.session import Session
 
 
 def states_of(db: Any, *lines: Any, **settings: Any) -> list[Any]:
@@ -48,6 +49,20 @@ def test_a_state_is_passed_on_as_it_was_written(db: Any) -> None:
 def test_enough_bytes_are_a_batch(db: Any) -> None:
     lines = [line for i in range(4) for line in (record("t", id=i, v="x" * (1 << 20)), state(i))]
     assert states_of(db, schema("t", id=INT, v=STR), *lines, batch_bytes=1 << 20) == [0, 1, 2, 3]
+
+
+def test_new_streams_do_not_each_cost_a_commit(db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are not sent yet wait for the COMMIT of all; what is sent is committed before DDL."""
+    commits = []
+    commit = Session.commit
+    monkeypatch.setattr(Session, "commit", lambda self, is_there: (commits.append(self), commit(self, is_there)))
+    lines = [line for name in "abcd" for line in (schema(name), record(name, id=1))]
+    assert states_of(db, *lines, record("a", id=2), state(1)) == [1]
+    assert len(commits) == 1
+    assert [len(rows(db, "id", name)) for name in "abcd"] == [2, 1, 1, 1]
+    commits.clear()
+    assert states_of(db, *lines, state(1), schema("a", id=INT, v=INT), record("a", id=3), state(2)) == [1, 2]
+    assert len(commits) == 2
 
 
 def test_a_table_follows_in_the_middle_of_its_stream(db: Any) -> None:

@@ -188,7 +188,8 @@ def test_no_value_shows_where_parquet_has_what_python_has_not(db: Any, tmp_path:
 
 def test_no_canary_shows_in_the_error_of_a_bookmark(db: Any, tmp_path: Path) -> None:
     """Nothing more is committed, and no STATE goes out."""
-    code, said = target(db, tmp_path, USERS, *ODD, state({"bookmarks": {"users": {"email": "canary-1@x.org"}}}))
+    lines = [USERS, *ODD, state({"bookmarks": {"users": {"email": "canary-1@x.org"}}})]
+    code, said = target(db, tmp_path, *lines, column_types={"users.seen": "number"})
     assert (code, "line 7: pii: a STATE has a bookmark of 'email'" in said) == (1, True), said
     assert_hidden(said)
     assert rows(db, "id", "users") == []
