@@ -22,7 +22,6 @@ from .errors import DatabaseError, SettingsError, TargetError
 MARK = "target_meltano_review"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 MAX_NAME = 63  # bytes, of PostgreSQL; Snowflake takes more
-MAX_SOURCE = 24  # of them for the database's own name, where the whole is too long
 MAX_BASE = 42  # of a schema that dbt puts a word behind: NAME_staging
 
 
@@ -104,7 +103,7 @@ def name_of(source: str, branch: str, size: int = MAX_NAME) -> str:
     first, last = _plain(source), _plain(branch)
     room = size - len("_review__") - len(digest)
     if len(first) + len(last) > room:
-        first = first[: max(min(MAX_SOURCE, room // 2), room - len(last))].rstrip("_")
+        first = first[: max(room // 2, room - len(last))].rstrip("_")
         last = last[: room - len(first)].rstrip("_")
     return f"{first}_review_{last}_{digest}"
 
