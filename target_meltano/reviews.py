@@ -89,6 +89,9 @@ class Copies(ABC):
         """Return the databases of which `clone` made a part, before it was killed."""
         return ()
 
+    def mend(self, name: str) -> None:  # noqa: B027 (most have nothing to mend)
+        """Give a copy what may be missing if `clone` was killed after it was marked."""
+
     def fold(self, name: str) -> str:
         """Return *name* as the database has it where it is not quoted."""
         return name
@@ -122,7 +125,9 @@ def create(copies: Copies, branch: str) -> tuple[Review, str]:
             copies.drop_database(name, force=True)  # nobody but its maker could be in it
         found = copies.databases()
         if name in found:
-            return _own(name, "database", found[name], copies.source, branch), "was there already"
+            there = _own(name, "database", found[name], copies.source, branch)
+            copies.mend(name)
+            return there, "was there already"
         made = _made(name, "database", copies.source, branch)
         return made, copies.clone(name, made.comment())
 
