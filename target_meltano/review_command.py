@@ -15,8 +15,11 @@ from .reviews import Copies
 
 def run(dialect: Dialect[Any], options: argparse.Namespace) -> int:
     """Do it, and return the exit code."""
-    with dialect.copies() as copies:
-        return {"create": _create, "drop": _drop, "list": _list, "gc": _gc}[options.does](copies, options)
+    try:
+        with dialect.copies() as copies:
+            return {"create": _create, "drop": _drop, "list": _list, "gc": _gc}[options.does](copies, options)
+    except KeyboardInterrupt:  # a copy that was being made is gone, or will be known as unfinished
+        return 130
 
 
 def _create(copies: Copies, options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from target_meltano import DatabaseError, SettingsError
 
 from . import binaries
 
+TRANSACTION_TIMEOUT = 17  # the first version that has this setting, which its pg_restore sets on every server
 _NAMES = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}  # whose variable is not PG and the name
 
 
@@ -36,19 +38,21 @@ class Programs:
 
 
 def find(server: int) -> Programs:
-    """Return programs of the *server*'s major version, or else of the next newer one.
+    """Return programs of the *server*'s major version, or else of the next newer one that it understands.
 
     Raises:
-        SettingsError: all that are here are older, or there are none.
+        SettingsError: none of those that are here will do.
     """
     found = [one for one in map(_programs, dict.fromkeys(_folders())) if one]
-    fit = sorted((one for one in found if one.major >= server), key=lambda one: one.major)
+    newest = math.inf if server >= TRANSACTION_TIMEOUT else TRANSACTION_TIMEOUT - 1
+    fit = sorted((one for one in found if server <= one.major <= newest), key=lambda one: one.major)
     if fit:
         return fit[0]
+    wanted = f"PostgreSQL {server} or newer" if newest == math.inf else f"PostgreSQL {server} to {newest}"
     there = f"here is {', '.join(str(one.major) for one in found)}" if found else "none is here"
     raise SettingsError(
-        f"review: others are in the database, so that it is copied by pg_dump and pg_restore, which must be of "
-        f"PostgreSQL {server} or newer, and {there}; install postgresql-client-{server}, or end the other sessions"
+        f"review: others are in the database, or it is not the role's own, so that it is copied by pg_dump and pg_restore; they must be of "
+        f"{wanted}, and {there}; install postgresql-client-{server}"
     )
 
 

@@ -94,6 +94,8 @@ class PostgresCopies(Copies):
                 self._do("SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended(%s, 0))", (key,))
 
     def clone(self, name: str, comment: str) -> str:
+        if not self._do("SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER")[0][0]:
+            raise DatabaseError(f"review: the role {self._known['user']} may not create databases; let an administrator say ALTER ROLE … CREATEDB")
         facts = self._do("SELECT pg_catalog.to_jsonb(d) FROM pg_catalog.pg_database d WHERE datname = %s", (self.source,))[0][0]
         start = SQL("CREATE DATABASE {} OWNER {} CONNECTION LIMIT {} ").format(Identifier(name), Identifier(self._owner()), Literal(unfinished_limit(self.source)))
         try:
@@ -148,7 +150,7 @@ class PostgresCopies(Copies):
                 self._set(database, key, value, role)
             if facts["datacl"] is not None:
                 self._do(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-            for role, privilege, option in self._do(_GRANTS, (self.source,)):
+            for role, privilege, option in self._do(_GRANTS, (self.source, name)):
                 to = Identifier(role) if role else SQL("PUBLIC")
                 with_option = SQL(" WITH GRANT OPTION" if option else "")
                 self._do(SQL("GRANT {} ON DATABASE {} TO {}{}").format(SQL(privilege), database, to, with_option))
@@ -221,18 +223,12 @@ def opened(parameters: Mapping[str, Any]) -> Iterator[PostgresCopies]:
             closing.callback(copies.close)
             yield copies
         except psycopg2.Error as error:
-            raise DatabaseError(f"review: {faults.words(error)}{_hint(error)}") from error
+            raise DatabaseError(f"review: {faults.words(error)}") from error
 
 
 def unfinished_limit(source: str) -> int:
     """Return the limit of connections of a copy of *source* that is being made: a billion and more."""
     return 10**9 + int(hashlib.sha256(source.encode()).hexdigest(), 16) % 10**9
-
-
-def _hint(error: psycopg2.Error) -> str:
-    if isinstance(error, errors.InsufficientPrivilege) and "create database" in str(error):
-        return "; let an administrator say ALTER ROLE … CREATEDB"
-    return ""
 
 
 def _rows(connection: Any, statement: Composable | str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -278,12 +274,13 @@ CROSS JOIN pg_catalog.unnest(setconfig) one
 WHERE datname = %s ORDER BY 3 NULLS FIRST, 1
 """
 
-# What the source's owner may is written there only once something was granted to others.
+# Nothing is written there as long as all have what they have anyway: the owner all, others CONNECT and TEMPORARY.
 _GRANTS = """
 SELECT rolname, privilege_type, is_grantable
 FROM pg_catalog.pg_database d CROSS JOIN pg_catalog.aclexplode(COALESCE(datacl, pg_catalog.acldefault('d', datdba)))
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = grantee
-WHERE datname = %s ORDER BY 1, 2
+WHERE datname = %s AND (datacl IS NOT NULL OR datdba <> (SELECT datdba FROM pg_catalog.pg_database WHERE datname = %s))
+ORDER BY 1, 2
 """
 
 _DEPENDENTS = """
