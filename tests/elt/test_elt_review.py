@@ -145,6 +145,19 @@ def test_what_is_older_than_is_kept_goes(own: TestProject) -> None:
     assert done(own, "review", "drop", "new") == f"{names[1]}: dropped\n"
 
 
+def test_the_embedded_server_has_reviews_too(tmp_path: Path, folder: Path) -> None:
+    made = TestProject(tmp_path, "", "s", None)
+    made.write({"a": {"ids": 10}}, pii=PLAIN, warehouse={"type": "embedded", "executable": TARGET})
+    home = {"TARGET_MELTANO_HOME": str(folder / "home")}
+    done(made, "extract-load", **home)
+    assert "by TEMPLATE" in done(made, "review", "create", "x", **home)
+    made.write({"a": {"ids": 20}}, pii=PLAIN, warehouse={"type": "embedded", "executable": TARGET})
+    done(made, "extract-load", **said(made), **home)
+    states = [json.loads(done(made, "state", "get", "a", **home, **review)) for review in ({}, said(made))]
+    assert states == [{"id": 10}, {"id": 20}]
+    assert done(made, "review", "drop", "x", **said(made), **home).endswith(": dropped\n")
+
+
 def test_snowflake_is_cloned(standin: Snowflake, tmp_path: Path) -> None:
     made = TestProject(tmp_path, "", standin.schema, None)
     target = [TARGET[0], "-c", "from target_meltano_snowflake import main; main()"]
