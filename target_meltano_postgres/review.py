@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -22,7 +22,7 @@ from target_meltano import Copies, DatabaseError
 from . import dumps, faults, session
 from .dumps import DumpError
 
-STEWARDS = ("postgres", "template1")  # databases from which another one can be copied
+STEWARD = "postgres"  # a database from which another one can be copied
 
 
 class PostgresCopies(Copies):
@@ -49,12 +49,9 @@ class PostgresCopies(Copies):
 
     def _found_steward(self) -> Any:
         """Return a connection to another database than the source, else to that."""
-        for name in STEWARDS:
-            try:
-                if name != self.source:
-                    return self._started({**self._parameters, "dbname": name})
-            except (psycopg2.Error, DatabaseError):  # it is not there, or not for us
-                continue
+        if self.source != STEWARD:
+            with suppress(psycopg2.Error, DatabaseError):  # it is not there, or not for us
+                return self._started({**self._parameters, "dbname": STEWARD})
         return self._started(self._parameters)
 
     @staticmethod
@@ -190,12 +187,13 @@ class PostgresCopies(Copies):
         """Drop it.
 
         Raises:
-            DatabaseError: others are in it.
+            DatabaseError: others are in it, or it is not ours to drop.
         """
         (count,) = self._do("SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = %s", (name,))[0]
         if count and not force:
             raise DatabaseError(f"database {name}: {count} sessions of others are in it; wait for their end, or end them: review drop --force")
-        self._do(SQL("DROP DATABASE {}{}").format(Identifier(name), SQL(" WITH (FORCE)" if force else "")))
+        with _told(f"database {name}"):
+            self._do(SQL("DROP DATABASE {}{}").format(Identifier(name), SQL(" WITH (FORCE)" if force else "")))
 
     def drop_schemas(self, names: Sequence[str]) -> None:
         """Drop them.
@@ -203,7 +201,7 @@ class PostgresCopies(Copies):
         Raises:
             DatabaseError: something elsewhere depends on what is in them.
         """
-        with self._at_source() as connection:
+        with _told(f"schema {names[0]}"), self._at_source() as connection:
             others = [name for (name,) in _rows(connection, _DEPENDENTS, (list(names), list(names)))]
             if others:
                 raise DatabaseError(f"schema {names[0]}: {', '.join(others)} elsewhere depend on what is in it; drop them first")
@@ -217,13 +215,18 @@ def opened(parameters: Mapping[str, Any]) -> Iterator[PostgresCopies]:
     Raises:
         DatabaseError: for all that the database says.
     """
-    with ExitStack() as closing:
-        try:
-            copies = PostgresCopies(parameters)
-            closing.callback(copies.close)
-            yield copies
-        except psycopg2.Error as error:
-            raise DatabaseError(f"review: {faults.words(error)}") from error
+    with ExitStack() as closing, _told("review"):
+        copies = PostgresCopies(parameters)
+        closing.callback(copies.close)
+        yield copies
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise DatabaseError(f"{what}: {faults.words(error)}") from error
 
 
 def unfinished_limit(source: str) -> int:

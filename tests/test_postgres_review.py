@@ -198,6 +198,24 @@ def test_a_copy_in_use_is_dropped_by_force_only(source: Source) -> None:
         assert source.told("drop", "x", "--force") == [{"name": made["name"]}]
 
 
+def test_gc_goes_on_where_one_may_not_be_dropped(source: Source, someone: tuple[str, str]) -> None:
+    theirs, mine = (source.told("create", branch)[0]["name"] for branch in ("a", "b"))
+    source.db.query(f"ALTER DATABASE {mine} OWNER TO {someone[0]}")
+    source.sign_in(someone[1])
+    done = source.run("gc", "--older-than", "0h")
+    assert (done.returncode, done.stdout) == (1, json.dumps({"name": mine}) + "\n"), done.stderr
+    assert f"CRITICAL database {theirs}: must be owner" in done.stderr
+
+
+def test_odd_branches_are_taken_as_they_are(source: Source) -> None:
+    for branch in ("--force", "-x", "it's \"odd\" \\ 🚀", " "):
+        (made,) = source.told("create", "--", branch)
+        assert json.loads(source.databases()[made["name"]])["target_meltano_review"] == branch
+        assert source.told("drop", "--", branch) == [{"name": made["name"]}]
+    refused = subprocess.run([*source.command("create"), b"\xff"], capture_output=True, text=True, check=False)
+    assert (refused.returncode, "BRANCH: wanted UTF-8" in refused.stderr) == (2, True), refused.stderr
+
+
 def test_a_review_of_a_review_is_refused(source: Source) -> None:
     (made,) = source.told("create", "x")
     source.config.write_text(json.dumps({"url": make_dsn(source.db.url, dbname=made["name"]), "schema": "s"}))

@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def _create(project: Project, chosen: argparse.Namespace) -> int:
         variables, made = _schemas(project, chosen)
     else:
         _check_pii(project, allowed=chosen.allow_pii or project.review.get("allow_pii", False))
-        made = _target(project, "create", chosen.branch)
+        made = _target(project, "create", branch=chosen.branch)
         variables = {reviewed.DATABASE: made[0]["name"]}
     path = reviewed.write(project.folder, variables)
     for one in made:
@@ -89,9 +89,9 @@ def _schemas(project: Project, chosen: argparse.Namespace) -> tuple[dict[str, st
     base = transforms.of(project).schema
     if chosen.state and not (project.folder / chosen.state / "manifest.json").exists():
         raise ProjectError(f"--state {chosen.state}: there is no manifest.json in it; keep target/manifest.json of production's last build there")
-    first = _target(project, "create", chosen.branch, "--models", base)[0]["name"]
+    first = _target(project, "create", "--models", base, branch=chosen.branch)[0]["name"]
     below = _below(reviewed.within(project, {reviewed.SCHEMA: first}), first)
-    made = _target(project, "create", chosen.branch, "--models", base, "--below", *below)
+    made = _target(project, "create", "--models", base, "--below", *below, branch=chosen.branch)
     if not chosen.state:
         return {reviewed.SCHEMA: first}, made
     place = os.path.relpath(project.folder / chosen.state, transforms.of(project).project)  # from where dbt looks
@@ -120,7 +120,7 @@ def _below(project: Project, first: str) -> list[str]:
 
 
 def _drop(project: Project, chosen: argparse.Namespace) -> int:
-    dropped = [one["name"] for one in _target(project, "drop", chosen.branch, *(["--force"] if chosen.force else []))]
+    dropped = [one["name"] for one in _target(project, "drop", *(["--force"] if chosen.force else []), branch=chosen.branch)]
     print("\n".join(f"{name}: dropped" for name in dropped) or f"there is nothing for {chosen.branch}")
     reviewed.forget(project.folder, dropped)
     return 0
@@ -146,7 +146,7 @@ def _list(project: Project, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _target(project: Project, does: str, *arguments: str) -> Told:
+def _target(project: Project, does: str, *arguments: str, branch: str | None = None) -> Told:
     """Let the target do it, and return the lines that it told.
 
     Raises:
@@ -155,15 +155,11 @@ def _target(project: Project, does: str, *arguments: str) -> Told:
     tap = next(iter(project.taps.values()))
     settings: Mapping[str, Any] = {**project.warehouse.settings, "schema": tap.schema}  # which every target wants
     with pipeline.locked(project, f"review.{does}", project.work / "logs") as place:
-        call = [*warehouse.command(project), "review", does, "--config", place.write("target.json", settings), *_safe(arguments)]
+        call = [*warehouse.command(project), "review", does, "--config", place.write("target.json", settings), *arguments]
+        call += ["--", branch] if branch is not None else []  # which may begin with -
         done = subprocess.run(call, env=warehouse.environment(project), stdout=subprocess.PIPE, text=True, check=False)
     told = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode:
         dropped = f"; dropped: {', '.join(one['name'] for one in told)}" if told else ""
         raise RunError(f"review {does}: {project.warehouse.executable[0]} ended with exit status {done.returncode}{dropped}")
     return told
-
-
-def _safe(arguments: Sequence[str]) -> list[str]:
-    """Return *arguments* so that a branch that begins with - is none of the options."""
-    return [*arguments[1:], "--", arguments[0]] if arguments and not arguments[0].startswith("--") else list(arguments)
