@@ -80,7 +80,8 @@ def copy(programs: Programs, known: Mapping[str, Any], source: str, name: str, *
     Raises:
         DumpError: with the first error that a program told, without its details, which show rows.
     """
-    ours = {**os.environ, **variables(known), "LC_ALL": "C"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}  # a PGSERVICE would come first
+    ours = {**others, **variables(known), "LC_ALL": "C"}
     no_replication = ("--no-publications", "--no-subscriptions")
     dump = [str(programs.folder / "pg_dump"), "--format=custom", "--compress=0", *no_replication]
     restore = [str(programs.folder / "pg_restore"), "--exit-on-error", f"--dbname={name}", *([] if with_owners else ["--no-owner"])]
@@ -105,8 +106,9 @@ def copy(programs: Programs, known: Mapping[str, Any], source: str, name: str, *
 
 
 def variables(known: Mapping[str, Any]) -> dict[str, str]:
-    """Return libpq's parameters as its environment variables."""
-    return {_NAMES.get(name, "PG" + name.replace("_", "").upper()): str(value) for name, value in known.items() if value}
+    """Return libpq's parameters as its environment variables; those of a service are among them already."""
+    wanted = {name: str(value) for name, value in known.items() if value and name not in ("service", "servicefile")}
+    return {_NAMES.get(name, "PG" + name.replace("_", "").upper()): value for name, value in wanted.items()}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

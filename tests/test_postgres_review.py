@@ -189,6 +189,20 @@ def test_schemas_for_models_go_with_what_is_in_them_and_nothing_else(source: Sou
     assert source.run("create", "b", "--models", "analytics", "--below", "x" * 40).returncode == 2
 
 
+def test_a_service_of_libpq_leads_to_no_other_database(source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a service file says comes before variables."""
+    info = source.db.connection.info
+    (tmp_path / "services").write_text(f"[mine]\nhost={info.host}\nport={info.port}\nuser={info.user}\npassword={info.password}\ndbname=template1\n")
+    monkeypatch.setenv("PGSERVICE", "mine")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    source.config.write_text(json.dumps({"dbname": source.name, "schema": "s"}))
+    with closing(psycopg2.connect(make_dsn(source.db.url, dbname=source.name))):
+        (made,) = source.told("create", "x")
+    assert made["how"].startswith("by dump")
+    monkeypatch.delenv("PGSERVICE")
+    assert source.ask("SELECT count(*) FROM s.t", made["name"]) == [(2,)]
+
+
 def test_a_copy_in_use_is_dropped_by_force_only(source: Source) -> None:
     (made,) = source.told("create", "x")
     with closing(source.connected(made["name"])):
@@ -375,7 +389,7 @@ def test_programs_are_no_older_than_the_server(tmp_path: Path, monkeypatch: pyte
 
 
 def test_parameters_of_libpq_become_its_variables() -> None:
-    known = {"host": "h", "port": "1", "password": "p", "sslmode": "require", "channel_binding": "prefer", "connect_timeout": "10", "sslkey": ""}
+    known = {"host": "h", "port": "1", "password": "p", "sslmode": "require", "channel_binding": "prefer", "connect_timeout": "10", "sslkey": "", "service": "s"}
     assert dumps.variables(known) == {
         "PGHOST": "h",
         "PGPORT": "1",
