@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "test": "test the dbt models",
     "dbt": "scaffold sources and staging models, or run dbt itself",
     "state": "read or write the STATE of a pipeline",
+    "review": "copy the warehouse for a branch, and remove such copies",
     "mask": "mask personal data in a tap's messages, in front of any target",
     "mock": "write records that fit a catalog, as a tap would",
 }
