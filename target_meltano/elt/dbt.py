@@ -40,7 +40,7 @@ def scaffold(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     project = options.project(chosen)
     layout = document.read(transforms.of(project).project / "dbt_project.yml").value
-    changes = owned.changes(*_wanted(project, layout))
+    changes = owned.changes(*_wanted(project, layout), "dbt scaffold")
     todo = [change for change in changes if change.does in ("create", "update", "remove")]
     for change in [change for change in changes if change.does != "same"]:
         print(f"{change.does:7} {os.path.relpath(change.path, project.folder)}")
