@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
+import pytest
 
 from target_meltano.elt import init
 
@@ -24,6 +25,7 @@ taps:
   shop: {{executable: taps/tap-meets}}
   store: {{executable: taps/tap-meets, config: {{token: "${{STORE_TOKEN}}", fails: "${{FAILS:-no}}"}}}}
 transform: {{project: transform, executable: {dbt}}}
+pii: {{plain: ["*"]}}
 ci: {{install: "target-meltano[postgres]"}} # what is there already
 """
 # Each of the two waits until the other one runs: one after the other, both fail.
@@ -44,6 +46,8 @@ if options:
 os.execv("taps/tap-shop", ["taps/tap-shop", *sys.argv[1:]])
 """
 COUNTS = "SELECT (SELECT count(*) FROM shop.orders), (SELECT count(*) FROM store.orders), (SELECT count(*) FROM analytics.customer_orders)"
+
+long = pytest.mark.skipif("CI_TEMPLATES" not in os.environ, reason="make ci-templates runs it, too")
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,9 @@ class CiProject:
             connection.close()
 
     def databases(self) -> set[str]:
-        """Return the names of all databases but the warehouse that have its name in theirs, and of those with reviews."""
-        return {name for (name,) in self.query("SELECT datname FROM pg_database WHERE NOT datistemplate")}
+        """Return the names of the copies of the warehouse."""
+        (own,) = self.query("SELECT current_database()")[0]
+        return {name for (name,) in self.query("SELECT datname FROM pg_database") if name.startswith(f"{own}_")}
 
 
 @contextmanager
@@ -115,4 +120,5 @@ def new_ci_project(folder: Path, url: str, dbt: Path, kind: str) -> Iterator[CiP
         made.branch("main")
         yield made
     finally:
-        server.query(f"DROP DATABASE {name} WITH (FORCE)")
+        for database in (*made.databases(), name):
+            server.query(f'DROP DATABASE "{database}" WITH (FORCE)')

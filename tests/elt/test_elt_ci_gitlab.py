@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from elt_ci import COUNTS, CiProject, new_ci_project
+import yaml
+from elt_ci import COUNTS, CiProject, long, new_ci_project
 
 RUNNER = ("--cwd", ".", "--force-shell-executor", "--shell-isolation", "--no-color")
 LOGS = ("shop.tap.log", "shop.target.log", "store.tap.log", "store.target.log", "dbt.log")
@@ -59,6 +60,39 @@ def test_a_failing_tap_fails_the_pipeline_and_nothing_is_built(gitlab: CiProject
     assert states(done) == {"elt:check": "PASS", "elt:files": "PASS", "elt:load: [shop]": "PASS", "elt:load: [store]": "FAIL"}
     assert "out of order" in done.stdout
     assert gitlab.query("SELECT to_regclass('shop.orders') IS NOT NULL, to_regclass('analytics.customer_orders')") == [(True, None)]
+
+
+@long
+def test_a_branch_is_built_and_tested_in_a_copy_which_is_dropped(gitlab: CiProject, runner: str, tmp_path: Path) -> None:
+    """Production stays as it was. Nothing is there to drop the copy by but elt.yml, as the branch may be gone."""
+    gitlab.must("target-meltano", "extract-load")
+    model = gitlab.folder / "transform/models/marts/customer_orders.sql"
+    model.write_text(model.read_text() + "limit 7\n")
+    gitlab.branch("Feature/less")
+    done = gitlab.command([runner, *RUNNER])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert states(done) == dict.fromkeys(["elt:files", "elt:review", "elt:review:transform", "elt:review:test"], "PASS")
+    (copy,) = gitlab.databases()
+    assert gitlab.query(COUNTS, copy) == [(200, 200, 7)]
+    assert gitlab.query("SELECT to_regclass('analytics.customer_orders')") == [(None,)]
+    stop = yaml.safe_load(preview(gitlab, runner).read_text())["elt:review:stop"]
+    assert (stop["needs"], stop["variables"]["GIT_STRATEGY"]) == ([{"job": "elt:review", "artifacts": True, "optional": False}], "none")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "elt.yml").write_bytes(artifacts(gitlab)["elt.yml"].read_bytes())
+    for line in stop["before_script"] + stop["script"]:
+        dropped = gitlab.command(["bash", "-euc", line], alone, CI_COMMIT_REF_NAME="Feature/less", STORE_TOKEN="")
+        assert dropped.returncode == 0, dropped.stderr
+    assert gitlab.databases() == set()
+    assert gitlab.query("SELECT count(*) FROM shop.orders") == [(200,)]
+
+
+def test_without_a_copy_a_review_builds_nothing(gitlab: CiProject, runner: str) -> None:
+    gitlab.branch("other")
+    for job in ("elt:review:transform", "elt:review:test", "elt:review:load: [shop]"):
+        done = gitlab.command([runner, *RUNNER, job])
+        assert "is not set, and this must not" in done.stderr
+    assert gitlab.query("SELECT nspname FROM pg_namespace WHERE nspname IN ('analytics', 'shop')") == []
 
 
 def test_the_pipeline_fits_the_schema_of_gitlab(gitlab: CiProject, runner: str, check_jsonschema: Path) -> None:
