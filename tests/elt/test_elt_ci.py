@@ -18,7 +18,7 @@ environment: ${ELT_ENVIRONMENT:-dev}
 warehouse: {type: postgres, settings: {url: "${WAREHOUSE_URL}", sslrootcert: "${CA}"}}
 taps:
   shop: {executable: tap-shop, pip_url: "${INDEX}/tap-shop", config: {token: "${SHOP_TOKEN}", start: "${START:-2026-01-01}", note: "$${NOT_ONE}"}}
-  crm: {executable: tap-crm, config: {all: "${json:CRM}", key_text: "${file:secret/crm.pem}"}}
+  crm: {executable: tap-crm, config: {all: "${json:CRM}", ca: "${CA:-none}", key_text: "${file:secret/crm.pem}"}}
 """
 TRANSFORM = "transform: {project: transform}\n"
 GITLAB = [".gitlab-ci.yml", "templates/elt.yml"]
