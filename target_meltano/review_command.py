@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from typing import Any
 
 from . import reviews
 from .dialect import Dialect
-from .errors import SettingsError
+from .errors import SettingsError, shown
 from .reviews import Copies
 
 
 def run(dialect: Dialect[Any], options: argparse.Namespace) -> int:
-    """Do it, and return the exit code."""
-    with dialect.copies() as copies:
-        return {"create": _create, "drop": _drop, "list": _list, "gc": _gc}[options.does](copies, options)
+    """Do it, and return the exit code.
+
+    Raises:
+        SettingsError: what names the branch is no text.
+    """
+    if re.search("[\ud800-\udfff]", getattr(options, "branch", "")):
+        raise SettingsError(f"BRANCH: wanted UTF-8, found {shown(options.branch)}")
+    try:
+        with dialect.copies() as copies:
+            return {"create": _create, "drop": _drop, "list": _list, "gc": _gc}[options.does](copies, options)
+    except KeyboardInterrupt:  # a copy that was being made is gone, or will be known as unfinished
+        return 130
 
 
 def _create(copies: Copies, options: argparse.Namespace) -> int:

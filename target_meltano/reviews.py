@@ -172,19 +172,18 @@ def drop(copies: Copies, branch: str, *, force: bool = False) -> list[str]:
     """
     _check_source(copies)
     name = copies.fold(name_of(copies.source, branch))
-    mine = [one for one in listed(copies) if one.branch == branch]
-    comments = copies.databases()
-    if name in comments and name not in copies.unfinished():
-        _own(name, "database", comments[name], copies.source, branch)
-    databases = [one.name for one in mine if one.kind == "database"]
-    if name in copies.unfinished():
-        databases.append(name)
-    schemas = [one.name for one in mine if one.kind == "schema"]
-    for one in databases:
-        _drop_database(copies, one, force=force)
+    dropped = []
+    with copies.turn(name):
+        comments, is_part = copies.databases(), name in copies.unfinished()
+        if name in comments and not is_part:
+            _own(name, "database", comments[name], copies.source, branch)
+        if name in comments:
+            copies.drop_database(name, force=force or is_part)
+            dropped.append(name)
+    schemas = [one.name for one in listed(copies) if one.kind == "schema" and one.branch == branch]
     if schemas:
         copies.drop_schemas(schemas)
-    return databases + schemas
+    return dropped + schemas
 
 
 def drop_old(copies: Copies, age: timedelta, failed: Callable[[str], None]) -> Iterator[str]:
@@ -195,28 +194,36 @@ def drop_old(copies: Copies, age: timedelta, failed: Callable[[str], None]) -> I
     _check_source(copies)
     before = datetime.now(timezone.utc) - age
     old = [one for one in listed(copies) if one.created < before]
-    for name in [*copies.unfinished(), *(one.name for one in old if one.kind == "database")]:
+    databases = [one for one in old if one.kind == "database"]
+    schemas: dict[str, list[str]] = {}
+    for one in old:
+        if one.kind == "schema":
+            schemas.setdefault(one.branch, []).append(one.name)
+    for one in databases:
         try:
-            _drop_database(copies, name, force=False)
-            yield name
+            if _dropped(copies, one.name, one):
+                yield one.name
         except TargetError as error:
             failed(str(error))
-    for branch in dict.fromkeys(one.branch for one in old if one.kind == "schema"):
-        names = [one.name for one in old if one.kind == "schema" and one.branch == branch]
+    for names in schemas.values():  # together, for views in one read tables in another
         try:
             copies.drop_schemas(names)
             yield from names
         except TargetError as error:
             failed(str(error))
+    for name in copies.unfinished():
+        if _dropped(copies, name, None):
+            yield name
 
 
-def _drop_database(copies: Copies, name: str, *, force: bool) -> None:
-    """Drop it if it is still what it was, now that nobody else is at it."""
+def _dropped(copies: Copies, name: str, review: Review | None) -> bool:
+    """Drop the database *name* and return True, if it is still that *review*, or still unfinished where that is None."""
     with copies.turn(name):
         is_part = name in copies.unfinished()
-        review = _read(name, "database", copies.databases().get(name, ""))
-        if is_part or (review and review.source == copies.source):
-            copies.drop_database(name, force=force or is_part)
+        is_same = is_part if review is None else _read(name, "database", copies.databases().get(name, "")) == review
+        if is_same:
+            copies.drop_database(name, force=is_part)
+        return is_same
 
 
 def _check_source(copies: Copies) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from target_meltano import DatabaseError, SettingsError
 
 from . import binaries
 
+TRANSACTION_TIMEOUT = 17  # the first version that has this setting, which its pg_restore sets on every server
 _NAMES = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}  # whose variable is not PG and the name
 
 
@@ -36,19 +38,21 @@ class Programs:
 
 
 def find(server: int) -> Programs:
-    """Return programs of the *server*'s major version, or else of the next newer one.
+    """Return programs of the *server*'s major version, or else of the next newer one that it understands.
 
     Raises:
-        SettingsError: all that are here are older, or there are none.
+        SettingsError: none of those that are here will do.
     """
     found = [one for one in map(_programs, dict.fromkeys(_folders())) if one]
-    fit = sorted((one for one in found if one.major >= server), key=lambda one: one.major)
+    newest = math.inf if server >= TRANSACTION_TIMEOUT else TRANSACTION_TIMEOUT - 1
+    fit = sorted((one for one in found if server <= one.major <= newest), key=lambda one: one.major)
     if fit:
         return fit[0]
+    wanted = f"PostgreSQL {server} or newer" if newest == math.inf else f"PostgreSQL {server} to {newest}"
     there = f"here is {', '.join(str(one.major) for one in found)}" if found else "none is here"
     raise SettingsError(
-        f"review: others are in the database, so that it is copied by pg_dump and pg_restore, which must be of "
-        f"PostgreSQL {server} or newer, and {there}; install postgresql-client-{server}, or end the other sessions"
+        f"review: others are in the database, or it is not the role's own, so that it is copied by pg_dump and pg_restore; they must be of "
+        f"{wanted}, and {there}; install postgresql-client-{server}"
     )
 
 
@@ -76,7 +80,8 @@ def copy(programs: Programs, known: Mapping[str, Any], source: str, name: str, *
     Raises:
         DumpError: with the first error that a program told, without its details, which show rows.
     """
-    ours = {**os.environ, **variables(known), "LC_ALL": "C"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}  # a PGSERVICE would come first
+    ours = {**others, **variables(known), "LC_ALL": "C"}
     no_replication = ("--no-publications", "--no-subscriptions")
     dump = [str(programs.folder / "pg_dump"), "--format=custom", "--compress=0", *no_replication]
     restore = [str(programs.folder / "pg_restore"), "--exit-on-error", f"--dbname={name}", *([] if with_owners else ["--no-owner"])]
@@ -101,8 +106,9 @@ def copy(programs: Programs, known: Mapping[str, Any], source: str, name: str, *
 
 
 def variables(known: Mapping[str, Any]) -> dict[str, str]:
-    """Return libpq's parameters as its environment variables."""
-    return {_NAMES.get(name, "PG" + name.replace("_", "").upper()): str(value) for name, value in known.items() if value}
+    """Return libpq's parameters as its environment variables; those of a service are among them already."""
+    wanted = {name: str(value) for name, value in known.items() if value and name not in ("service", "servicefile")}
+    return {_NAMES.get(name, "PG" + name.replace("_", "").upper()): value for name, value in wanted.items()}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -22,7 +22,7 @@ from target_meltano import Copies, DatabaseError
 from . import dumps, faults, session
 from .dumps import DumpError
 
-STEWARDS = ("postgres", "template1")  # databases from which another one can be copied
+STEWARD = "postgres"  # a database from which another one can be copied
 
 
 class PostgresCopies(Copies):
@@ -49,12 +49,9 @@ class PostgresCopies(Copies):
 
     def _found_steward(self) -> Any:
         """Return a connection to another database than the source, else to that."""
-        for name in STEWARDS:
-            try:
-                if name != self.source:
-                    return self._started({**self._parameters, "dbname": name})
-            except (psycopg2.Error, DatabaseError):  # it is not there, or not for us
-                continue
+        if self.source != STEWARD:
+            with suppress(psycopg2.Error, DatabaseError):  # it is not there, or not for us
+                return self._started({**self._parameters, "dbname": STEWARD})
         return self._started(self._parameters)
 
     @staticmethod
@@ -94,6 +91,8 @@ class PostgresCopies(Copies):
                 self._do("SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended(%s, 0))", (key,))
 
     def clone(self, name: str, comment: str) -> str:
+        if not self._do("SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER")[0][0]:
+            raise DatabaseError(f"review: the role {self._known['user']} may not create databases; let an administrator say ALTER ROLE … CREATEDB")
         facts = self._do("SELECT pg_catalog.to_jsonb(d) FROM pg_catalog.pg_database d WHERE datname = %s", (self.source,))[0][0]
         start = SQL("CREATE DATABASE {} OWNER {} CONNECTION LIMIT {} ").format(Identifier(name), Identifier(self._owner()), Literal(unfinished_limit(self.source)))
         try:
@@ -148,7 +147,7 @@ class PostgresCopies(Copies):
                 self._set(database, key, value, role)
             if facts["datacl"] is not None:
                 self._do(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-            for role, privilege, option in self._do(_GRANTS, (self.source,)):
+            for role, privilege, option in self._do(_GRANTS, (self.source, name)):
                 to = Identifier(role) if role else SQL("PUBLIC")
                 with_option = SQL(" WITH GRANT OPTION" if option else "")
                 self._do(SQL("GRANT {} ON DATABASE {} TO {}{}").format(SQL(privilege), database, to, with_option))
@@ -188,12 +187,13 @@ class PostgresCopies(Copies):
         """Drop it.
 
         Raises:
-            DatabaseError: others are in it.
+            DatabaseError: others are in it, or it is not ours to drop.
         """
         (count,) = self._do("SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = %s", (name,))[0]
         if count and not force:
             raise DatabaseError(f"database {name}: {count} sessions of others are in it; wait for their end, or end them: review drop --force")
-        self._do(SQL("DROP DATABASE {}{}").format(Identifier(name), SQL(" WITH (FORCE)" if force else "")))
+        with _told(f"database {name}"):
+            self._do(SQL("DROP DATABASE {}{}").format(Identifier(name), SQL(" WITH (FORCE)" if force else "")))
 
     def drop_schemas(self, names: Sequence[str]) -> None:
         """Drop them.
@@ -201,7 +201,7 @@ class PostgresCopies(Copies):
         Raises:
             DatabaseError: something elsewhere depends on what is in them.
         """
-        with self._at_source() as connection:
+        with _told(f"schema {names[0]}"), self._at_source() as connection:
             others = [name for (name,) in _rows(connection, _DEPENDENTS, (list(names), list(names)))]
             if others:
                 raise DatabaseError(f"schema {names[0]}: {', '.join(others)} elsewhere depend on what is in it; drop them first")
@@ -215,24 +215,23 @@ def opened(parameters: Mapping[str, Any]) -> Iterator[PostgresCopies]:
     Raises:
         DatabaseError: for all that the database says.
     """
-    with ExitStack() as closing:
-        try:
-            copies = PostgresCopies(parameters)
-            closing.callback(copies.close)
-            yield copies
-        except psycopg2.Error as error:
-            raise DatabaseError(f"review: {faults.words(error)}{_hint(error)}") from error
+    with ExitStack() as closing, _told("review"):
+        copies = PostgresCopies(parameters)
+        closing.callback(copies.close)
+        yield copies
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise DatabaseError(f"{what}: {faults.words(error)}") from error
 
 
 def unfinished_limit(source: str) -> int:
     """Return the limit of connections of a copy of *source* that is being made: a billion and more."""
     return 10**9 + int(hashlib.sha256(source.encode()).hexdigest(), 16) % 10**9
-
-
-def _hint(error: psycopg2.Error) -> str:
-    if isinstance(error, errors.InsufficientPrivilege) and "create database" in str(error):
-        return "; let an administrator say ALTER ROLE … CREATEDB"
-    return ""
 
 
 def _rows(connection: Any, statement: Composable | str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -278,12 +277,13 @@ CROSS JOIN pg_catalog.unnest(setconfig) one
 WHERE datname = %s ORDER BY 3 NULLS FIRST, 1
 """
 
-# What the source's owner may is written there only once something was granted to others.
+# Nothing is written there as long as all have what they have anyway: the owner all, others CONNECT and TEMPORARY.
 _GRANTS = """
 SELECT rolname, privilege_type, is_grantable
 FROM pg_catalog.pg_database d CROSS JOIN pg_catalog.aclexplode(COALESCE(datacl, pg_catalog.acldefault('d', datdba)))
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = grantee
-WHERE datname = %s ORDER BY 1, 2
+WHERE datname = %s AND (datacl IS NOT NULL OR datdba <> (SELECT datdba FROM pg_catalog.pg_database WHERE datname = %s))
+ORDER BY 1, 2
 """
 
 _DEPENDENTS = """

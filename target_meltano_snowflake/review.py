@@ -8,6 +8,8 @@ from typing import Any
 
 from target_meltano import Copies, DatabaseError, upper
 
+from . import faults
+
 Names = Callable[[str], str]
 
 
@@ -63,8 +65,18 @@ class SnowflakeCopies(Copies):
 
     def drop_database(self, name: str, *, force: bool) -> None:
         """Sessions in it are not asked; UNDROP brings it back for as long as Snowflake keeps it."""
-        self._rows(f"DROP DATABASE {self._quote(name)}")
+        with _told(f"database {name}"):
+            self._rows(f"DROP DATABASE {self._quote(name)}")
 
     def drop_schemas(self, names: Sequence[str]) -> None:
         for name in names:
-            self._rows(f"DROP SCHEMA {self._quote(self.source)}.{self._quote(name)}")
+            with _told(f"schema {name}"):
+                self._rows(f"DROP SCHEMA {self._quote(self.source)}.{self._quote(name)}")
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except faults.DRIVER_ERRORS as error:
+        raise DatabaseError(f"{what}: {faults.words(error)}") from error

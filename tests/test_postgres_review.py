@@ -20,7 +20,7 @@ import pytest
 from on_postgres import role
 from psycopg2.extensions import make_dsn
 
-from target_meltano import reviews
+from target_meltano import SettingsError, reviews
 from target_meltano_postgres import dumps
 from target_meltano_postgres.review import unfinished_limit
 
@@ -60,6 +60,12 @@ class Source:
 
     def sign_in(self, url: str) -> None:
         self.config.write_text(json.dumps({"url": make_dsn(url, dbname=self.name), "schema": "s"}))
+
+    def waits(self, branch: str) -> bool:
+        """Tell whether somebody waits for the turn of a branch."""
+        key = f"target-meltano/review/{reviews.name_of(self.name, branch)}"
+        mine = "(classid::bigint << 32 | objid::bigint) = hashtextextended(%s, 0)"
+        return bool(self.db.query(f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND {mine}", (key,)))
 
     def databases(self) -> dict[str, str]:
         """Return all databases of the test but the source, with their comments."""
@@ -160,7 +166,8 @@ def test_hand_made_databases_and_schemas_survive_gc_and_drop(source: Source) -> 
         source.db.query(f"CREATE DATABASE {name} CONNECTION LIMIT {7 if 'backup' in name else -1}")
     source.ask("CREATE SCHEMA analytics_review_x_0123abcd; CREATE SCHEMA analytics; CREATE TABLE analytics.t ()")
     source.told("create", "x")
-    source.told("create", "x", "--models", "analytics", "--below", "staging")
+    first, below = (one["name"] for one in source.told("create", "x", "--models", "analytics", "--below", "staging"))
+    source.ask(f"CREATE TABLE {first}.t (); CREATE VIEW {below}.v AS SELECT * FROM {first}.t")
     assert len(source.told("list")) == 3
     assert len(source.told("gc", "--older-than", "0h")) == 3
     assert sorted(source.databases()) == sorted(mine)
@@ -182,6 +189,20 @@ def test_schemas_for_models_go_with_what_is_in_them_and_nothing_else(source: Sou
     assert source.run("create", "b", "--models", "analytics", "--below", "x" * 40).returncode == 2
 
 
+def test_a_service_of_libpq_leads_to_no_other_database(source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a service file says comes before variables."""
+    info = source.db.connection.info
+    (tmp_path / "services").write_text(f"[mine]\nhost={info.host}\nport={info.port}\nuser={info.user}\npassword={info.password}\ndbname=template1\n")
+    monkeypatch.setenv("PGSERVICE", "mine")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    source.config.write_text(json.dumps({"dbname": source.name, "schema": "s"}))
+    with closing(psycopg2.connect(make_dsn(source.db.url, dbname=source.name))):
+        (made,) = source.told("create", "x")
+    assert made["how"].startswith("by dump")
+    monkeypatch.delenv("PGSERVICE")
+    assert source.ask("SELECT count(*) FROM s.t", made["name"]) == [(2,)]
+
+
 def test_a_copy_in_use_is_dropped_by_force_only(source: Source) -> None:
     (made,) = source.told("create", "x")
     with closing(source.connected(made["name"])):
@@ -189,6 +210,24 @@ def test_a_copy_in_use_is_dropped_by_force_only(source: Source) -> None:
             refused = source.run(*command)
             assert (refused.returncode, "1 sessions of others are in it" in refused.stderr) == (3 if command[0] == "drop" else 1, True), refused.stderr
         assert source.told("drop", "x", "--force") == [{"name": made["name"]}]
+
+
+def test_gc_goes_on_where_one_may_not_be_dropped(source: Source, someone: tuple[str, str]) -> None:
+    theirs, mine = (source.told("create", branch)[0]["name"] for branch in ("a", "b"))
+    source.db.query(f"ALTER DATABASE {mine} OWNER TO {someone[0]}")
+    source.sign_in(someone[1])
+    done = source.run("gc", "--older-than", "0h")
+    assert (done.returncode, done.stdout) == (1, json.dumps({"name": mine}) + "\n"), done.stderr
+    assert f"CRITICAL database {theirs}: must be owner" in done.stderr
+
+
+def test_odd_branches_are_taken_as_they_are(source: Source) -> None:
+    for branch in ("--force", "-x", "it's \"odd\" \\ 🚀", " "):
+        (made,) = source.told("create", "--", branch)
+        assert json.loads(source.databases()[made["name"]])["target_meltano_review"] == branch
+        assert source.told("drop", "--", branch) == [{"name": made["name"]}]
+    refused = subprocess.run([*source.command("create"), b"\xff"], capture_output=True, text=True, check=False)
+    assert (refused.returncode, "BRANCH: wanted UTF-8" in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_review_of_a_review_is_refused(source: Source) -> None:
@@ -258,7 +297,7 @@ def test_of_two_creates_one_waits_for_the_other(source: Source) -> None:
         cursor.execute("BEGIN; LOCK TABLE s.t")
         pipe = subprocess.PIPE
         both = [subprocess.Popen(source.command("create", "x"), stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
-        until(lambda: source.db.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")[0][0] >= 1)
+        until(lambda: source.waits("x"))
         until(lambda: source.databases())
         cursor.execute("COMMIT")
         told = [process.communicate(timeout=60) for process in both]
@@ -266,6 +305,18 @@ def test_of_two_creates_one_waits_for_the_other(source: Source) -> None:
     hows = sorted(json.loads(out)["how"] for out, _ in told)
     assert (hows[0].startswith("by dump"), hows[1]) == (True, "was there already")
     assert sum("another one makes or drops it; waiting" in errors for _, errors in told) == 1
+
+
+def test_gc_leaves_a_copy_that_is_being_made(source: Source) -> None:
+    with closing(source.connected()) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE s.t")
+        create = subprocess.Popen(source.command("create", "x"), stdout=subprocess.DEVNULL)
+        until(lambda: source.databases())
+        gc = subprocess.Popen(source.command("gc", "--older-than", "0h"), stdout=subprocess.DEVNULL)
+        until(lambda: source.waits("x"))
+        cursor.execute("COMMIT")
+        assert [process.wait(60) for process in (create, gc)] == [0, 0]
+    assert source.ask("SELECT count(*) FROM s.t", reviews.name_of(source.name, "x")) == [(2,)]
 
 
 # --- what a role may
@@ -277,7 +328,7 @@ def test_a_role_that_may_not_create_databases_is_told_what_it_lacks(source: Sour
     source.sign_in(url)
     refused = source.run("create", "x")
     assert refused.returncode == 3
-    assert "permission denied to create database; let an administrator say ALTER ROLE … CREATEDB" in refused.stderr
+    assert f"the role {name} may not create databases; let an administrator say ALTER ROLE … CREATEDB" in refused.stderr
     assert source.databases() == {}
 
 
@@ -315,6 +366,7 @@ def test_a_setting_that_may_not_be_made_is_told(source: Source, someone: tuple[s
 
 
 def program(folder: Path, version: str) -> Path:
+    folder.mkdir()
     for name in ("pg_dump", "pg_restore"):
         (folder / name).write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) {version} (Debian)'\n")
         (folder / name).chmod(0o755)
@@ -322,20 +374,22 @@ def program(folder: Path, version: str) -> Path:
 
 
 def test_programs_are_no_older_than_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = []
-    for version in ("14.2", "18.1", "16.9"):
-        folders.append(program(Path(tmp_path, version), version) if Path(tmp_path, version).mkdir() is None else tmp_path)
+    """pg_restore 17 and newer make a setting that older servers do not know, so that they refuse it."""
+    folders = [program(tmp_path / version, version) for version in ("14.2", "19.1", "16.9")]
     monkeypatch.setattr(dumps, "_folders", lambda: iter(folders))
-    assert [dumps.find(server).folder.name for server in (14, 15, 16, 17, 18)] == ["14.2", "16.9", "16.9", "18.1", "18.1"]
-    with pytest.raises(dumps.SettingsError, match=r"PostgreSQL 19 or newer, and here is 14, 18, 16; install postgresql-client-19"):
-        dumps.find(19)
+    assert [dumps.find(server).folder.name for server in (14, 15, 16, 17, 18)] == ["14.2", "16.9", "16.9", "19.1", "19.1"]
+    with pytest.raises(SettingsError, match=r"PostgreSQL 20 or newer, and here is 14, 19, 16; install postgresql-client-20"):
+        dumps.find(20)
+    monkeypatch.setattr(dumps, "_folders", lambda: iter(folders[:2]))
+    with pytest.raises(SettingsError, match=r"PostgreSQL 15 to 16, and here is 14, 19; install postgresql-client-15"):
+        dumps.find(15)
     monkeypatch.setattr(dumps, "_folders", lambda: iter([]))
-    with pytest.raises(dumps.SettingsError, match="none is here"):
+    with pytest.raises(SettingsError, match="none is here"):
         dumps.find(15)
 
 
 def test_parameters_of_libpq_become_its_variables() -> None:
-    known = {"host": "h", "port": "1", "password": "p", "sslmode": "require", "channel_binding": "prefer", "connect_timeout": "10", "sslkey": ""}
+    known = {"host": "h", "port": "1", "password": "p", "sslmode": "require", "channel_binding": "prefer", "connect_timeout": "10", "sslkey": "", "service": "s"}
     assert dumps.variables(known) == {
         "PGHOST": "h",
         "PGPORT": "1",

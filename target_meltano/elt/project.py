@@ -127,7 +127,7 @@ def read(
 ) -> Project:
     """Return the project in *folder*, with all taps, or those that are named.
 
-    With *only* the variables of these sections are looked up, and those that an installation needs.
+    With *only* the variables of these sections are looked up; of taps those that an installation needs.
     *review* has the variables of review.env: else they are those of the environment.
 
     Raises:
@@ -301,7 +301,7 @@ def _expanded(source: Document, expansion: Expansion, taps: Collection[str] | No
     whole = only is None
 
     def tap(name: str, value: Mapping[str, Any]) -> Any:
-        if taps and name not in taps:
+        if taps and name not in taps or only is not None and "taps" not in only:
             return value
         wanted = value if whole else {key: value[key] for key in ("pip_url", "python", "executable") if key in value}
         return {**value, **expansion.value(wanted, ("taps", name))}

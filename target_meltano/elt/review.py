@@ -8,9 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ DOES = {
     "list": "show what there is",
     "gc": "remove what is older than review.keep",
 }
-SECTIONS = ("warehouse", "transform", "review")  # the taps and their secrets are not needed
 KEEP = "14d"
 Told = list[dict[str, str]]
 
@@ -36,7 +34,8 @@ def command(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     if (chosen.does in ("create", "drop")) != bool(chosen.branch):
         parser.error(f"{chosen.does}: {'name the BRANCH' if not chosen.branch else 'takes no BRANCH'}")
-    project = options.project(chosen, only=SECTIONS, review={})
+    sections = ["warehouse", "review", *(["transform"] if chosen.does == "create" else [])]  # taps and their secrets are not needed
+    project = options.project(chosen, only=sections, review={})
     return {"create": _create, "drop": _drop, "list": _list, "gc": _gc}[chosen.does](project, chosen)
 
 
@@ -61,7 +60,7 @@ def _create(project: Project, chosen: argparse.Namespace) -> int:
         variables, made = _schemas(project, chosen)
     else:
         _check_pii(project, allowed=chosen.allow_pii or project.review.get("allow_pii", False))
-        made = _target(project, "create", chosen.branch)
+        made = _target(project, "create", branch=chosen.branch)
         variables = {reviewed.DATABASE: made[0]["name"]}
     path = reviewed.write(project.folder, variables)
     for one in made:
@@ -90,9 +89,9 @@ def _schemas(project: Project, chosen: argparse.Namespace) -> tuple[dict[str, st
     base = transforms.of(project).schema
     if chosen.state and not (project.folder / chosen.state / "manifest.json").exists():
         raise ProjectError(f"--state {chosen.state}: there is no manifest.json in it; keep target/manifest.json of production's last build there")
-    first = _target(project, "create", chosen.branch, "--models", base)[0]["name"]
+    first = _target(project, "create", "--models", base, branch=chosen.branch)[0]["name"]
     below = _below(reviewed.within(project, {reviewed.SCHEMA: first}), first)
-    made = _target(project, "create", chosen.branch, "--models", base, "--below", *below)
+    made = _target(project, "create", "--models", base, "--below", *below, branch=chosen.branch)
     if not chosen.state:
         return {reviewed.SCHEMA: first}, made
     place = os.path.relpath(project.folder / chosen.state, transforms.of(project).project)  # from where dbt looks
@@ -121,7 +120,7 @@ def _below(project: Project, first: str) -> list[str]:
 
 
 def _drop(project: Project, chosen: argparse.Namespace) -> int:
-    dropped = [one["name"] for one in _target(project, "drop", chosen.branch, *(["--force"] if chosen.force else []))]
+    dropped = [one["name"] for one in _target(project, "drop", *(["--force"] if chosen.force else []), branch=chosen.branch)]
     print("\n".join(f"{name}: dropped" for name in dropped) or f"there is nothing for {chosen.branch}")
     reviewed.forget(project.folder, dropped)
     return 0
@@ -129,8 +128,6 @@ def _drop(project: Project, chosen: argparse.Namespace) -> int:
 
 def _gc(project: Project, chosen: argparse.Namespace) -> int:
     age = chosen.older_than or project.review.get("keep", KEEP)
-    if not re.fullmatch(r"[0-9]+[hd]", age):
-        raise ProjectError(f"--older-than: wanted a time as 14d or 12h, found {age!r}")
     dropped = _target(project, "gc", "--older-than", age)
     print("\n".join(f"{one['name']}: dropped" for one in dropped) or f"nothing is older than {age}")
     return 0
@@ -149,7 +146,7 @@ def _list(project: Project, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _target(project: Project, does: str, *arguments: str) -> Told:
+def _target(project: Project, does: str, *arguments: str, branch: str | None = None) -> Told:
     """Let the target do it, and return the lines that it told.
 
     Raises:
@@ -158,15 +155,11 @@ def _target(project: Project, does: str, *arguments: str) -> Told:
     tap = next(iter(project.taps.values()))
     settings: Mapping[str, Any] = {**project.warehouse.settings, "schema": tap.schema}  # which every target wants
     with pipeline.locked(project, f"review.{does}", project.work / "logs") as place:
-        call = [*warehouse.command(project), "review", does, "--config", place.write("target.json", settings), *_safe(arguments)]
+        call = [*warehouse.command(project), "review", does, "--config", place.write("target.json", settings), *arguments]
+        call += ["--", branch] if branch is not None else []  # which may begin with -
         done = subprocess.run(call, env=warehouse.environment(project), stdout=subprocess.PIPE, text=True, check=False)
     told = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode:
         dropped = f"; dropped: {', '.join(one['name'] for one in told)}" if told else ""
         raise RunError(f"review {does}: {project.warehouse.executable[0]} ended with exit status {done.returncode}{dropped}")
     return told
-
-
-def _safe(arguments: Sequence[str]) -> list[str]:
-    """Return *arguments* so that a branch that begins with - is none of the options."""
-    return [*arguments[1:], "--", arguments[0]] if arguments and not arguments[0].startswith("--") else list(arguments)

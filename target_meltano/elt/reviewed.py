@@ -39,18 +39,17 @@ def within(project: Project, review: Mapping[str, str]) -> Project:
         secrets = {str(one["url"]) for one in (settings, *(tap.settings for tap in taps.values())) if one.get("url")}
         warehouse = replace(warehouse, settings=settings, review=database)
         project = replace(project, warehouse=warehouse, taps=taps, secrets=project.secrets | secrets)
-    if schema and not project.transform:
+    if not schema:
+        return project
+    if not project.transform:
         raise ProjectError(f"the variable {SCHEMA} is set, and elt.yml has no section transform; unset it, or load into production itself")
-    if schema and project.transform:
-        project = replace(project, transform=replace(project.transform, schema=schema, review=schema))
-    return project
+    return replace(project, transform=replace(project.transform, schema=schema, review=schema))
 
 
 def _settings(warehouse: Warehouse, database: str) -> dict[str, Any]:
-    url = warehouse.settings.get("url") or (os.environ.get(URL) if warehouse.type == "postgres" else None)
-    if url:
-        return {**_of_tap(warehouse.settings, database), "url": with_database(str(url), database)}
-    return {**_of_tap(warehouse.settings, database), NAMES[warehouse.type]: database}
+    elsewhere = {"url": os.environ[URL]} if warehouse.type == "postgres" and os.environ.get(URL) else {}
+    found = _of_tap({**elsewhere, **warehouse.settings}, database)
+    return found if found.get("url") else {**found, NAMES[warehouse.type]: database}
 
 
 def _of_tap(settings: Mapping[str, Any], database: str) -> dict[str, Any]:

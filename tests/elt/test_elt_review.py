@@ -125,16 +125,37 @@ def test_rows_of_which_nobody_said_whether_they_are_personal_are_not_copied(own:
 
 
 def test_what_is_older_than_is_kept_goes(own: TestProject) -> None:
-    own.write({"a": {"password": "${SECRET_OF_A_TAP}"}}, pii=PLAIN, review={"keep": "1h"})
+    """All that elt.yml says of taps and dbt is not needed for that."""
+    own.write({"a": {}}, pii=PLAIN)
+    names = []
     for branch in ("old", "new"):
         done(own, "review", "create", branch)
-    old, new = (said(own)["ELT_DATABASE"] if branch == "new" else "" for branch in ("old", "new"))
-    old = next(one["name"] for one in json.loads(done(own, "review", "list", "--json")) if one["branch"] == "old")
-    own.query(f"COMMENT ON DATABASE {old} IS '{json.dumps({'target_meltano_review': 'old', 'source': own.name, 'created': '2026-01-01T00:00:00Z'})}'")
-    assert done(own, "review", "gc") == f"{old}: dropped\n"
-    assert [line.split() for line in done(own, "review", "list").splitlines()] == [["name", "kind", "created", "branch"], [new, "database", json.loads(done(own, "review", "list", "--json"))[0]["created"], "new"]]
+        names.append(said(own)["ELT_DATABASE"])
+    tap = {"executable": "${NOT_SET}", "pip_url": "${NOT_SET}", "config": {"password": "${NOT_SET}"}}
+    own.write({"a": tap}, transform={"executable": "${NOT_SET}"}, pii={"key": "${NOT_SET}"}, review={"keep": "1h"})
+    marker = json.dumps({"target_meltano_review": "old", "source": own.name, "created": "2026-01-01T00:00:00Z"})
+    own.query(f"COMMENT ON DATABASE {names[0]} IS '{marker}'")
+    assert [one["branch"] for one in json.loads(done(own, "review", "list", "--json"))] == ["old", "new"]
+    assert done(own, "review", "gc") == f"{names[0]}: dropped\n"
+    heading, line = (line.split() for line in done(own, "review", "list").splitlines())
+    assert (heading, line[:2], line[3]) == (["name", "kind", "created", "branch"], [names[1], "database"], "new")
     assert done(own, "review", "gc", "--older-than", "2d") == "nothing is older than 2d\n"
+    assert own.run("review", "gc", "--older-than", "soon").returncode == 1
     assert done(own, "review", "drop", "never") == "there is nothing for never\n"
+    assert done(own, "review", "drop", "new") == f"{names[1]}: dropped\n"
+
+
+def test_the_embedded_server_has_reviews_too(tmp_path: Path, folder: Path) -> None:
+    made = TestProject(tmp_path, "", "s", None)
+    made.write({"a": {"ids": 10}}, pii=PLAIN, warehouse={"type": "embedded", "executable": TARGET})
+    home = {"TARGET_MELTANO_HOME": str(folder / "home")}
+    done(made, "extract-load", **home)
+    assert "by TEMPLATE" in done(made, "review", "create", "x", **home)
+    made.write({"a": {"ids": 20}}, pii=PLAIN, warehouse={"type": "embedded", "executable": TARGET})
+    done(made, "extract-load", **said(made), **home)
+    states = [json.loads(done(made, "state", "get", "a", **home, **review)) for review in ({}, said(made))]
+    assert states == [{"id": 10}, {"id": 20}]
+    assert done(made, "review", "drop", "x", **said(made), **home).endswith(": dropped\n")
 
 
 def test_snowflake_is_cloned(standin: Snowflake, tmp_path: Path) -> None:
