@@ -75,7 +75,7 @@ setup(
     packages=PACKAGES,
     package_data={
         **{package: ["py.typed"] for package in PACKAGES},
-        "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**"],
+        "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**", "templates/*.yml"],
     },
     # Without a C compiler the same is done with msgspec, slower: target_meltano/structs.py.
     ext_modules=[Extension("target_meltano._reader", ["target_meltano/c/module.c"], depends=HEADERS, optional=True)],

@@ -12,35 +12,34 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-WORDS = "Written by `target-meltano dbt scaffold`; edit it, and it is yours and stays as it is."
-COMMENTS = {".sql": ("-- ", ""), ".yml": ("# ", "")}
+WORDS = "Written by `target-meltano {command}`; edit it, and it is yours and stays as it is."
+COMMENTS = {".sql": "--", ".yml": "#", ".yaml": "#", ".py": "#"}
 _HEADER = re.compile(r"\bsha256:([0-9a-f]{16})\b")
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be done with a file: create, update, remove; or nothing, because it is the same, or edited."""
+    """What is to be done with a file: create, update, remove; or nothing: it is the same, edited, or never was ours (foreign)."""
 
     path: Path
     does: str
     text: str = ""
 
 
-def with_header(path: Path, body: str) -> str:
-    """Return *body* with the line that makes it ours."""
-    start, end = COMMENTS[path.suffix]
-    return f"{start}{WORDS} sha256:{_hash(body)}{end}\n{body}"
+def with_header(path: Path, body: str, command: str) -> str:
+    """Return *body* with the line that makes it ours, and names the *command* that writes it."""
+    return f"{COMMENTS[path.suffix]} {WORDS.format(command=command)} sha256:{_hash(body)}\n{body}"
 
 
-def changes(wanted: Mapping[Path, str], folders: Iterable[Path]) -> list[Change]:
+def changes(wanted: Mapping[Path, str], folders: Iterable[Path], command: str) -> list[Change]:
     """Return what has to be done so that *wanted* is there, and nothing else of ours in *folders*."""
     found = []
     for path, body in wanted.items():
-        text = with_header(path, body)
+        text = with_header(path, body, command)
         if not path.exists():
             found.append(Change(path, "create", text))
         elif not is_ours(path):
-            found.append(Change(path, "edited"))
+            found.append(Change(path, "edited" if _said(path) else "foreign"))
         else:
             found.append(Change(path, "same" if path.read_text("utf-8") == text else "update", text))
     stale = {path for folder in folders for path in folder.glob("*") if path.suffix in COMMENTS} - set(wanted)
@@ -50,12 +49,17 @@ def changes(wanted: Mapping[Path, str], folders: Iterable[Path]) -> list[Change]
 
 def is_ours(path: Path) -> bool:
     """Tell whether nobody has edited the file since we wrote it."""
+    said = _said(path)
+    return said is not None and said == _hash(path.read_text("utf-8").partition("\n")[2])
+
+
+def _said(path: Path) -> str | None:
+    """Return the hash in the first line of a file, None where there is none."""
     try:
-        header, _, body = path.read_text("utf-8").partition("\n")
+        found = _HEADER.search(path.read_text("utf-8").partition("\n")[0])
     except (OSError, UnicodeDecodeError):
-        return False
-    said = _HEADER.search(header)
-    return said is not None and said[1] == _hash(body)
+        return None
+    return found[1] if found else None
 
 
 def carry_out(found: Iterable[Change]) -> None:

@@ -10,14 +10,14 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import document, reviewed, settings
 from .document import Document, Key
 from .errors import ProjectError
-from .variables import Expansion
+from .variables import Expansion, Reference, references
 
 FILE = "elt.yml"
 WORK = ".elt"  # what we write in a project: environments, logs, locks; not for version control
@@ -26,6 +26,7 @@ PACKAGES = {  # what `install` installs for dbt; 1.12 cannot be installed from a
     "postgres": "dbt-core>=1.10.5,<1.12 dbt-postgres>=1.9",
     "snowflake": "dbt-core>=1.10.5,<1.12 dbt-snowflake>=1.10",
 }
+_CRON = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)}
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,19 @@ class Transform:
 
 
 @dataclass(frozen=True)
+class Ci:
+    """What `ci` writes files from. *install* is what pip installs; *variables* are further ones that jobs need."""
+
+    schedule: str = "17 3 * * *"
+    image: str = "python:3.12.12-slim-bookworm"
+    install: str = ""
+    branch: str = "main"
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Project:
-    """A folder with an elt.yml. *secrets* are the texts that must not be shown."""
+    """A folder with an elt.yml. *secrets* are the texts that must not be shown, *variables* what the file refers to."""
 
     folder: Path
     environment: str
@@ -92,7 +104,9 @@ class Project:
     jobs: int = 4
     pii: Mapping[str, Any] = field(default_factory=dict, repr=False)
     review: Mapping[str, Any] = field(default_factory=dict)
+    ci: Ci = field(default_factory=Ci)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    variables: tuple[Reference, ...] = ()
 
     @property
     def work(self) -> Path:
@@ -119,14 +133,7 @@ def read(
     Raises:
         ProjectError: with a line per fault.
     """
-    path = folder / FILE
-    if not path.exists():
-        raise ProjectError(f"{path}: is not there; go to the project's folder, or make one: target-meltano init DIR")
-    source = document.read(path)
-    schema = json.loads(SCHEMA.read_text("utf-8"))
-    faults, has_shape = _structure(source, schema)
-    if not has_shape:
-        raise _wrong(path, faults)
+    source, faults = _read(folder)
     _choose(source, taps)
     about: settings.About = {}
     if only is None or "warehouse" in only:
@@ -138,9 +145,47 @@ def read(
     value = _expanded(source, expansion, taps, only)
     faults += expansion.faults
     if faults:
-        raise _wrong(path, faults)
+        raise _wrong(source.path, faults)
     made = _project(folder.resolve(), value, taps, environment, frozenset(expansion.secrets))
     return reviewed.within(made, os.environ if review is None else review)
+
+
+def as_written(folder: Path) -> Project:
+    """Return the project in *folder* with each ${NAME} as it stands: no variable is needed.
+
+    Raises:
+        ProjectError: with a line per fault.
+    """
+    source, faults = _read(folder)
+    faults += _meaning(source)
+    if faults:
+        raise _wrong(source.path, faults)
+    project = _project(folder.resolve(), source.value, None, None, frozenset())
+    return replace(project, variables=tuple(_variables(source.value, project.ci)))
+
+
+def _variables(value: Mapping[str, Any], ci: Ci) -> list[Reference]:
+    """Return what the file refers to, what the section ci names, and what the target needs by itself: the key of hashes."""
+    pii = value.get("pii", {})
+    needs_key = "key" not in pii and any("hash" in str(rule).lower() for part in ("rules", "transformations") for rule in pii.get(part, ()))
+    key = [f"${{{pii.get('key_env', 'TARGET_MELTANO_PII_KEY')}}}"] if needs_key else []
+    return references({**value, "ci": [f"${{{name}}}" for name in ci.variables], "key": key})
+
+
+def _read(folder: Path) -> tuple[Document, list[str]]:
+    """Return the file in *folder*, and what its JSON Schema finds.
+
+    Raises:
+        ProjectError: there is none, or it is too wrong to be looked at any further.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise ProjectError(f"{path}: is not there; go to the project's folder, or make one: target-meltano init DIR")
+    source = document.read(path)
+    faults, has_shape = _structure(source, json.loads(SCHEMA.read_text("utf-8")))
+    if not has_shape:
+        raise _wrong(path, faults)
+    return source, faults
 
 
 # --- what is wrong
@@ -223,6 +268,8 @@ def _meaning(source: Document) -> Iterator[str]:
             at: Key = ("taps", name, "schema") if "schema" in tap else ("taps", name)
             yield source.fault(at, f"the schema {schema} is that of the tap {owners[schema]}; give each tap its own")
         owners.setdefault(schema, name)
+    if words := _cron(source.value.get("ci", {}).get("schedule", Ci.schedule)):
+        yield source.fault(("ci", "schedule"), words)
     pii = source.value.get("pii", {})
     for part in ("rules", "transformations"):
         for number, rule in enumerate(pii.get(part, ())):
@@ -231,6 +278,19 @@ def _meaning(source: Document) -> Iterator[str]:
                 yield source.fault(at, f"missing: tap; say whose stream it is: {', '.join(taps)}")
             elif rule.get("tap", next(iter(taps))) not in taps:
                 yield source.fault((*at, "tap"), f"there is no such tap; there is: {', '.join(taps)}")
+
+
+def _cron(text: str) -> str | None:
+    """Return what is wrong with a time as cron has it, None if it is fine everywhere that we write it to."""
+    fields = text.split()
+    if len(fields) != len(_CRON):
+        return f"wanted five fields, {', '.join(_CRON)}; found {len(fields)}"
+    for found, (name, (least, most)) in zip(fields, _CRON.items(), strict=True):
+        for part in found.split(","):
+            numbers = re.fullmatch(r"(?:\*|([0-9]+)(?:-([0-9]+))?)(?:/([1-9][0-9]*))?", part)
+            if not numbers or any(int(one) > most for one in numbers.groups() if one) or any(int(one) < least for one in numbers.groups()[:2] if one):
+                return f"{name}: wanted *, a number from {least} to {most}, a range as {least}-{most}, each with a step as */2, or a list of them"
+    return None
 
 
 # --- from values to data
@@ -250,7 +310,7 @@ def _expanded(source: Document, expansion: Expansion, taps: Collection[str] | No
     for key, value in source.value.items():
         if key == "taps":
             found[key] = {name: tap(name, one) for name, one in value.items()}
-        elif only is None or key in only:
+        elif (only is None or key in only) and key != "ci":  # a ${NAME} there is one of the CI system
             found[key] = expansion.value(value, (key,))
         else:
             found[key] = value
@@ -273,6 +333,7 @@ def _project(
         jobs=value.get("jobs", Project.jobs),
         pii=value.get("pii", {}),
         review=value.get("review", {}),
+        ci=_ci(value.get("ci", {})),
         secrets=secrets,
     )
 
@@ -292,6 +353,10 @@ def _transform(folder: Path, value: Mapping[str, Any], warehouse: Warehouse) -> 
         executable=_command(value.get("executable")),
         **known,
     )
+
+
+def _ci(value: Mapping[str, Any]) -> Ci:
+    return Ci(**{**value, "variables": tuple(value.get("variables", ()))})
 
 
 def _target(warehouse_type: str) -> str:

@@ -19,6 +19,16 @@ _SECRET_NAME = re.compile(r"(pass(word|wd|phrase)?|secret|token|(api|private|acc
 _SHORTEST = 4  # characters of a secret that is looked for in logs; shorter ones would hide half of each line
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What elt.yml takes from outside: a variable, or a file. Optional, it has a default."""
+
+    name: str
+    is_secret: bool = False
+    is_optional: bool = False
+    is_file: bool = False
+
+
 @dataclass
 class Expansion:
     """Puts values in the place of references, and gathers what is wrong and what is secret."""
@@ -96,6 +106,28 @@ class Expansion:
 
     def _fault(self, at: Key, words: str) -> None:
         self.faults.append(self.document.fault(at, words))
+
+
+def references(value: Any, at: Key = ()) -> list[Reference]:
+    """Return what *value*, which stands at *at*, refers to; by name, each once. A file, an address or JSON counts as secret."""
+    found: dict[str, Reference] = {}
+    for one in _references(value, at):
+        before = found.get(one.name, one)
+        secret, optional = one.is_secret or before.is_secret, one.is_optional and before.is_optional
+        found[one.name] = Reference(one.name, secret, optional, one.is_file)
+    return sorted(found.values(), key=lambda one: one.name)
+
+
+def _references(value: Any, at: Key) -> Iterable[Reference]:
+    if isinstance(value, dict | list):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _references(child, (*at, key))
+    for escaped, text in _REFERENCE.findall(value) if isinstance(value, str) else ():
+        kind, _, rest = text.rpartition(":") if text.startswith(("file:", "json:")) else ("", "", text)
+        name, has_default, _ = (rest, "", "") if kind else rest.partition(":-")
+        is_secret = bool(kind or _SECRET_NAME.search(name) or _SECRET_NAME.search(_last_name(at)) or _last_name(at) in ("url", "key"))
+        if not escaped:
+            yield Reference(name, is_secret, bool(has_default), kind == "file")
 
 
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:

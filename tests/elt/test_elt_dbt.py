@@ -128,7 +128,7 @@ def test_sql_for_snowflake_parses_and_compiles(dbt_snowflake: Path, tmp_path: Pa
     source = staging.Source("shop", "SHOP", tables, "snowflake")
     files = {f"models/staging/shop/{name}": text for name, text in staging.files(source).items()}
     files["tests/generic/unique_combination.sql"] = staging.UNIQUE_COMBINATION
-    owned.carry_out(owned.changes({tmp_path / name: text for name, text in files.items()}, []))
+    owned.carry_out(owned.changes({tmp_path / name: text for name, text in files.items()}, [], "dbt scaffold"))
     (tmp_path / "dbt_project.yml").write_text(template("dbt_project.yml"))
     (tmp_path / "profiles.yml").write_text(template("profiles.yml"))
     settings = {"account": "a", "user": "u", "password": "p", "database": "D", "role": "r"}

@@ -136,7 +136,7 @@ def test_keys_come_from_the_table_or_the_ledger_or_the_catalog(source_: str) -> 
 
 def done(folder: Path, wanted: dict[str, str]) -> dict[str, str]:
     """Bring the files of *folder* up to date, and return what was done with each."""
-    changes = owned.changes({folder / name: text for name, text in wanted.items()}, [folder])
+    changes = owned.changes({folder / name: text for name, text in wanted.items()}, [folder], "dbt scaffold")
     owned.carry_out(changes)
     return {change.path.name: change.does for change in changes}
 
