@@ -81,6 +81,7 @@ class Ci:
     install: str = ""
     branch: str = "main"
     variables: tuple[str, ...] = ()
+    name: str = "elt"
 
 
 @dataclass(frozen=True)

@@ -59,3 +59,10 @@ def dbt_snowflake() -> Path:
 def tap_jsonl() -> Path:
     """The environment of a tap from the package index, which reads files."""
     return environment("tap-jsonl==0.3.1", "tap-jsonl")
+
+
+@pytest.fixture(scope="session")
+def airflow() -> Path:
+    """The environment of Airflow, of the version $AIRFLOW where that is set."""
+    version = os.environ.get("AIRFLOW", "3.3.2")
+    return environment(f"apache-airflow=={version}", f"airflow-{version}")
