@@ -10,14 +10,14 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from elt_project import ROOT, TAP, TARGET, WRAPPER, TestProject
+from elt_project import ROOT, WRAPPER, TestProject
 
 from target_meltano.elt.init import TEMPLATE
 
@@ -148,7 +148,24 @@ def test_a_failing_load_fails_the_run_and_nothing_is_built_on_it(project: TestPr
     done = scheduler.run(project.folder, "airflow", "dags", "test", "elt", TEST_URL=project.url)
     assert done.returncode == 1, done.stdout
     assert "DagRun failed" in done.stdout
-    assert done.stdout.count("the tap ended with exit status 3") == 3
+    assert "the tap ended with exit status 3" in done.stdout
+    assert project.query(f'SELECT count(DISTINCT run_id) FROM "{project.schema()}".__loads') == [(3,)]
     assert (len(project.ids(0)), len(project.ids(1))) == (20, 10)
     assert not project.query("SELECT 1 FROM pg_namespace WHERE nspname = %s", (f"{project.name}_models",))
     assert "target-meltano transform" not in done.stdout
+
+
+def test_a_load_that_takes_too_long_commits_what_is_complete_and_fails(project: TestProject, scheduler: Airflow) -> None:
+    """Airflow ends the task by SIGTERM to its process group; nothing of it runs on."""
+    written(project, {"a": {"ids": 25, "every": 10, "end": "hang"}})
+    dag = project.folder / "dags/elt.py"
+    soon = dag.read_text().replace('"retries": 2', '"retries": 0').replace("timedelta(hours=6)", "timedelta(seconds=6)")
+    dag.write_text(soon)
+    assert soon.count('"retries": 0') == soon.count("timedelta(seconds=6)") == 1
+    done = scheduler.run(project.folder, "airflow", "dags", "test", "elt", TEST_URL=project.url)
+    assert done.returncode == 1, done.stdout
+    assert "Sending SIGTERM signal to process group" in done.stdout
+    until = time.monotonic() + 20  # Airflow does not wait for the end of what it ends
+    while len(project.ids()) < 20 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert project.ids() == list(range(1, 21))
