@@ -96,6 +96,7 @@ class Project:
     state_id: str = "{environment}:{tap}"
     jobs: int = 4
     pii: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    review: Mapping[str, Any] = field(default_factory=dict)
     ci: Ci = field(default_factory=Ci)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     variables: tuple[Reference, ...] = ()
@@ -318,6 +319,7 @@ def _project(
         state_id=value.get("state", {}).get("id", Project.state_id),
         jobs=value.get("jobs", Project.jobs),
         pii=value.get("pii", {}),
+        review=value.get("review", {}),
         ci=_ci(value.get("ci", {})),
         secrets=secrets,
     )

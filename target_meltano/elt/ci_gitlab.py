@@ -1,0 +1,25 @@
+"""GitLab CI: the template with all jobs, for this project and others, and the pipeline that includes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import ci_template
+from .project import Project
+
+
+def files(project: Project) -> dict[Path, str]:
+    """Return .gitlab-ci.yml, and templates/elt.yml, where GitLab looks for what other projects include.
+
+    Raises:
+        ProjectError: the warehouse cannot be reached from where jobs run.
+    """
+    steps = (("transform", "test"), ", transform, test, review") if project.transform else ((), "")
+    more = {
+        "thens": "".join(f" -> elt:{name}" for name in steps[0]),
+        "stages": steps[1],
+        "keep": "3 days",
+        "variables": ci_template.variables(project.variables),
+    }
+    names = {".gitlab-ci.yml": "gitlab-ci.yml", "templates/elt.yml": "gitlab-jobs.yml"}
+    return {Path(path): ci_template.fill(name, project, more) for path, name in names.items()}
