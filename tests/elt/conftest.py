@@ -66,3 +66,15 @@ def airflow() -> Path:
     """The environment of Airflow, of the version $AIRFLOW where that is set."""
     version = os.environ.get("AIRFLOW", "3.3.2")
     return environment(f"apache-airflow=={version}", f"airflow-{version}")
+
+
+@pytest.fixture(scope="session")
+def meltano() -> Path:
+    """The environment of Meltano."""
+    return environment("meltano==4.4.1", "meltano")
+
+
+@pytest.fixture(scope="session")
+def check_jsonschema() -> Path:
+    """A program that has the JSON Schemas of GitLab, GitHub and Meltano in it."""
+    return environment("check-jsonschema==0.39.0", "check-jsonschema") / "bin/check-jsonschema"
