@@ -74,7 +74,7 @@ setup(
     packages=PACKAGES,
     package_data={
         **{package: ["py.typed"] for package in PACKAGES},
-        "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**"],
+        "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**", "templates/*.yml"],
     },
     install_requires=[
         "PyYAML>=6.0",

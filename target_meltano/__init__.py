@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
     from .library import load
     from .naming import lower, upper
+    from .reviews import Copies
     from .settings import Settings, make, setting
     from .target import Result
 
@@ -43,6 +44,7 @@ _HOMES = {
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
     "naming": "lower upper",
+    "reviews": "Copies",
     "settings": "Settings make setting",
     "target": "Result",
 }
@@ -62,6 +64,7 @@ __all__ = [
     "AddColumn",
     "ChangeType",
     "Column",
+    "Copies",
     "CreateTable",
     "DatabaseError",
     "Dialect",

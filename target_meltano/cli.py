@@ -31,6 +31,12 @@ COMMANDS = {
         "list": "print a line per invalid record: run, time, stream, line, path, reason",
         "replay": "print them as messages, to be mended and piped in again; not those that newer rows have replaced",
     },
+    "review": {
+        "create": "make a copy of the database for BRANCH, or with --models schemas for its models",
+        "drop": "drop what was made for BRANCH",
+        "list": "print a line of JSON per review",
+        "gc": "drop what is older, and what was never finished",
+    },
 }
 
 
@@ -82,11 +88,15 @@ def _run(name: str, dialect: str, options: argparse.Namespace) -> int:
 
 
 def _command(name: str, dialect: str, options: argparse.Namespace) -> int:
-    """Run `state …` or `rejected …`."""
+    """Run `state …`, `rejected …` or `review …`."""
     from . import commands
     from .report import Report
 
     database = _made(name, dialect, options)
+    if options.command == "review":
+        from . import review_command
+
+        return review_command.run(database, options)
     out = sys.stdout.buffer
     if options.does == "get":
         state = commands.get_state(database)
@@ -252,7 +262,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _command_parser(name: str) -> argparse.ArgumentParser:
     """`state get`, `rejected list` and the others, as `COMMANDS` has them."""
     parser = argparse.ArgumentParser(prog=f"target-meltano-{name}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, actions in COMMANDS.items():
         below = commands.add_parser(command).add_subparsers(dest="does", required=True, metavar="|".join(actions))
         for action, does in actions.items():
@@ -260,9 +270,21 @@ def _command_parser(name: str) -> argparse.ArgumentParser:
             _add_common(at)
             if action == "set":
                 at.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: -, stdin")
+            if command == "review":
+                _add_review(at, action)
             if command == "rejected":
                 at.add_argument("--run", metavar="ID", help="of this run only")
                 at.add_argument("--stream", metavar="NAME", help="of this stream only")
     return parser
 
 
+def _add_review(at: argparse.ArgumentParser, action: str) -> None:
+    if action in ("create", "drop"):
+        at.add_argument("branch", metavar="BRANCH")
+    if action == "create":
+        at.add_argument("--models", metavar="SCHEMA", help="no copy: a schema in place of this one, for models")
+        at.add_argument("--below", nargs="*", default=[], metavar="NAME", help="and SCHEMA_NAME of each, as dbt calls them")
+    if action == "drop":
+        at.add_argument("--force", action="store_true", help="end the sessions of others in it")
+    if action == "gc":
+        at.add_argument("--older-than", required=True, metavar="TIME", help="as 14d or 12h")

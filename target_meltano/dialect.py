@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -20,8 +21,9 @@ from sqlalchemy.types import TypeEngine
 
 from . import diff, naming
 from .diff import AddColumn, Change, ChangeType, Found, FoundColumn, ReplaceKey, Table
-from .errors import DatabaseError, TargetError, UpgradeError
+from .errors import DatabaseError, SettingsError, TargetError, UpgradeError
 from .kinds import Kind
+from .reviews import Copies
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -199,6 +201,14 @@ class Dialect(ABC, Generic[S]):
 
     def end_transaction(self, connection: sa.Connection, transaction: str) -> None:
         """End a transaction that lost its connection, if the database does not know that yet."""
+
+    def copies(self) -> AbstractContextManager[Copies]:
+        """Connect, and yield how the database is copied for a review.
+
+        Raises:
+            SettingsError: that is not known.
+        """
+        raise SettingsError(f"there are no reviews on {self.name}: it is not known how a database is copied there")
 
     def shape(self, connection: sa.Connection, table: Table) -> Any:
         """Return what is equal for as long as the columns of *table* have the same types; quicker than `found`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 import psycopg2
@@ -26,6 +26,7 @@ from target_meltano import (
     TIME,
     TIMESTAMP,
     ChangeType,
+    Copies,
     DatabaseError,
     Dialect,
     Found,
@@ -34,7 +35,7 @@ from target_meltano import (
     Table,
 )
 
-from . import embedded, extras, faults, session, upgrades, views
+from . import embedded, extras, faults, review, session, upgrades, views
 from .copy import READ_BYTES, NumberError, Reader, encode
 from .session import PostgresSettings
 
@@ -103,6 +104,13 @@ class PostgresDialect(Dialect[PostgresSettings]):
         """The last to leave our own server stops it."""
         with self._lease:
             super().close(connection)
+
+    @contextmanager
+    def copies(self) -> Iterator[Copies]:
+        with ExitStack() as lease:
+            if self.settings.is_embedded():
+                self._url = lease.enter_context(embedded.running()).url
+            yield lease.enter_context(review.opened(session.parameters(self.settings, self._url, "review")))
 
     def _connect(self) -> sa.Connection:
         parameters = session.parameters(self.settings, self._url, self.run_id)

@@ -195,7 +195,8 @@ def _is_held(path: Path) -> bool:
 
 def _server(home: Path, port: int, *, started: bool) -> Server:
     password = (home / "password").read_text()
-    return Server(HOST, port, user=NAME, password=password, dbname=NAME, started=started)
+    dbname = os.environ.get("TARGET_MELTANO_DATABASE") or NAME  # a review of it
+    return Server(HOST, port, user=NAME, password=password, dbname=dbname, started=started)
 
 
 def _join_or_start(home: Path) -> Server:

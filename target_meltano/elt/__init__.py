@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "dbt": "scaffold sources and staging models, or run dbt itself",
     "ci": "write the files that run it in GitLab, GitHub or Airflow",
     "state": "read or write the STATE of a pipeline",
+    "review": "copy the warehouse for a branch, and remove such copies",
     "mask": "mask personal data in a tap's messages, in front of any target",
     "mock": "write records that fit a catalog, as a tap would",
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from . import ci_template
 from .project import Project
+from .review import KEEP
 
 
 def files(project: Project) -> dict[Path, str]:
@@ -18,8 +19,13 @@ def files(project: Project) -> dict[Path, str]:
     more = {
         "thens": "".join(f" -> elt:{name}" for name in steps[0]),
         "stages": steps[1],
-        "keep": "3 days",
+        "keep": _words(project.review.get("keep", KEEP)),
         "variables": ci_template.variables(project.variables),
     }
     names = {".gitlab-ci.yml": "gitlab-ci.yml", "templates/elt.yml": "gitlab-jobs.yml"}
     return {Path(path): ci_template.fill(name, project, more) for path, name in names.items()}
+
+
+def _words(age: str) -> str:
+    """Return a time as 14d or 12h in GitLab's words."""
+    return f"{age[:-1]} {'days' if age.endswith('d') else 'hours'}"

@@ -27,7 +27,7 @@ _VALUE = re.compile(r"^@([a-z]+)@\n|@([a-z]+)@", re.MULTILINE)
 def fill(name: str, project: Project, more: Mapping[str, str]) -> str:
     """Return the template *name* with the values of *project*, and *more* of them."""
     text = (FOLDER / name).read_text("utf-8")
-    has = {"transform": project.transform is not None, "clone": project.review.get("mode", "clone") == "clone"}
+    has = {"transform": project.transform is not None, "clone": _is_copied(project)}
     while (part := _PART.search(text)) is not None:
         text = text[: part.start()] + (part[2] if has[part[1]] else "") + text[part.end() :]
     values = {**_values(project), **more}
@@ -48,14 +48,20 @@ def _values(project: Project) -> dict[str, str]:
             "give them a warehouse that they reach: postgres or snowflake"
         )
     ci = project.ci
+    extra = project.warehouse.dialect + (",embedded" if project.warehouse.type == "postgres" and _is_copied(project) else "")  # it has pg_dump
     return {
         "taps": json.dumps(list(project.taps)),
         "image": json.dumps(ci.image),
-        "install": json.dumps(ci.install or f"target-meltano[{project.warehouse.dialect}]=={__version__}"),
+        "install": json.dumps(ci.install or f"target-meltano[{extra}]=={__version__}"),
         "schedule": ci.schedule,
         "branch": ci.branch,
         "docs": os.path.relpath(project.transform.project / DOCS, project.folder) if project.transform else "",
     }
+
+
+def _is_copied(project: Project) -> bool:
+    """Tell whether reviews have a copy of the warehouse, and not schemas beside it."""
+    return project.transform is not None and project.review.get("mode", "clone") == "clone"
 
 
 def variables(references: Iterable[Reference]) -> str:

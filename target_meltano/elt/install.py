@@ -22,7 +22,7 @@ def command(arguments: list[str]) -> int:
     parser = options.parser("install", does, taps=True)
     parser.add_argument("--force", action="store_true", help="make them anew")
     chosen = parser.parse_args(arguments)
-    project = options.project(chosen, expanded=False)
+    project = options.project(chosen, only=["transform"])
     project.work.mkdir(exist_ok=True)
     _write_schema(project)
     with ThreadPoolExecutor(2) as threads:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from .project import Project, read
@@ -29,14 +29,14 @@ def add_summary(made: argparse.ArgumentParser) -> None:
     made.add_argument("--summary", metavar="FILE", help="write how each step ended as JSON")
 
 
-def project(options: argparse.Namespace, *, expanded: bool = True) -> Project:
-    """Return the project that the options name, with the taps that they name.
+def project(options: argparse.Namespace, *, only: Collection[str] | None = None, review: Mapping[str, str] | None = None) -> Project:
+    """Return the project that the options name, with the taps that they name; the rest is as `read` takes it.
 
     Raises:
         ProjectError: with a line per fault.
     """
     taps: Sequence[str] = getattr(options, "taps", ())
-    return read(options.project, taps or None, options.environment, expanded=expanded)
+    return read(options.project, taps or None, options.environment, only=only, review=review)
 
 
 def _positive(text: str) -> int:

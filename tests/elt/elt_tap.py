@@ -3,7 +3,7 @@
 Its config: `ids`, how many there are; `every`, of which a STATE comes after each; `pause`, seconds
 before each STATE; `keys`; `end`, how it ends: a number is an exit status, "kill" a SIGKILL, "hang"
 never; `say`, lines for stderr; `seen`, a file that is given the STATE that it starts from; `wait`, files
-that have to be there before it goes on.
+that have to be there before it sends anything; `hold`, files that have to be there before a STATE.
 """
 
 from __future__ import annotations
@@ -38,11 +38,7 @@ def main() -> int:
     state = json.loads(Path(options.state).read_text()) if options.state else {}
     if "seen" in config:  # as it is, to its last digit
         Path(config["seen"]).write_text(Path(options.state).read_text() if options.state else "{}")
-    until = time.monotonic() + 60
-    while not all(map(os.path.exists, config.get("wait", ()))):
-        if time.monotonic() > until:
-            return 9
-        time.sleep(0.02)
+    wait(config.get("wait", ()))
     write({"type": "SCHEMA", "stream": "events", "key_properties": keys, "schema": schema})
     every = config.get("every", 10)
     for number in range(state.get("id", 0) + 1, config.get("ids", 10) + 1):
@@ -51,9 +47,18 @@ def main() -> int:
         if number % every == 0:
             sys.stdout.flush()
             time.sleep(config.get("pause", 0))
+            wait(config.get("hold", ()))
             write({"type": "STATE", "value": {"id": number}})
     sys.stdout.flush()
     return end(config.get("end", 0))
+
+
+def wait(files: list[str]) -> None:
+    until = time.monotonic() + 60
+    while not all(map(os.path.exists, files)):
+        if time.monotonic() > until:
+            sys.exit(9)
+        time.sleep(0.02)
 
 
 def write(message: dict[str, Any]) -> None:

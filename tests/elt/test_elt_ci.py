@@ -102,7 +102,8 @@ def test_nothing_that_others_choose_gets_into_a_shell_of_github(name: str, tmp_p
 def test_jobs_of_gitlab_that_share_something_wait_for_each_other(tmp_path: Path) -> None:
     """A tap is in one job at a time; the models, too; a branch's copy has all of its jobs one by one."""
     write(tmp_path, "gitlab")
-    jobs = read(tmp_path / "templates/elt.yml")[1]
+    head, jobs = read(tmp_path / "templates/elt.yml")
+    assert head["spec"]["inputs"]["auto_stop_in"]["default"] == "14 days"
     groups = {name: job["resource_group"] for name, job in jobs.items() if "resource_group" in job}
     assert groups == {
         "elt:load": "elt/$[[ inputs.environment ]]/load/$TAP",
@@ -131,7 +132,7 @@ def test_the_section_ci_says_what_runs_where_and_when(tmp_path: Path) -> None:
 def test_by_default_jobs_install_the_version_that_wrote_them(tmp_path: Path) -> None:
     write(tmp_path, "gitlab")
     inputs = read(tmp_path / "templates/elt.yml")[0]["spec"]["inputs"]
-    assert inputs["install"]["default"] == f"target-meltano[postgres]=={__version__}"
+    assert inputs["install"]["default"] == f"target-meltano[postgres,embedded]=={__version__}"
     assert re.search(r":\d+\.\d+\.\d+-slim", inputs["image"]["default"])
 
 
@@ -146,10 +147,14 @@ def test_without_a_transform_there_is_nothing_to_build_or_review(tmp_path: Path,
 
 
 def test_a_review_of_the_models_only_is_not_loaded_into(tmp_path: Path) -> None:
-    write(tmp_path, "gitlab", ELT + TRANSFORM + "review: {mode: schema}\n")
-    jobs = read(tmp_path / "templates/elt.yml")[1]
+    """It needs no pg_dump, either."""
+    write(tmp_path, "gitlab", ELT + TRANSFORM + "review: {mode: schema, keep: 12h}\n")
+    head, jobs = read(tmp_path / "templates/elt.yml")
     assert "elt:review" in jobs
     assert "elt:review:load" not in jobs
+    inputs = head["spec"]["inputs"]
+    assert inputs["install"]["default"] == f"target-meltano[postgres]=={__version__}"
+    assert inputs["auto_stop_in"]["default"] == "12 hours"
 
 
 def test_a_server_of_this_machine_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

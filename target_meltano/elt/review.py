@@ -1,0 +1,169 @@
+"""`target-meltano review`: a copy of the warehouse for a branch, or a schema for its models, made and removed.
+
+The target does it, as it knows its database; we say what may be copied, and write review.env.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import options, pipeline, processes, reviewed, transforms, warehouse
+from .errors import ProjectError, RunError
+from .project import FILE, Project
+from .variables import redactor
+
+DOES = {
+    "create": "make it, and write review.env",
+    "drop": "remove what was made for BRANCH",
+    "list": "show what there is",
+    "gc": "remove what is older than review.keep",
+}
+SECTIONS = ("warehouse", "transform", "review")  # the taps and their secrets are not needed
+KEEP = "14d"
+Told = list[dict[str, str]]
+
+
+def command(arguments: list[str]) -> int:
+    """Run it and return the exit code."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if (chosen.does in ("create", "drop")) != bool(chosen.branch):
+        parser.error(f"{chosen.does}: {'name the BRANCH' if not chosen.branch else 'takes no BRANCH'}")
+    project = options.project(chosen, only=SECTIONS, review={})
+    return {"create": _create, "drop": _drop, "list": _list, "gc": _gc}[chosen.does](project, chosen)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = options.parser("review", "Make, list and remove copies of the warehouse for branches.")
+    parser.add_argument("does", choices=DOES, help="; ".join(f"{name}: {does}" for name, does in DOES.items()))
+    parser.add_argument("branch", nargs="?", metavar="BRANCH", help="of create and drop")
+    parser.add_argument("--mode", choices=("clone", "schema"), help="clone: a copy of the database; schema: schemas for models beside production's; default: review.mode, or clone")
+    parser.add_argument("--allow-pii", action="store_true", help="copy what taps without rules for personal data have loaded, too")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="with the manifest.json of production: models that are not built here are read there (--mode schema)")
+    parser.add_argument("--force", action="store_true", help="drop: end the sessions of others in it")
+    parser.add_argument("--older-than", metavar="TIME", help=f"gc: as 14d or 12h; default: review.keep, or {KEEP}")
+    parser.add_argument("--json", action="store_true", help="list: as JSON")
+    return parser
+
+
+def _create(project: Project, chosen: argparse.Namespace) -> int:
+    mode = chosen.mode or project.review.get("mode", "clone")
+    if chosen.state and mode != "schema":
+        raise ProjectError("--state goes with --mode schema; a clone has all models itself")
+    if mode == "schema":
+        variables, made = _schemas(project, chosen)
+    else:
+        _check_pii(project, allowed=chosen.allow_pii or project.review.get("allow_pii", False))
+        made = _target(project, "create", chosen.branch)
+        variables = {reviewed.DATABASE: made[0]["name"]}
+    path = reviewed.write(project.folder, variables)
+    for one in made:
+        print(f"{one['kind']} {one['name']}: {one.get('how', 'is there')}")
+    print(f"{path.name} says so to the other commands: set -a; . ./{path.name}; set +a")
+    return 0
+
+
+def _check_pii(project: Project, *, allowed: bool) -> None:
+    """Refuse a copy of rows of which nobody has said whether they hold personal data.
+
+    Raises:
+        ProjectError: naming their taps.
+    """
+    open_ = [tap.name for tap in project.taps.values() if not warehouse.pii_of(project, tap)]
+    if open_ and not allowed:
+        raise ProjectError(
+            f"{project.folder / FILE}: pii: nothing is said of the personal data of {', '.join(open_)}, which a copy would hold unmasked; "
+            'write rules for them, or plain: ["*"] if there is none; or allow it: review.allow_pii: true, or --allow-pii; '
+            "or copy no rows: --mode schema"
+        )
+
+
+def _schemas(project: Project, chosen: argparse.Namespace) -> tuple[dict[str, str], Told]:
+    """Make a schema for the models of the branch, and those that dbt puts beside it."""
+    base = transforms.of(project).schema
+    if chosen.state and not (project.folder / chosen.state / "manifest.json").exists():
+        raise ProjectError(f"--state {chosen.state}: there is no manifest.json in it; keep target/manifest.json of production's last build there")
+    first = _target(project, "create", chosen.branch, "--models", base)[0]["name"]
+    below = _below(reviewed.within(project, {reviewed.SCHEMA: first}), first)
+    made = _target(project, "create", chosen.branch, "--models", base, "--below", *below)
+    state = {"DBT_DEFER": "true", "DBT_STATE": str(chosen.state)} if chosen.state else {}  # which dbt reads itself
+    return {reviewed.SCHEMA: first, **state}, made
+
+
+def _below(project: Project, first: str) -> list[str]:
+    """Return what dbt puts behind the name of the schema *first*.
+
+    Raises:
+        ProjectError: there are models that would go elsewhere, as into production.
+    """
+    arguments = ["--quiet", "ls", "--resource-type", "model", "seed", "snapshot", "--output", "json", "--output-keys", "name schema"]
+    with warehouse.held(project) as where:
+        ours = {**warehouse.variables(project, where), **transforms.folders(transforms.of(project))}
+        code, told, errors = processes.output([*transforms.command(project), *arguments], project.folder, ours, redactor(project.secrets))
+    if code:
+        raise RunError("\n".join(["dbt ls failed", *processes.telling([*told.splitlines(), *errors.splitlines()])]))
+    nodes = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    for node in nodes:
+        if node["schema"].lower() != first.lower() and not node["schema"].lower().startswith(f"{first}_".lower()):
+            raise ProjectError(
+                f"{node['name']}: goes into the schema {node['schema']}, whatever DBT_SCHEMA is; let generate_schema_name begin with target.schema, or use --mode clone"
+            )
+    return sorted({node["schema"][len(first) + 1 :] for node in nodes} - {""})
+
+
+def _drop(project: Project, chosen: argparse.Namespace) -> int:
+    dropped = [one["name"] for one in _target(project, "drop", chosen.branch, *(["--force"] if chosen.force else []))]
+    print("\n".join(f"{name}: dropped" for name in dropped) or f"there is nothing for {chosen.branch}")
+    reviewed.forget(project.folder, dropped)
+    return 0
+
+
+def _gc(project: Project, chosen: argparse.Namespace) -> int:
+    age = chosen.older_than or project.review.get("keep", KEEP)
+    if not re.fullmatch(r"[0-9]+[hd]", age):
+        raise ProjectError(f"--older-than: wanted a time as 14d or 12h, found {age!r}")
+    dropped = _target(project, "gc", "--older-than", age)
+    print("\n".join(f"{one['name']}: dropped" for one in dropped) or f"nothing is older than {age}")
+    return 0
+
+
+def _list(project: Project, chosen: argparse.Namespace) -> int:
+    found = _target(project, "list")
+    if chosen.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    names = ("name", "kind", "created", "branch")
+    rows = [names, *([one[name] for name in names] for one in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+    return 0
+
+
+def _target(project: Project, does: str, *arguments: str) -> Told:
+    """Let the target do it, and return the lines that it told.
+
+    Raises:
+        RunError: it failed; why, it has said itself.
+    """
+    tap = next(iter(project.taps.values()))
+    settings: Mapping[str, Any] = {**project.warehouse.settings, "schema": tap.schema}  # which every target wants
+    with pipeline.locked(project, f"review.{does}", project.work / "logs") as place:
+        call = [*warehouse.command(project), "review", does, "--config", place.write("target.json", settings), *_safe(arguments)]
+        done = subprocess.run(call, env=warehouse.environment(project), stdout=subprocess.PIPE, text=True, check=False)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    if done.returncode:
+        dropped = f"; dropped: {', '.join(one['name'] for one in told)}" if told else ""
+        raise RunError(f"review {does}: {project.warehouse.executable[0]} ended with exit status {done.returncode}{dropped}")
+    return told
+
+
+def _safe(arguments: Sequence[str]) -> list[str]:
+    """Return *arguments* so that a branch that begins with - is none of the options."""
+    return [*arguments[1:], "--", arguments[0]] if arguments and not arguments[0].startswith("--") else list(arguments)

@@ -1,0 +1,83 @@
+"""A project in a review: what review.env says takes the place of what elt.yml says.
+
+ELT_DATABASE is the database of a clone: the target and dbt use it instead of the one that the settings
+name. ELT_SCHEMA is the schema that models are built in, beside production's: nothing is loaded then.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from .errors import ProjectError
+
+if TYPE_CHECKING:
+    from .project import Project, Warehouse
+
+FILE = "review.env"
+DATABASE, SCHEMA = "ELT_DATABASE", "ELT_SCHEMA"
+NAMES = {"postgres": "dbname", "snowflake": "database"}  # of the setting; each is the other's alias
+URL = "TARGET_MELTANO_POSTGRES_URL"  # which the target reads, too, and in which a database is named
+
+
+def within(project: Project, review: Mapping[str, str]) -> Project:
+    """Return *project* with the database and the schema of models that *review* has, if it has.
+
+    Raises:
+        ProjectError: there is a schema of models, and no models.
+    """
+    database, schema = review.get(DATABASE), review.get(SCHEMA)
+    if database:
+        warehouse = project.warehouse
+        settings = warehouse.settings if warehouse.type == "embedded" else _settings(warehouse, database)
+        taps = {name: replace(tap, settings=_of_tap(tap.settings, database)) for name, tap in project.taps.items()}
+        secrets = {str(one["url"]) for one in (settings, *(tap.settings for tap in taps.values())) if one.get("url")}
+        warehouse = replace(warehouse, settings=settings, review=database)
+        project = replace(project, warehouse=warehouse, taps=taps, secrets=project.secrets | secrets)
+    if schema and not project.transform:
+        raise ProjectError(f"the variable {SCHEMA} is set, and elt.yml has no section transform; unset it, or load into production itself")
+    if schema and project.transform:
+        project = replace(project, transform=replace(project.transform, schema=schema, review=schema))
+    return project
+
+
+def _settings(warehouse: Warehouse, database: str) -> dict[str, Any]:
+    url = warehouse.settings.get("url") or (os.environ.get(URL) if warehouse.type == "postgres" else None)
+    if url:
+        return {**_of_tap(warehouse.settings, database), "url": with_database(str(url), database)}
+    return {**_of_tap(warehouse.settings, database), NAMES[warehouse.type]: database}
+
+
+def _of_tap(settings: Mapping[str, Any], database: str) -> dict[str, Any]:
+    """Return settings that name no other database: what a tap has of its own goes into the review all the same."""
+    found = {name: value for name, value in settings.items() if name not in NAMES.values()}
+    return {**found, "url": with_database(str(found["url"]), database)} if found.get("url") else found
+
+
+def with_database(url: str, database: str) -> str:
+    """Return the *url*, or libpq's `name=value …`, with another database."""
+    parts = re.fullmatch(r"([a-z]+://[^/?]*)(?:/[^?]*)?(?:\?(.*))?", url, re.DOTALL)
+    if not parts:
+        spelt = database.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{url} dbname='{spelt}'"  # the last one counts
+    options = "&".join(one for one in (parts[2] or "").split("&") if one and not one.startswith("dbname="))
+    return f"{parts[1]}/{quote(database, safe='')}{'?' if options else ''}{options}"
+
+
+def write(folder: Path, variables: Mapping[str, str]) -> Path:
+    """Write review.env, for `set -a; . ./review.env`, or as CI takes it; return its path."""
+    path = folder / FILE
+    path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()), "utf-8")
+    return path
+
+
+def forget(folder: Path, dropped: Collection[str]) -> None:
+    """Remove review.env if it leads to what was *dropped*."""
+    path = folder / FILE
+    if path.exists() and any(line.partition("=")[2] in dropped for line in path.read_text("utf-8").splitlines()):
+        path.unlink()

@@ -1,0 +1,191 @@
+"""Reviews as a user has them: made from a project, loaded into, dropped; production stays as it is."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from elt_project import TestProject
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from target_meltano.elt import reviewed, warehouse
+from target_meltano.elt.errors import ProjectError
+from target_meltano.elt.project import Project, Tap, Transform, Warehouse
+from target_meltano_postgres import dialect
+
+PLAIN = {"plain": ["*"]}
+
+
+@pytest.fixture
+def own(postgres_url: str, tmp_path: Path) -> Iterator[TestProject]:
+    """A project in a database of its own, which has nobody else in it; its reviews go with it."""
+    admin = psycopg2.connect(postgres_url)
+    admin.autocommit = True
+    name = f"own_{secrets.token_hex(4)}"
+    parts = parse_dsn(postgres_url)
+    with admin.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        yield TestProject(tmp_path, f"postgresql://{parts['user']}:{parts['password']}@{parts['host']}:{parts['port']}/{name}", name, admin)
+        cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (name,))
+        for (one,) in cursor.fetchall():
+            cursor.execute(f'DROP DATABASE "{one}" WITH (FORCE)')
+    admin.close()
+
+
+def ask(project: TestProject, sql: str, database: str | None = None) -> list[tuple[Any, ...]]:
+    """Return the rows of a query in the project's database, or another one, with no session left."""
+    connection = psycopg2.connect(make_dsn(project.url, **({"dbname": database} if database else {})))
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+    finally:
+        connection.close()
+
+
+def done(project: TestProject, *arguments: str, **variables: str) -> str:
+    """Run a command that must not fail, and return what it told."""
+    ended = project.run(*arguments, **variables)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def said(project: TestProject) -> dict[str, str]:
+    """Return the variables of review.env."""
+    return dict(line.split("=", 1) for line in (project.folder / "review.env").read_text().splitlines())
+
+
+def ids(project: TestProject, database: str | None = None) -> list[int]:
+    return [id_ for (id_,) in ask(project, f"SELECT id FROM {project.schema()}.events ORDER BY id", database)]
+
+
+def bookmarks(project: TestProject, database: str | None = None) -> list[Any]:
+    return [json.loads(state) for (state,) in ask(project, f"SELECT state::text FROM {project.schema()}.__state", database)]
+
+
+def test_a_load_in_a_review_moves_its_own_bookmark_and_not_productions(own: TestProject) -> None:
+    own.write({"a": {"ids": 20}}, pii=PLAIN)
+    done(own, "extract-load")
+    assert "by TEMPLATE" in done(own, "review", "create", "feature/one")
+    review = said(own)["ELT_DATABASE"]
+    assert review.startswith(f"{own.name}_review_feature_one_")
+    seen = str(own.folder / "seen")
+    own.write({"a": {"ids": 30, "seen": seen}}, pii=PLAIN)
+    done(own, "run", **said(own))
+    assert json.loads(Path(seen).read_text()) == {"id": 20}  # it goes on from production's
+    assert (ids(own, review), bookmarks(own, review)) == (list(range(1, 31)), [{"id": 30}])
+    assert (ids(own), bookmarks(own)) == (list(range(1, 21)), [{"id": 20}])
+    assert json.loads(done(own, "state", "get", "a")) == {"id": 20}
+    assert json.loads(done(own, "state", "get", "a", **said(own))) == {"id": 30}
+    assert f"{review}: dropped" in done(own, "review", "drop", "feature/one", **said(own))
+    assert not (own.folder / "review.env").exists()
+    assert ids(own) == list(range(1, 21))
+
+
+def test_review_and_production_load_at_the_same_time(own: TestProject) -> None:
+    """The lock of a state_id is the database's own."""
+    go = own.folder / "go"
+    own.write({"a": {"ids": 20, "hold": [str(go)]}}, pii=PLAIN)
+    done(own, "review", "create", "b")
+    other = own.folder / "other"  # a checkout of its own: the locks of one checkout are by tap
+    other.mkdir()
+    (other / "elt.yml").write_text((own.folder / "elt.yml").read_text())
+    production = own.start("extract-load")
+    in_review = own.start("extract-load", "--project", str(other), **said(own))
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database IN (SELECT oid FROM pg_database WHERE starts_with(datname, %s))"
+    try:
+        for _ in range(600):
+            if own.query(locks, (own.name,)) == [(2,)]:
+                break
+            time.sleep(0.05)
+            assert [one.poll() for one in (production, in_review)] == [None, None]
+        assert own.query(locks, (own.name,)) == [(2,)]
+    finally:
+        go.touch()
+        told = [process.communicate(timeout=60) for process in (production, in_review)]
+    assert (production.returncode, in_review.returncode) == (0, 0), told
+    assert ids(own) == ids(own, said(own)["ELT_DATABASE"]) == list(range(1, 21))
+
+
+def test_rows_of_which_nobody_said_whether_they_are_personal_are_not_copied(own: TestProject) -> None:
+    own.write({"a": {}, "b": {}}, pii={"rules": [{"tap": "a", "stream": "events", "columns": ["text"], "method": "redact"}]})
+    refused = own.run("review", "create", "x")
+    assert (refused.returncode, "personal data of b," in refused.stderr) == (2, True), refused.stderr
+    assert own.query("SELECT count(*) FROM pg_database WHERE starts_with(datname, %s)", (own.name,)) == [(1,)]
+    done(own, "review", "create", "x", "--allow-pii")
+    own.write({"a": {}, "b": {}}, review={"allow_pii": True})
+    done(own, "review", "create", "x")
+
+
+def test_what_is_older_than_is_kept_goes(own: TestProject) -> None:
+    own.write({"a": {"password": "${SECRET_OF_A_TAP}"}}, pii=PLAIN, review={"keep": "1h"})
+    for branch in ("old", "new"):
+        done(own, "review", "create", branch)
+    old, new = (said(own)["ELT_DATABASE"] if branch == "new" else "" for branch in ("old", "new"))
+    old = next(one["name"] for one in json.loads(done(own, "review", "list", "--json")) if one["branch"] == "old")
+    own.query(f"COMMENT ON DATABASE {old} IS '{json.dumps({'target_meltano_review': 'old', 'source': own.name, 'created': '2026-01-01T00:00:00Z'})}'")
+    assert done(own, "review", "gc") == f"{old}: dropped\n"
+    assert [line.split() for line in done(own, "review", "list").splitlines()] == [["name", "kind", "created", "branch"], [new, "database", json.loads(done(own, "review", "list", "--json"))[0]["created"], "new"]]
+    assert done(own, "review", "gc", "--older-than", "2d") == "nothing is older than 2d\n"
+    assert done(own, "review", "drop", "never") == "there is nothing for never\n"
+
+
+# --- what says where the warehouse is
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("postgresql://u:p%40w@h:1/d?sslmode=require", "postgresql://u:p%40w@h:1/r?sslmode=require"),
+        ("postgresql://u@h1:1,h2:2", "postgresql://u@h1:1,h2:2/r"),
+        ("postgresql:///d?host=/run/pg&dbname=e", "postgresql:///r?host=/run/pg"),
+        ("host=h dbname=d", "host=h dbname=d dbname='r'"),
+    ],
+)
+def test_a_url_leads_to_the_reviews_database(url: str, wanted: str) -> None:
+    assert reviewed.with_database(url, "r") == wanted
+    assert dialect.psycopg2.extensions.parse_dsn(wanted)["dbname"] == "r"
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment"),
+    [
+        ({"url": "postgresql://u:p@h:1/d"}, {}),
+        ({"host": "h", "database": "d"}, {}),
+        ({"host": "h", "dbname": "d"}, {"TARGET_MELTANO_POSTGRES_DBNAME": "e"}),
+        ({}, {"PGHOST": "h", "PGDATABASE": "d"}),
+        ({}, {"TARGET_MELTANO_POSTGRES_URL": "postgresql://u@h/d"}),
+    ],
+)
+def test_target_and_dbt_use_the_reviews_database(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], environment: dict[str, str]) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    taps = {"a": Tap("a", ("x",), "a"), "b": Tap("b", ("x",), "b", settings={"dbname": "elsewhere"})}
+    made = Project(Path(), "dev", Warehouse("postgres", ("x",), settings), taps, Transform(Path(), ""))
+    inside = reviewed.within(made, {"ELT_DATABASE": "r"})
+    assert warehouse.variables(inside, inside.warehouse.settings)["PGDATABASE"] == "r"
+    for tap in inside.taps.values():
+        given = warehouse.settings(inside, tap)
+        url = given.get("url")
+        assert (parse_dsn(url)["dbname"] if url else given["dbname"]) == "r"
+        assert not (url and {"dbname", "database", "host"} & set(given))
+    assert reviewed.within(made, {}) == made
+
+
+def test_snowflake_too() -> None:
+    made = Project(Path(), "dev", Warehouse("snowflake", ("x",), {"account": "a", "dbname": "d"}), {}, Transform(Path(), ""))
+    inside = reviewed.within(made, {"ELT_DATABASE": "R"})
+    assert inside.warehouse.settings == {"account": "a", "database": "R"}
+    assert warehouse.variables(inside, inside.warehouse.settings)["SNOWFLAKE_DATABASE"] == "R"
+
+
+def test_a_schema_of_models_without_models_is_refused() -> None:
+    made = Project(Path(), "dev", Warehouse("postgres", ("x",)), {}, None)
+    with pytest.raises(ProjectError, match="ELT_SCHEMA"):
+        reviewed.within(made, {"ELT_SCHEMA": "r"})
