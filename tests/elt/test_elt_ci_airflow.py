@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -17,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elt_project import ROOT, WRAPPER, TestProject
-
-from target_meltano.elt.init import TEMPLATE
+from elt_ci import long
+from elt_project import TestProject
 
 LOOK = """
 import json, sys
@@ -62,32 +60,17 @@ def scheduler(airflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Airflo
     return made
 
 
-def written(project: TestProject, taps: Mapping[str, Mapping[str, Any]], **sections: Any) -> None:
+def scheduled(project: TestProject, taps: Mapping[str, Mapping[str, Any]], **sections: Any) -> None:
     """Write elt.yml, the DAG, and the wrapper as a program in bin."""
     project.write(taps, **sections)
+    project.program()
     done = project.run("ci", "airflow")
     assert done.returncode == 0, done.stderr
-    (project.folder / "bin").mkdir(exist_ok=True)
-    wrapper = project.folder / "bin/target-meltano"
-    wrapper.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {WRAPPER[0]} -c "{WRAPPER[2]}" "$@"\n')
-    wrapper.chmod(0o755)
-
-
-def transform(project: TestProject, dbt: Path) -> dict[str, Any]:
-    """Return the section of a dbt project with a model on the events of the first tap, and a test of it."""
-    folder = project.folder / "transform"
-    shutil.copytree(TEMPLATE / "transform", folder)
-    shutil.rmtree(folder / "models")
-    (folder / "models/marts").mkdir(parents=True)
-    (folder / "models/marts/numbers.sql").write_text(f'select count(*) as events from "{project.schema()}".events\n')
-    columns = [{"name": "events", "data_tests": ["not_null"]}]
-    (folder / "models/marts/_marts.yml").write_text(json.dumps({"models": [{"name": "numbers", "columns": columns}]}))
-    return {"executable": str(dbt / "bin/dbt"), "schema": f"{project.name}_models"}
 
 
 def test_the_dag_imports_airflow_alone_and_reads_nothing(project: TestProject) -> None:
     """Airflow parses it every few seconds, with a Python that has no target-meltano."""
-    written(project, {"a": {}, "b": {}})
+    scheduled(project, {"a": {}, "b": {}})
     tree = ast.parse((project.folder / "dags/elt.py").read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
@@ -98,7 +81,7 @@ def test_the_dag_imports_airflow_alone_and_reads_nothing(project: TestProject) -
 
 
 def test_the_dag_follows_elt_yml_and_check_tells_what_has_drifted(project: TestProject) -> None:
-    written(project, {"a": {"token": "${TOKEN}"}}, ci={"name": "warehouse"})
+    scheduled(project, {"a": {"token": "${TOKEN}"}}, ci={"name": "warehouse"})
     dag = project.folder / "dags/warehouse.py"
     assert "TOKEN, TEST_URL" in dag.read_text() or "TEST_URL, TOKEN" in dag.read_text()
     assert project.run("ci", "airflow", "--check").returncode == 0
@@ -111,7 +94,7 @@ def test_the_dag_follows_elt_yml_and_check_tells_what_has_drifted(project: TestP
 
 
 def test_airflow_loads_the_dag_with_a_task_per_tap(project: TestProject, scheduler: Airflow) -> None:
-    written(project, {"a": {}, "My-tap_2": {}, "transform": {}}, transform={}, jobs=3)
+    scheduled(project, {"a": {}, "My-tap_2": {}, "transform": {}}, transform={}, jobs=3)
     done = scheduler.run(project.folder, "python", "-c", LOOK, PYTHONPATH=str(project.folder / "dags"))
     assert done.returncode == 0, done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
@@ -127,7 +110,7 @@ def test_airflow_loads_the_dag_with_a_task_per_tap(project: TestProject, schedul
 
 
 def test_a_run_loads_transforms_and_tests(project: TestProject, scheduler: Airflow, dbt: Path) -> None:
-    written(project, {"a": {}, "b": {"ids": 7}}, transform=transform(project, dbt))
+    scheduled(project, {"a": {}, "b": {"ids": 7}}, transform=project.dbt(dbt))
     done = scheduler.run(project.folder, "airflow", "dags", "test", "elt", TEST_URL=project.url)
     assert done.returncode == 0, done.stdout
     assert (len(project.ids(0)), len(project.ids(1))) == (10, 7)
@@ -140,7 +123,7 @@ def test_a_run_loads_transforms_and_tests(project: TestProject, scheduler: Airfl
 def test_a_failing_load_fails_the_run_and_nothing_is_built_on_it(project: TestProject, scheduler: Airflow, dbt: Path) -> None:
     """It is tried three times, and keeps what it had loaded; the other taps load."""
     fails = {"ids": 25, "every": 10, "end": 3}
-    written(project, {"a": fails, "b": {}}, transform=transform(project, dbt))
+    scheduled(project, {"a": fails, "b": {}}, transform=project.dbt(dbt))
     dag = project.folder / "dags/elt.py"
     soon = dag.read_text().replace("timedelta(minutes=5)", "timedelta(seconds=0)")
     assert soon != dag.read_text()
@@ -155,9 +138,10 @@ def test_a_failing_load_fails_the_run_and_nothing_is_built_on_it(project: TestPr
     assert "target-meltano transform" not in done.stdout
 
 
+@long
 def test_a_load_that_takes_too_long_commits_what_is_complete_and_fails(project: TestProject, scheduler: Airflow) -> None:
     """Airflow ends the task by SIGTERM to its process group; nothing of it runs on."""
-    written(project, {"a": {"ids": 25, "every": 10, "end": "hang"}})
+    scheduled(project, {"a": {"ids": 25, "every": 10, "end": "hang"}})
     dag = project.folder / "dags/elt.py"
     soon = dag.read_text().replace('"retries": 2', '"retries": 0').replace("timedelta(hours=6)", "timedelta(seconds=6)")
     dag.write_text(soon)
