@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from elt_ci import long
@@ -21,11 +22,9 @@ TOOLS = {
 
 @long
 @pytest.mark.parametrize("tool", TOOLS)
-def test_the_snippet_loads_transforms_and_tests_and_fails_with_a_load(project: TestProject, dbt: Path, tool: str) -> None:
-    from conftest import environment
-
+def test_the_snippet_loads_transforms_and_tests_and_fails_with_a_load(project: TestProject, dbt: Path, environments: Any, tool: str) -> None:
     pip_url, name, command = TOOLS[tool]
-    place = environment(pip_url, tool)
+    place = environments(pip_url, tool)
     (snippet,) = [text for text in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if text.startswith(f"# {name};")]
     (project.folder / name).write_text(snippet)
     project.program()
