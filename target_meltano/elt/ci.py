@@ -1,6 +1,6 @@
 """`target-meltano ci`: the files that run the project in a CI system or by a scheduler, written from elt.yml.
 
-Each kind is a module `ci_KIND` with `files(project)`: path in the project -> what is in the file.
+Each kind is a module `ci_KIND` with `files(project)`: path in the project -> what is in the file; nothing: it is to go.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .owned import Change
 from .project import as_written
 
 KINDS = ("gitlab", "github", "airflow", "meltano")
-DONE = {"create": "created", "update": "updated", "same": "same", "edited": "edited: yours, and left as it is", "foreign": "not ours, and left as it is"}
+DONE = {"create": "created", "update": "updated", "remove": "removed", "same": "same", "edited": "edited: yours, and left as it is", "foreign": "not ours, and left as it is"}
 
 
 def command(arguments: list[str]) -> int:
@@ -27,8 +27,9 @@ def command(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     project = as_written(chosen.project)
     wanted: dict[Path, str] = import_module(f".ci_{chosen.kind}", __package__).files(project)
-    changes = owned.changes({project.folder / path: body for path, body in wanted.items()}, (), f"ci {chosen.kind}")
-    todo = [change for change in changes if change.does in ("create", "update")]
+    changes = owned.changes({project.folder / path: body for path, body in wanted.items() if body}, (), f"ci {chosen.kind}")
+    changes += [Change(project.folder / path, "remove") for path, body in wanted.items() if not body and owned.is_ours(project.folder / path)]
+    todo = [change for change in changes if change.does in ("create", "update", "remove")]
     if chosen.check:
         for change in todo:
             print(f"{change.does:7} {change.path.relative_to(project.folder)}")

@@ -29,12 +29,11 @@ _UPLOAD = """\
 
 
 def files(project: Project) -> dict[Path, str]:
-    """Return the workflows; that for pull requests where there is something to build.
+    """Return the workflows; that for pull requests is empty where there is nothing to build.
 
     Raises:
         ProjectError: the warehouse cannot be reached from where jobs run.
     """
-    names = {"elt.yml": "github.yml", **({"elt-review.yml": "github-review.yml"} if project.transform else {})}
     secrets = [f"      {one.name}: ${{{{ secrets.{one.name} || vars.{one.name} }}}}" for one in project.variables if not one.is_file]
     more = {
         "thens": " -> transform -> test" if project.transform else "",
@@ -44,4 +43,5 @@ def files(project: Project) -> dict[Path, str]:
         "setup": _SETUP,
         "upload": _UPLOAD,
     }
+    names = {"elt.yml": "github.yml", "elt-review.yml": "github-review.yml"}
     return {Path(".github/workflows", path): ci_template.fill(name, project, more) for path, name in names.items()}

@@ -1,6 +1,6 @@
 """The texts in templates/, filled in from a project.
 
-@NAME@ is a value, a line of its own if it has lines. What stands from `#? NAME` to `#. NAME` is there only if
+@NAME@ is a value; a line with one that is empty goes. What stands from `#? NAME` to `#. NAME` is there only if
 the project has that: transform, or clone, a copy of the warehouse for reviews that can be loaded into.
 """
 
@@ -21,7 +21,6 @@ from .variables import Reference
 FOLDER = Path(__file__).with_name("templates")
 DOCS = "target/static_index.html"  # that `dbt docs generate --static` writes, in dbt's project
 _PART = re.compile(r"^#\? (\w+)\n(.*?)^#\. \1\n", re.DOTALL | re.MULTILINE)
-_VALUE = re.compile(r"^@([a-z]+)@\n|@([a-z]+)@", re.MULTILINE)
 
 
 def fill(name: str, project: Project, more: Mapping[str, str]) -> str:
@@ -30,9 +29,8 @@ def fill(name: str, project: Project, more: Mapping[str, str]) -> str:
     has = {"transform": project.transform is not None, "clone": _is_copied(project)}
     while (part := _PART.search(text)) is not None:
         text = text[: part.start()] + (part[2] if has[part[1]] else "") + text[part.end() :]
-    values = {**_values(project), **more}
-    while _VALUE.search(text):  # a value may have values in it
-        text = _VALUE.sub(lambda found: values[found[1] or found[2]] + ("\n" if found[1] and values[found[1]] else ""), text)
+    for value, filled in {**more, **_values(project)}.items():  # *more* may have values of the project in it
+        text = text.replace(f"\n@{value}@\n", f"\n{filled}\n" if filled else "\n").replace(f"@{value}@", filled)
     return text
 
 
@@ -51,11 +49,11 @@ def _values(project: Project) -> dict[str, str]:
     extra = project.warehouse.dialect + (",embedded" if project.warehouse.type == "postgres" and _is_copied(project) else "")  # it has pg_dump
     return {
         "taps": json.dumps(list(project.taps)),
-        "image": json.dumps(ci.image),
-        "install": json.dumps(ci.install or f"target-meltano[{extra}]=={__version__}"),
         "schedule": ci.schedule,
         "branch": ci.branch,
         "docs": os.path.relpath(project.transform.project / DOCS, project.folder) if project.transform else "",
+        "image": json.dumps(ci.image),
+        "install": json.dumps(ci.install or f"target-meltano[{extra}]=={__version__}"),
     }
 
 

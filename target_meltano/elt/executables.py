@@ -59,9 +59,13 @@ def _path(own: Path | None) -> str:
 
 
 def is_installed(place: Path, wanted: str) -> bool:
-    """Tell whether the environment *place* is there, complete, and made from *wanted*."""
+    """Tell whether the environment *place* is there, complete, made from *wanted*, and where it was made.
+
+    Its programs name their Python by its whole path: moved, as from a cache of CI, they do not start.
+    """
     try:
-        return (place / "installed").read_text("utf-8") == wanted
+        made_at = (place / "at").read_text("utf-8") if (place / "at").exists() else str(place.resolve())
+        return (place / "installed").read_text("utf-8") == wanted and made_at == str(place.resolve())
     except OSError:
         return False
 
@@ -94,6 +98,7 @@ def make(place: Path, pip_url: str, python: str | None, folder: Path) -> None:
         if done.returncode:
             told = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and "WARNING" not in line]
             raise RunError("\n".join([f"{pip_url}: cannot be installed", *told[-LAST_LINES:]]))
+    (place / "at").write_text(str(place.resolve()), "utf-8")
     (place / "installed").write_text(wanted(pip_url, python), "utf-8")
 
 

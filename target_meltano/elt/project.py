@@ -166,13 +166,11 @@ def as_written(folder: Path) -> Project:
 
 
 def _variables(value: Mapping[str, Any], ci: Ci) -> list[Reference]:
-    """Return what the file refers to, and what the target needs by itself: the key of hashes."""
-    asked = {name: part for name, part in value.items() if name != "ci"}
+    """Return what the file refers to, what the section ci names, and what the target needs by itself: the key of hashes."""
     pii = value.get("pii", {})
-    if pii and "key" not in pii:
-        asked["key"] = f"${{{pii.get('key_env', 'TARGET_MELTANO_PII_KEY')}}}"
-    asked["ci"] = [f"${{{name}:-}}" for name in ci.variables]
-    return references(asked)
+    needs_key = "key" not in pii and any("hash" in str(rule).lower() for part in ("rules", "transformations") for rule in pii.get(part, ()))
+    key = [f"${{{pii.get('key_env', 'TARGET_MELTANO_PII_KEY')}}}"] if needs_key else []
+    return references({**value, "ci": [f"${{{name}}}" for name in ci.variables], "key": key})
 
 
 def _read(folder: Path) -> tuple[Document, list[str]]:
@@ -290,7 +288,7 @@ def _cron(text: str) -> str | None:
         return f"wanted five fields, {', '.join(_CRON)}; found {len(fields)}"
     for found, (name, (least, most)) in zip(fields, _CRON.items(), strict=True):
         for part in found.split(","):
-            numbers = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", part)
+            numbers = re.fullmatch(r"(?:\*|([0-9]+)(?:-([0-9]+))?)(?:/([1-9][0-9]*))?", part)
             if not numbers or any(int(one) > most for one in numbers.groups() if one) or any(int(one) < least for one in numbers.groups()[:2] if one):
                 return f"{name}: wanted *, a number from {least} to {most}, a range as {least}-{most}, each with a step as */2, or a list of them"
     return None

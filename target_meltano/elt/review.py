@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -92,8 +93,10 @@ def _schemas(project: Project, chosen: argparse.Namespace) -> tuple[dict[str, st
     first = _target(project, "create", chosen.branch, "--models", base)[0]["name"]
     below = _below(reviewed.within(project, {reviewed.SCHEMA: first}), first)
     made = _target(project, "create", chosen.branch, "--models", base, "--below", *below)
-    state = {"DBT_DEFER": "true", "DBT_STATE": str(chosen.state)} if chosen.state else {}  # which dbt reads itself
-    return {reviewed.SCHEMA: first, **state}, made
+    if not chosen.state:
+        return {reviewed.SCHEMA: first}, made
+    place = os.path.relpath(project.folder / chosen.state, transforms.of(project).project)  # from where dbt looks
+    return {reviewed.SCHEMA: first, "DBT_DEFER": "true", "DBT_STATE": place}, made  # which dbt reads itself
 
 
 def _below(project: Project, first: str) -> list[str]:

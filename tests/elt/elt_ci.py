@@ -36,7 +36,7 @@ options = dict(zip(sys.argv[1::2], sys.argv[2::2])) if "--discover" not in sys.a
 if options:
     here = os.environ["MEETING"]
     open(f"{{here}}/{{os.getpid()}}", "w").close()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while len(os.listdir(here)) < 2:
         if time.monotonic() > until:
             sys.exit("the other tap does not run")

@@ -18,7 +18,7 @@ environment: ${ELT_ENVIRONMENT:-dev}
 warehouse: {type: postgres, settings: {url: "${WAREHOUSE_URL}", sslrootcert: "${CA}"}}
 taps:
   shop: {executable: tap-shop, pip_url: "${INDEX}/tap-shop", config: {token: "${SHOP_TOKEN}", start: "${START:-2026-01-01}", note: "$${NOT_ONE}"}}
-  crm: {executable: tap-crm, config: {all: "${json:CRM}", key_text: "${file:secret/crm.pem}"}}
+  crm: {executable: tap-crm, config: {all: "${json:CRM}", ca: "${CA:-none}", key_text: "${file:secret/crm.pem}"}}
 """
 TRANSFORM = "transform: {project: transform}\n"
 GITLAB = [".gitlab-ci.yml", "templates/elt.yml"]
@@ -77,7 +77,14 @@ def test_the_variables_that_elt_yml_refers_to_are_listed_and_no_others(kind: str
     file = "a file, which a job has to write first; better is a variable"
     secret = dict.fromkeys(["CRM", "SHOP_TOKEN", "TARGET_MELTANO_PII_KEY", "WAREHOUSE_URL"], "secret")
     plain = {"CA": "", "INDEX": "", "START": "optional", "ELT_ENVIRONMENT": "optional"}
-    assert found == {**secret, **plain, "PGPASSWORD": "secret, optional", "secret/crm.pem": file}
+    assert found == {**secret, **plain, "PGPASSWORD": "secret", "secret/crm.pem": file}
+
+
+def test_personal_data_that_is_not_hashed_needs_no_key(tmp_path: Path) -> None:
+    write(tmp_path, "gitlab", ELT + "pii: {plain: ['*'], rules: [{tap: shop, stream: s, columns: [c], method: drop}]}\n")
+    assert "PII_KEY" not in (tmp_path / ".gitlab-ci.yml").read_text()
+    write(tmp_path, "gitlab", ELT + "pii: {key_env: OURS, rules: [{tap: shop, stream: s, columns: [c], method: hash}]}\n")
+    assert "#   OURS                           secret\n" in (tmp_path / ".gitlab-ci.yml").read_text()
 
 
 def test_jobs_on_github_get_them_all(tmp_path: Path) -> None:
@@ -117,11 +124,11 @@ def test_jobs_of_gitlab_that_share_something_wait_for_each_other(tmp_path: Path)
 
 
 def test_the_section_ci_says_what_runs_where_and_when(tmp_path: Path) -> None:
-    section = 'ci: {schedule: "*/15 4-6 1,15 * 1-5", image: "$CI_REGISTRY_IMAGE/elt:${VERSION}", install: target-meltano@1, branch: trunk}\n'
+    section = 'ci: {schedule: "*/15 4-6 1,15 * 1-5", image: "$CI_REGISTRY_IMAGE/elt:${VERSION}", install: target-meltano@taps@1, branch: trunk}\n'
     write(tmp_path, "gitlab", ELT + section)
     write(tmp_path, "github", ELT + section)
     inputs = read(tmp_path / "templates/elt.yml")[0]["spec"]["inputs"]
-    assert (inputs["image"]["default"], inputs["install"]["default"]) == ("$CI_REGISTRY_IMAGE/elt:${VERSION}", "target-meltano@1")
+    assert (inputs["image"]["default"], inputs["install"]["default"]) == ("$CI_REGISTRY_IMAGE/elt:${VERSION}", "target-meltano@taps@1")
     assert "#   */15 4-6 1,15 * 1-5\n" in (tmp_path / ".gitlab-ci.yml").read_text()
     (workflow,) = read(tmp_path / GITHUB[0])
     when = workflow[True]  # on
@@ -136,7 +143,7 @@ def test_by_default_jobs_install_the_version_that_wrote_them(tmp_path: Path) -> 
     assert re.search(r":\d+\.\d+\.\d+-slim", inputs["image"]["default"])
 
 
-def test_without_a_transform_there_is_nothing_to_build_or_review(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_transform_there_is_nothing_to_build_or_review(tmp_path: Path) -> None:
     write(tmp_path, "gitlab", ELT)
     write(tmp_path, "github", ELT)
     jobs = read(tmp_path / "templates/elt.yml")[1]
@@ -144,6 +151,21 @@ def test_without_a_transform_there_is_nothing_to_build_or_review(tmp_path: Path,
     assert jobs["stages"] == ["check", "load"]
     assert set(read(tmp_path / GITHUB[0])[0]["jobs"]) == {"check", "load"}
     assert not (tmp_path / GITHUB[1]).exists()
+
+
+def test_a_file_that_is_needed_no_more_goes_if_nobody_edited_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    review = tmp_path / GITHUB[1]
+    write(tmp_path, "github")
+    capsys.readouterr()
+    assert write(tmp_path, "github", ELT, "--check") == 1
+    assert f"remove  {GITHUB[1]}\n" in capsys.readouterr().out
+    assert review.exists()
+    assert write(tmp_path, "github", ELT) == 0
+    assert not review.exists()
+    write(tmp_path, "github")
+    review.write_text(f"{review.read_text()}# mine\n")
+    assert write(tmp_path, "github", ELT) == 0
+    assert review.exists()
 
 
 def test_a_review_of_the_models_only_is_not_loaded_into(tmp_path: Path) -> None:
@@ -174,6 +196,7 @@ def test_a_server_of_this_machine_is_refused(tmp_path: Path, capsys: pytest.Capt
         ("0 x * * *", "hour: wanted"),
         ("@daily", "wanted five fields"),
         ("0 3,24 * * *", "hour: wanted"),
+        ("*/0 3 * * *", "minute: wanted"),
         ("0 3 * 1-13 *", "month: wanted"),
     ],
 )

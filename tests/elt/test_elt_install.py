@@ -44,6 +44,19 @@ def test_a_tap_gets_an_environment_of_its_own_made_once(project: TestProject) ->
     assert not executables.is_installed(place, executables.wanted("tap-made==2", None))
 
 
+def test_an_environment_that_was_moved_is_made_anew(project: TestProject) -> None:
+    """As from a cache of CI: its programs name their Python by its path."""
+    tap = {"executable": "tap-made", "pip_url": wheel(project.folder, "1.0"), "config": {"ids": 20}}
+    project.write({"a": tap})
+    assert project.run("install").returncode == 0
+    project.write({"b": tap})
+    old, new = (executables.environment_of(project.folder / ".elt", name) for name in ("a", "b"))
+    old.rename(new)
+    assert "is there already" not in project.run("install").stdout
+    assert project.run("extract-load").returncode == 0
+    assert project.ids() == list(range(1, 21))
+
+
 def test_what_cannot_be_installed_is_told(project: TestProject) -> None:
     project.write({"a": {"executable": "tap-made", "pip_url": "./none-1.0-py3-none-any.whl"}})
     done = project.run("install")

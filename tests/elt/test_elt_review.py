@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from elt_project import TestProject
+from elt_project import TARGET, TestProject
+from on_snowflake import Snowflake
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from target_meltano.elt import reviewed, warehouse
@@ -134,6 +135,24 @@ def test_what_is_older_than_is_kept_goes(own: TestProject) -> None:
     assert [line.split() for line in done(own, "review", "list").splitlines()] == [["name", "kind", "created", "branch"], [new, "database", json.loads(done(own, "review", "list", "--json"))[0]["created"], "new"]]
     assert done(own, "review", "gc", "--older-than", "2d") == "nothing is older than 2d\n"
     assert done(own, "review", "drop", "never") == "there is nothing for never\n"
+
+
+def test_snowflake_is_cloned(standin: Snowflake, tmp_path: Path) -> None:
+    made = TestProject(tmp_path, "", standin.schema, None)
+    target = [TARGET[0], "-c", "from target_meltano_snowflake import main; main()"]
+    made.write({"a": {"schema": standin.schema}}, pii=PLAIN)
+    section = json.loads((tmp_path / "elt.yml").read_text())
+    settings = {**standin.settings, "password": "${SECRET}"}
+    section["warehouse"] = {"type": "snowflake", "executable": target, "settings": settings}
+    (tmp_path / "elt.yml").write_text(json.dumps(section))
+    variables = {"SECRET": standin.settings["password"]}
+    done(made, "review", "create", "feature/one", **variables)
+    name = said(made)["ELT_DATABASE"]
+    assert name.startswith("TESTS_REVIEW_FEATURE_ONE_")
+    done(made, "extract-load", **said(made), **variables)
+    assert standin.query(f'SELECT count(*) FROM "{name}"."{made.schema().upper()}"."EVENTS"') == [(10,)]
+    assert standin.query("SELECT 1 FROM information_schema.tables WHERE table_name = 'EVENTS'") == []
+    assert done(made, "review", "drop", "feature/one", **said(made), **variables) == f"{name}: dropped\n"
 
 
 # --- what says where the warehouse is

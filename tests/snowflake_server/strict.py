@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import databases
 import duckdb
 import fakesnow.conn
 import fakesnow.copy_into
@@ -336,6 +337,7 @@ ANSWERS: list[tuple[re.Pattern[str], Callable[[Cursor, re.Match[str]], None]]] =
         (r"show\s+grants\s+on\s+table\s+(?P<what>\S+)", Cursor.show_grants),
         (r'grant\s+(?P<privilege>\w+)\s+on\s+(table|schema)\s+(?P<what>\S+)\s+to\s+role\s+"(?P<role>[^"]+)"', Cursor.grant),
         (rf"alter\s+table\s+{TABLE}\s+(drop\s+primary\s+key|add\s+primary\s+key\s*\((?P<keys>.*)\))", Cursor.replace_key),
+        *databases.ANSWERS,
     ]
 ]
 
