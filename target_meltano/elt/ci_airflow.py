@@ -33,7 +33,7 @@ except ImportError:  # Airflow 2.10
 # Nothing is read or asked when Airflow parses this file, which it does every few seconds.
 PROJECT = os.environ.get("ELT_PROJECT") or os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 TAPS = {taps}
-# Behind the last try: a load that still runs is ended, and the next run goes on from its STATE.
+# A load that takes longer is ended; the next try, or the next run, goes on from its STATE.
 LOAD = {{"retries": 2, "retry_delay": timedelta(minutes=5), "execution_timeout": timedelta(hours=6)}}
 
 
