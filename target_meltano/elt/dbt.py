@@ -43,7 +43,8 @@ def scaffold(arguments: list[str]) -> int:
     changes = owned.changes(*_wanted(project, layout), "dbt scaffold")
     todo = [change for change in changes if change.does in ("create", "update", "remove")]
     for change in [change for change in changes if change.does != "same"]:
-        print(f"{change.does:7} {os.path.relpath(change.path, project.folder)}")
+        does = "edited" if change.does == "foreign" else change.does  # without our first line, it is theirs all the same
+        print(f"{does:7} {os.path.relpath(change.path, project.folder)}")
     if chosen.check:
         print(f"{len(todo)} files are not as the tables are; run target-meltano dbt scaffold" if todo else "all files are as the tables are")
         return 1 if todo else 0

@@ -103,7 +103,7 @@ def ci_tools() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "installed").exists():
             place.mkdir(exist_ok=True)
-            command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place), *NODE_PACKAGES]
+            command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--cache", str(place / "cache"), "--prefix", str(place), *NODE_PACKAGES]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 lack(f"give npm a registry that has {' and '.join(NODE_PACKAGES)} to run the files for CI: {done.stderr[-300:]}")

@@ -61,7 +61,8 @@ class CiProject:
     def command(self, command: Sequence[str], folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command with the variables, and the programs of this Python on PATH, in the project or another *folder*."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        given = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **self.variables, **variables}
+        # Node gives bash a socket as stdin; as the first shell it would take that for ssh, read ~/.bashrc, and might find another Python.
+        given = {**os.environ, "PATH": path, "SHLVL": "2", "LC_ALL": "C.UTF-8", **self.variables, **variables}
         return subprocess.run(command, cwd=folder or self.folder, env=given, capture_output=True, text=True, check=False)
 
     def must(self, *command: str) -> str:

@@ -43,7 +43,7 @@ def told(done: dict[str, list[Run]]) -> str:
 @long
 def test_a_run_loads_taps_in_parallel_builds_and_tests(github: CiProject, tmp_path: Path) -> None:
     done = run(bare(github), "elt.yml", tmp_path / "jobs", context(github, "push", "refs/heads/main"))
-    assert statuses(done) == {"check": ["success"], "load": ["success"] * 2, "transform": ["success"], "test": ["success"], "review-gc": ["skipped"]}, told(done)
+    assert statuses(done) == {"files": ["success"], "check": ["success"], "load": ["success"] * 2, "transform": ["success"], "test": ["success"], "review-gc": ["skipped"]}, told(done)
     assert github.query(COUNTS) == [(200, 200, 200)]
     assert [(one.folder / f"elt-load-{tap}.json").exists() for one, tap in zip(done["load"], ("shop", "store"), strict=True)] == [True, True]
     assert (done["transform"][0].folder / "transform/target/static_index.html").exists()
@@ -55,6 +55,7 @@ def test_a_failing_tap_fails_the_run_and_nothing_is_built(github: CiProject, tmp
     given["vars"]["FAILS"] = "yes"
     done = run(bare(github), "elt.yml", tmp_path / "jobs", given)
     assert {name: runs for name, runs in statuses(done).items() if name != "review-gc"} == {
+        "files": ["success"],
         "check": ["success"],
         "load": ["success", "failure"],
         "transform": ["skipped"],
