@@ -14,7 +14,7 @@ help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
-	@echo 'make ci-templates   runs the files that ci writes for GitLab and GitHub; needs Node.js 20, rsync and git'
+	@echo 'make ci-templates   runs the files that ci writes, and the snippets for schedulers; needs Node.js 20, rsync and git'
 	@echo 'make snowflake-live  the tests of Snowflake on the account that SNOWFLAKE_* variables name'
 	@echo 'make snowflake-cases  that corpus into Snowflake'"'"'s stand-in'
 	@echo 'make lint    ruff        make types   mypy'
@@ -34,7 +34,9 @@ faults: .venv/dev
 	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)
 
 ci-templates: .venv/dev
-	@CI_TEMPLATES=1 .venv/bin/python -m pytest -n auto tests/elt/test_elt_ci.py tests/elt/test_elt_ci_gitlab.py tests/elt/test_elt_ci_github.py $(ARGS)
+	@CI_TEMPLATES=1 .venv/bin/python -m pytest -n auto tests/elt/test_elt_ci.py tests/elt/test_elt_ci_gitlab.py tests/elt/test_elt_ci_github.py \
+		tests/elt/test_elt_ci_airflow.py tests/elt/test_elt_ci_meltano.py tests/elt/test_elt_orchestration.py $(ARGS)
+	@CI_TEMPLATES=1 AIRFLOW=2.10.5 .venv/bin/python -m pytest -n auto tests/elt/test_elt_ci_airflow.py $(ARGS)
 
 snowflake-live: .venv/dev
 	@SNOWFLAKE_LIVE=1 PYTHONPATH=tests .venv/bin/python -m pytest -p on_snowflake --noconftest \

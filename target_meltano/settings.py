@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -196,8 +196,14 @@ def _checked(known: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
         return known.default if known.default is None else {}
     if known.name == "port" and isinstance(value, str) and value.isdigit():
         value = int(value)  # other targets take it either way
+    if isinstance(value, dict) and known.name != "pii":
+        value = dict(_dotted(value))
     if not _has_type(value, hint):
         raise ValueError(f"wanted {_type_words(hint)}, found {_kind_of(value)}")
+    if hint == Mapping[str, str]:
+        for key, one in value.items():
+            if not isinstance(one, str):
+                raise ValueError(f"{key}: wanted a string, found {_kind_of(one)}")
     if about["least"] is not None and value < about["least"]:
         raise ValueError(f"wanted {about['least']} or more, found {value}")
     chosen = list(value.values()) if isinstance(value, Mapping) and about["choices"] else [value]
@@ -207,6 +213,15 @@ def _checked(known: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     if about["available"] is not None and value not in about["available"]:
         raise ValueError(f"{json.dumps(value)} is not available yet in this version")
     return value
+
+
+def _dotted(value: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what is in *value*, with the keys of objects within objects joined by dots: Meltano takes them apart."""
+    for key, one in value.items():
+        if isinstance(one, dict):
+            yield from _dotted(one, f"{start}{key}.")
+        else:
+            yield f"{start}{key}", one
 
 
 def _has_type(value: Any, hint: Any) -> bool:

@@ -30,6 +30,11 @@ SESSION = {
     "search_path": "",
     "standard_conforming_strings": "on",
     "default_transaction_isolation": "read committed",
+    # The same the other way round: else the locks of a machine that is gone stay for two hours.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
+    "tcp_user_timeout": "60000",
 }
 
 

@@ -58,7 +58,7 @@ def test_wheel_has_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None
     sources = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).glob("*.py")}
     markers = {f"{package}/py.typed" for package in PACKAGES}
     elt = ROOT / "target_meltano/elt"
-    data = [elt / "elt.schema.json", *elt.glob("macros/*"), *(path for path in elt.glob("template/**/*") if path.is_file())]
+    data = [elt / "elt.schema.json", *elt.glob("macros/*"), *elt.glob("templates/*"), *(path for path in elt.glob("template/**/*") if path.is_file())]
     others = {path.relative_to(ROOT).as_posix() for path in data}
     extension = {f"target_meltano/_reader{EXTENSION_SUFFIXES[0]}"} if compiled.IS_THERE else set()
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == sources | markers | others | extension

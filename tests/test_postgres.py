@@ -43,6 +43,8 @@ def test_a_session_is_set_whatever_the_database_says(db: Any) -> None:
         target = dialect(db, url)
         connection = target.connect()
         wanted = {**session.SESSION, "synchronous_commit": "on", "client_encoding": "UTF8"}
+        if db.connection.info.host.startswith("/"):  # a socket that has no such settings
+            wanted = {name: value for name, value in wanted.items() if not name.startswith("tcp_")}
         assert {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in wanted} == wanted
         connection.rollback()
         assert connection.exec_driver_sql("SHOW TimeZone").scalar_one() == "UTC"

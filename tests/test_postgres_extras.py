@@ -11,6 +11,7 @@ from psycopg2.extensions import make_dsn
 
 from target_meltano import DatabaseError, SchemaError, SettingsError, load
 from target_meltano.report import Report
+from target_meltano.settings import Settings, make
 from target_meltano.tables import Plan
 from target_meltano.target import Target
 
@@ -150,3 +151,12 @@ def test_plan_shows_them_and_does_nothing(db: Any, reader: str) -> None:
         'CREATE INDEX IF NOT EXISTS "orders__name__idx"',
     ]
     assert db.query("SELECT to_regnamespace(%s)", (db.schema,)) == [(None,)]
+
+
+def test_keys_that_meltano_took_apart_are_put_together() -> None:
+    """It makes {"a": {"b": ...}} of {"a.b": ...} in all settings that are objects."""
+    nested = make(Settings, column_types={"orders": {"address": {"zip": "string"}, "total": "number"}}, indexes={"a": {"b": [["c"]]}})
+    assert nested.column_types == {"orders.address.zip": "string", "orders.total": "number"}
+    assert nested.indexes == {"a.b": [["c"]]}
+    with pytest.raises(SettingsError, match=r"column_types: orders\.id: wanted a string, found an integer"):
+        make(Settings, column_types={"orders": {"id": 1}})

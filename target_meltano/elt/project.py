@@ -89,6 +89,7 @@ class Ci:
     install: str = ""
     branch: str = "main"
     variables: tuple[str, ...] = ()
+    name: str = "elt"
 
 
 @dataclass(frozen=True)

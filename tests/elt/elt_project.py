@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+
+from target_meltano.elt.init import TEMPLATE
 
 TAP = [sys.executable, str(Path(__file__).with_name("elt_tap.py"))]
 TARGET = [sys.executable, "-c", "from target_meltano_postgres import main; main()"]
@@ -85,3 +89,22 @@ class TestProject:
         if not self.query("SELECT to_regclass(%s)", (name,))[0][0]:
             return []
         return [row[0] for row in self.query(f"SELECT id FROM {name} ORDER BY id")]
+
+    def program(self) -> None:
+        """Write the wrapper as a program, in the folder bin."""
+        (self.folder / "bin").mkdir()
+        wrapper = self.folder / "bin/target-meltano"
+        wrapper.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {shlex.join(WRAPPER)} "$@"\n')
+        wrapper.chmod(0o755)
+
+    def dbt(self, environment: Path) -> dict[str, Any]:
+        """Write a dbt project: a model on the events of the first tap, and a test of it. Return the section `transform`."""
+        marts = self.folder / "transform/models/marts"
+        marts.mkdir(parents=True)
+        for name in ("dbt_project.yml", "profiles.yml", "tests"):
+            copy = shutil.copytree if name == "tests" else shutil.copy
+            copy(TEMPLATE / "transform" / name, self.folder / "transform" / name)
+        (marts / "numbers.sql").write_text(f'select count(*) as events from "{self.schema()}".events\n')
+        columns = [{"name": "events", "data_tests": ["not_null"]}]
+        (marts / "_marts.yml").write_text(json.dumps({"models": [{"name": "numbers", "columns": columns}]}))
+        return {"executable": str(environment / "bin/dbt"), "schema": f"{self.name}_models"}
