@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import fakesnow.conn
 import fakesnow.copy_into
+import pyarrow.parquet as pq
 import rewrites
 import rules
 import sqlglot
@@ -45,6 +46,7 @@ class Catalogue:
     roles: set[str] = field(default_factory=lambda: {"PUBLIC", "ANALYST"})
     grants: set[tuple[str, str, str]] = field(default_factory=set)  # privilege, on what, role
     open: dict[int, Any] = field(default_factory=dict)  # transactions, by number, with their connections
+    refused: dict[str, bool] = field(default_factory=dict)  # texts that no COPY takes; whether it says where
     numbers: Any = field(default_factory=lambda: itertools.count(1_700_000_000_000))
 
 
@@ -136,6 +138,20 @@ class Cursor(engine.FakeSnowflakeCursor):
         faults = rules.copy_faults(options)
         if faults:
             raise refusal(1420, "42601", f"SQL compilation error: invalid parameter '{faults[0]}'")
+        if catalogue.refused:
+            self._refuse_rows(copy.sql("snowflake"))
+
+    def _refuse_rows(self, copy: str) -> None:
+        """Refuse the first text that a test wants refused, in the words of Snowflake."""
+        for file in self._staged_files(*re.search(r"FROM @([^/\s]+)/(\S*?)\)", copy).groups()):
+            rows = pq.read_table(file)
+            for position, name in enumerate(rows.schema.names):
+                for row, text in enumerate(rows.column(position).to_pylist()):
+                    if text in catalogue.refused:
+                        where = f"  File '{file.parent.name}/{file.name}', row {row + 1}\n  Row {row + 1}, column \"STAGED\"[\"{name}\":{position + 1}]\n"
+                        advice = "  If you would like to continue loading when an error is encountered, use other values such as 'SKIP_FILE'"
+                        where = where + advice if catalogue.refused[text] else ""
+                        raise refusal(100071, "22000", f'Failed to cast variant value "{text}" to FIXED\n{where}')
 
     def _merge(self, merge: exp.Merge) -> None:
         """Refuse what would update a row twice, then let DuckDB merge: the engine's own way takes ten times as long."""
@@ -249,12 +265,15 @@ class Cursor(engine.FakeSnowflakeCursor):
 
     def remove(self, found: re.Match[str]) -> None:
         name, _, path = found["at"].partition("/")
-        parts = stage.parts_from_var(name, self._conn.database, self._conn.schema)
-        folder = Path(stage.internal_dir(".".join(parts)))
-        files = [file for file in folder.glob(f"{path.rstrip('/') or '*'}/**/*") if file.is_file()]
+        files = self._staged_files(name, path)
         for file in files:
             file.unlink()
         self.answer(["name", "result"], [[file.name, "removed"] for file in files])
+
+    def _staged_files(self, name: str, path: str) -> list[Path]:
+        parts = stage.parts_from_var(name, self._conn.database, self._conn.schema)
+        folder = Path(stage.internal_dir(".".join(parts)))
+        return sorted(file for file in folder.glob(f"{path.rstrip('/') or '*'}/**/*") if file.is_file())
 
     def describe(self, found: re.Match[str]) -> None:
         if not found["schema"] or not self._has_table(found["schema"], found["table"]):

@@ -2,7 +2,8 @@
 
     /test/log      what was asked, in order: statements, sign-ins, renewals, uploads
     /test/faults   POST {"sql": regex, "how": "503", "times": 1, "skip": 0} plans a fault
-    /test/clear    forgets both
+    /test/refused  POST {text: tells} lets COPY refuse files with a text; it tells the row, or not
+    /test/clear    forgets all of it
 
 A request that comes again with the id of an earlier one gets the first answer, as Snowflake's own
 drivers expect.
@@ -19,6 +20,7 @@ from typing import Any
 
 import blobs
 import fakesnow.server as engine
+import strict
 
 LOGIN, RENEW, QUERY = "/session/v1/login-request", "/session/token-request", "/queries/v1/query-request"
 EXPIRED = {
@@ -237,9 +239,12 @@ class Wire:
     def _of_test(self, path: str, body: bytes) -> Answer:
         if path == "/test/faults":
             self.faults.append(Fault(**json.loads(body)))
+        elif path == "/test/refused":
+            strict.catalogue.refused.update(json.loads(body))
         elif path == "/test/clear":
             self.log.clear()
             self.faults.clear()
+            strict.catalogue.refused.clear()
         return in_json(self.log if path == "/test/log" else {})
 
 
