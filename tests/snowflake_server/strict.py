@@ -75,12 +75,12 @@ class Cursor(engine.FakeSnowflakeCursor):
                 answer(self, found)
                 return self
         expression = engine.parse_one(text)
-        self._check(expression)
         as_asked = expression.copy()  # the engine's own changes are made in place
-        if not isinstance(expression, exp.Copy):  # where the engine takes the stage for a table
-            self.check_db_and_schema(expression)
-        expression = expression.transform(rewrites.rewritten, self._own_table)
         try:
+            self._check(expression)
+            if not isinstance(expression, exp.Copy):  # where the engine takes the stage for a table
+                self.check_db_and_schema(expression)
+            expression = expression.transform(rewrites.rewritten, self._own_table)
             if isinstance(expression, exp.Merge):
                 self._merge(self._transform(expression, None))
                 return self
@@ -126,6 +126,10 @@ class Cursor(engine.FakeSnowflakeCursor):
                 why = rules.refuses_change(types[name], wanted) if name in types else None
                 if why is not None:
                     raise refusal(2262, "22000", f"SQL compilation error: cannot change column {name} from type {types[name]} to {wanted}{why}.")
+            if isinstance(action, exp.Drop):  # whether Snowflake refuses that, too, is not known
+                keys = catalogue.tables.get((alter.this.db, alter.this.name), Described()).keys
+                if {column.name for column in action.find_all(exp.Column)} & set(keys):
+                    raise refusal(2262, "42601", "SQL compilation error: the column belongs to the primary key")
             if isinstance(action, exp.ColumnDef) and action.name in types and not action.args.get("exists"):
                 raise refusal(1430, "42601", f"SQL compilation error: column '{action.name}' already exists")
 
