@@ -23,6 +23,7 @@ import fakesnow.server as engine
 import strict
 
 LOGIN, RENEW, QUERY = "/session/v1/login-request", "/session/token-request", "/queries/v1/query-request"
+BROWSE = "/session/authenticator-request"  # asks where a browser is to go
 EXPIRED = {
     "390112": "Session token expired",
     "390114": "Authentication token has expired. The user must authenticate again.",
@@ -119,7 +120,10 @@ class Wire:
             status, made, content = blobs.handle(scope["method"], path, query, body)
             kind = _Head if scope["method"] == "HEAD" else Answer
             return kind(status, [(name.encode(), value.encode()) for name, value in made.items()], content)
-        asked = json.loads(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body or b"{}") if path in (LOGIN, RENEW, QUERY) else {}
+        asked = json.loads(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body or b"{}") if path in (LOGIN, RENEW, QUERY, BROWSE) else {}
+        if path == BROWSE:
+            place = f"https://sso.example/?port={asked['data']['BROWSER_MODE_REDIRECT_PORT']}"
+            return in_json({"data": {"ssoUrl": place, "proofKey": "proof"}, "success": True, "code": None, "message": None})
         if path == RENEW:
             return self._renewed(asked)
         if path == QUERY:
