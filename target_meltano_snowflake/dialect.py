@@ -265,6 +265,13 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             )
         return upgrades.statements(self.full_name(table), column.name, found, wanted, self._comment(column), self.quote, keys)
 
+    def obstacles(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
+        """Foreign keys of others would go with the key."""
+        if change.column.name not in change.table.keys or not self.rewrites(change):
+            return ()
+        rows = self._rows(connection, f"SHOW EXPORTED KEYS IN TABLE {self.full_name(change.table)}") or []
+        return sorted({f"a foreign key of {row['fk_schema_name']}.{row['fk_table_name']}" for row in rows})
+
     def loses_by(self, change: ChangeType) -> str | None:
         column = self.quote(change.column.name)
         condition = upgrades.loses(column, change.found.type, self.type_name(change.column.kind))

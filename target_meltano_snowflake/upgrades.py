@@ -100,7 +100,7 @@ def statements(
 
 def moved_key(table: str, found: Sequence[str], wanted: Sequence[str], quote: Callable[[str], str]) -> list[str]:
     """Return the statements that give a table another primary key, which Snowflake only notes."""
-    drop = [f"ALTER TABLE {table} DROP PRIMARY KEY"] if found else []
+    drop = [f"ALTER TABLE {table} DROP PRIMARY KEY RESTRICT"] if found else []
     return [*drop, *([f"ALTER TABLE {table} ADD PRIMARY KEY ({', '.join(map(quote, wanted))})"] if wanted else [])]
 
 

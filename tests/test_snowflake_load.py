@@ -215,6 +215,15 @@ def test_so_is_that_of_a_key(standin: Snowflake, step: int) -> None:
     check_cut_off(standin, "id", step, last=9)
 
 
+def test_a_key_that_others_refer_to_stays(snowflake: Snowflake) -> None:
+    snowflake.run(schema(id=INT), record(id=1))
+    name = f'"{snowflake.schema}"."ORDERS"'
+    snowflake.query(f'CREATE TABLE "{snowflake.schema}"."LINES" ("O" NUMBER(38,0), FOREIGN KEY ("O") REFERENCES {name} ("ID"))')
+    with pytest.raises(UpgradeError, match=r"while a foreign key of TEST_\w+\.LINES depends on it"):
+        snowflake.run(schema(id=STR), record(id="x"))
+    assert read(snowflake, "ID") == [(1,)]
+
+
 def test_a_key_does_not_become_json(snowflake: Snowflake) -> None:
     snowflake.run(schema(id=INT), record(id=1))
     with pytest.raises(UpgradeError, match="belongs to the key"):

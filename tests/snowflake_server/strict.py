@@ -43,6 +43,7 @@ class Described:
 @dataclass
 class Catalogue:
     tables: dict[Name, Described] = field(default_factory=dict)
+    foreign: list[tuple[Name, Name]] = field(default_factory=list)  # tables with foreign keys, and whose keys those are
     roles: set[str] = field(default_factory=lambda: {"PUBLIC", "ANALYST"})
     grants: set[tuple[str, str, str]] = field(default_factory=set)  # privilege, on what, role
     open: dict[int, Any] = field(default_factory=dict)  # transactions, by number, with their connections
@@ -178,6 +179,10 @@ class Cursor(engine.FakeSnowflakeCursor):
             return
         kept = []
         for part in table.expressions:
+            if isinstance(part, exp.ForeignKey):
+                other = part.find(exp.Reference).find(exp.Table)
+                catalogue.foreign.append(((table.this.db, table.this.name), (other.db, other.name)))
+                continue
             if isinstance(part, exp.PrimaryKey):
                 described.keys = [key.name for key in part.expressions]
                 continue
@@ -334,6 +339,10 @@ class Cursor(engine.FakeSnowflakeCursor):
         catalogue.grants.add((found["privilege"].upper(), found["what"], found["role"]))
         self.done()
 
+    def show_exported_keys(self, found: re.Match[str]) -> None:
+        names = ["fk_schema_name", "fk_table_name"]
+        self.answer(names, [list(table) for table, key in catalogue.foreign if key == (found["schema"], found["table"])])
+
     def replace_key(self, found: re.Match[str]) -> None:
         self.end_transaction(commit=True)
         described = catalogue.tables.setdefault((found["schema"], found["table"]), Described())
@@ -356,9 +365,10 @@ ANSWERS: list[tuple[re.Pattern[str], Callable[[Cursor, re.Match[str]], None]]] =
         (r"select\s+current_transaction\(\)", Cursor.current_transaction),
         (r"show\s+transactions", Cursor.show_transactions),
         (r"select\s+system\$abort_transaction\('?(?P<id>\d+)'?\)", Cursor.abort),
+        (rf"show\s+exported\s+keys\s+in\s+table\s+{TABLE}", Cursor.show_exported_keys),
         (r"show\s+grants\s+on\s+table\s+(?P<what>\S+)", Cursor.show_grants),
         (r'grant\s+(?P<privilege>\w+)\s+on\s+(table|schema)\s+(?P<what>\S+)\s+to\s+role\s+"(?P<role>[^"]+)"', Cursor.grant),
-        (rf"alter\s+table\s+{TABLE}\s+(drop\s+primary\s+key|add\s+primary\s+key\s*\((?P<keys>.*)\))", Cursor.replace_key),
+        (rf"alter\s+table\s+{TABLE}\s+(drop\s+primary\s+key(\s+restrict)?|add\s+primary\s+key\s*\((?P<keys>.*)\))", Cursor.replace_key),
     ]
 ]
 
