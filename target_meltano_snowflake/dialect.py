@@ -160,7 +160,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             for row in rows
         }
         keys = tuple(row["name"] for row in rows if row["primary key"] == "Y")
-        found, self._left[f"{schema}.{name}"] = upgrades.tidied(Found(columns, keys, empty=not int(objects[0]["rows"] or 0)))
+        found, self._left[f"{schema}.{name}"] = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))
         return found
 
     def _rows(self, connection: sa.Connection, statement: str) -> list[Any] | None:
@@ -186,7 +186,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             if self.settings.number == "double":
                 return DOUBLE
             return (session.number_kind(self.settings.number) or NUMBER) if kind == NUMBER else DOUBLE
-        if kind.precision and kind.precision > 38:
+        if kind.precision and (kind.precision > 38 or (kind.scale or 0) > 37):
             return Kind("decimal", 38, min(kind.scale or 0, 37))
         return kind
 

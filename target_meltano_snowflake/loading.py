@@ -11,7 +11,7 @@ from . import upgrades
 from .encode import ARRIVAL, expression
 
 Quote = Callable[[str], str]
-FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE) ON_ERROR = ABORT_STATEMENT"
+FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE NULL_IF = ()) ON_ERROR = ABORT_STATEMENT"  # else \\N is NULL
 
 
 @dataclass

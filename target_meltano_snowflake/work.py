@@ -152,8 +152,7 @@ class Work:
         if verb in _LOOKS:
             cursor.execute(statement, parameters)
         elif verb == "SELECT":
-            if any(loading.full_name(table, self.quote) in statement for (table, _), _ in self._spools):
-                self._load()
+            self._show(statement)
             cursor.execute(statement, parameters)
         elif verb in _WRITES:
             self._load()
@@ -163,6 +162,13 @@ class Work:
         else:  # DDL, and what is OUTSIDE of any transaction
             self._suspend()
             cursor.execute(statement, parameters)
+
+    def _show(self, statement: str) -> None:
+        """Let a SELECT see the rows of its tables: those that wait, and those that DDL has rolled back."""
+        tables = [table for (table, _), _ in self._spools] + [step.table for step in self._done if isinstance(step, Load)]
+        if any(loading.full_name(table, self.quote) in statement for table in tables):
+            self._load()
+            self._begin()
 
     def _execute(self, statement: str, parameters: Any = None, stream: str | None = None) -> Any:
         cursor = self.connection.cursor()

@@ -71,7 +71,7 @@ def test_a_number_fits_a_decimal_exactly_or_is_refused(precision: int, data: st.
         assert "E" not in text.upper()
 
 
-@pytest.mark.parametrize("text", ["[1e400]", '{"a":[12345678901234567890.12345678901234567890]}', "1e-400", "[1" + "0" * 38 + "1]"])
+@pytest.mark.parametrize("text", ["[1e400]", "[12345678901234567.5e0]", "[" + "7" * 5000 + "]",  '{"a":[12345678901234567890.12345678901234567890]}', "1e-400", "[1" + "0" * 38 + "1]"])
 def test_json_with_a_number_that_variant_would_change_is_refused(text: str) -> None:
     with pytest.raises(RowError, match="VARIANT would change") as told:
         encoded(JSON, ["[1]", text])
@@ -92,6 +92,11 @@ def test_decfloat_has_38_digits() -> None:
     assert encoded(NUMBER, ["9" * 38], "DECFLOAT") == ["9" * 38]
     with pytest.raises(RowError, match="more than 38 digits"):
         encoded(NUMBER, ["0.1", "9" * 39], "DECFLOAT")
+
+
+def test_no_number_is_too_long_to_be_looked_at_whole() -> None:
+    with pytest.raises(RowError, match="more than 38 digits"):
+        encoded(NUMBER, ["1" + "0" * 12_000 + "1"], "DECFLOAT")
 
 
 def test_text_longer_than_a_varchar_is_refused() -> None:

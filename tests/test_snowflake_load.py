@@ -177,6 +177,56 @@ def test_times_may_be_without_a_zone(snowflake: Snowflake) -> None:
     assert row[0].isoformat() == "2023-12-31T22:00:00.123456"
 
 
+TEXTS = ["", "\\N", "NULL", "null", " a ", "it's", "\\", '"', "\u2028", "e\u0301", "\U0001f600"]
+
+
+def test_texts_that_look_like_something_else_are_texts(snowflake: Snowflake) -> None:
+    rows = [record(id=i, a=text, b=[text]) for i, text in enumerate(TEXTS)]
+    snowflake.run(schema(id=INT, a=STR, b={"type": "array"}), *rows)
+    assert read(snowflake, "ID", "A", "B") == [(i, text, [text]) for i, text in enumerate(TEXTS)]
+
+
+KEYS = {
+    "integer": (INT, 2**53 + 1, 2**53),
+    "number": (NUM, Decimal("0.1"), Decimal("0.2")),
+    "decimal": ({"type": "number", "multipleOf": 0.01}, Decimal("19.90"), Decimal("19.91")),
+    "string": (STR, "\\N", "\\n"),
+    "boolean": ({"type": "boolean"}, True, False),
+    "date": ({"type": "string", "format": "date"}, "0001-01-01", "9999-12-31"),
+    "time": ({"type": "string", "format": "time"}, "12:00:00.000001", "12:00:00"),
+    "date-time": (TIME, "2024-01-01T00:00:00.000001+02:00", "2024-01-01T00:00:00+02:00"),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_of_any_kind_finds_its_row(snowflake: Snowflake, kind: str) -> None:
+    """To replace it, and to delete it."""
+    spelt, one, other = KEYS[kind]
+    columns = schema(k=spelt, v=INT, _sdc_deleted_at={"type": ["null", "string"], "format": "date-time"}, keys=("k",))
+    snowflake.run(columns, record(k=one, v=1), record(k=other, v=1))
+    snowflake.run(columns, record(k=one, v=2))
+    assert read(snowflake, "V") == [(1,), (2,)]
+    snowflake.run(columns, record(k=one, v=3, _sdc_deleted_at="2024-01-01T00:00:00Z"), hard_delete=True)
+    assert read(snowflake, "V") == [(1,)]
+
+
+def test_a_change_of_type_sees_the_rows_that_ddl_has_rolled_back(snowflake: Snowflake) -> None:
+    """With state_id they are done again after the DDL, into a column that would change them."""
+    snowflake.run(schema(id=INT, n=INT), record(id=1, n=1), state(1), state_id="p")
+    lines = [
+        schema(id=INT, n=INT),
+        versioned(1, id=2, n=2**53 + 1),
+        activate(1),
+        schema("late"),
+        schema(id=INT, n=NUM),
+        record(id=3, n=0.5),
+        state(2),
+    ]
+    with pytest.raises(UpgradeError, match="a value in it would change"):
+        snowflake.run(*lines, state_id="p")
+    assert read(snowflake, "ID", "N") == [(1, 1)]
+
+
 def test_integers_that_float_would_change_forbid_the_upgrade(snowflake: Snowflake) -> None:
     snowflake.run(schema(id=INT, n=INT), record(id=1, n=2**53 + 1))
     with pytest.raises(UpgradeError, match="a value in it would change"):
