@@ -52,6 +52,8 @@ def loses(cell: str, found: str, wanted: str) -> str | None:
     (old, old_sizes), (new, new_sizes) = base_of(found), base_of(wanted)
     if old == "FLOAT" and new in ("VARCHAR", "DECFLOAT"):
         return f"TO_VARCHAR({cell})::FLOAT <> {cell}"
+    if old.startswith("TIME") and new in ("VARCHAR", "VARIANT") and old_sizes > (6,):  # a text of ours has microseconds
+        return f"{cell}::{old}(6) <> {cell}"
     if old == "NUMBER" and new == "FLOAT":
         whole = 10 ** (old_sizes[0] - old_sizes[1] - 1)
         return f"{cell} <> 0 AND CASE WHEN ABS({cell}) < {whole} THEN {cell}::FLOAT::{found.upper()} <> {cell} ELSE TRUE END"

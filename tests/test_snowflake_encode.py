@@ -156,6 +156,8 @@ def test_conversions_that_may_lose_are_checked() -> None:
     assert loses('"C"', "NUMBER(38,0)", "FLOAT")
     assert loses('"C"', "NUMBER(38,0)", "NUMBER(38,9)") == 'ABS("C") >= 1' + "0" * 29
     assert loses('"C"', "FLOAT", "VARCHAR") == 'TO_VARCHAR("C")::FLOAT <> "C"'
+    assert loses('"C"', "TIME(9)", "VARCHAR") == '"C"::TIME(6) <> "C"'
+    assert loses('"C"', "TIME(6)", "VARCHAR") is None
     assert loses('"C"', "BOOLEAN", "VARCHAR") is None
     assert conversion('"C"', "FLOAT", "DECFLOAT") == 'TO_VARCHAR("C")::DECFLOAT'
     assert loses('"C"', "FLOAT", "DECFLOAT")

@@ -145,6 +145,15 @@ def test_invalid_records_go_into_quarantine(snowflake: Snowflake) -> None:
     assert "decfloat" in reasons[1]
 
 
+def test_a_line_too_long_for_the_quarantine_ends_the_run_there(snowflake: Snowflake) -> None:
+    """A BINARY has 8 MiB."""
+    states: list[Any] = []
+    lines = [schema(id=INT, a=STR), record(id=1, a="x"), state(1), record(id="bad", a="y" * (8 << 20)), record(id=2), state(2)]
+    with pytest.raises(RecordError, match=r"line 4: .*wanted.*; it cannot be kept in quarantine: column 'SOURCE'"):
+        snowflake.run(*lines, states=states, invalid_records="quarantine")
+    assert (read(snowflake, "ID"), states) == ([(1,)], [1])
+
+
 # --- types
 
 
@@ -253,6 +262,17 @@ def check_cut_off(here: Snowflake, column: str, step: int, last: int) -> None:
     assert sorted(row[0] for row in described) == ["ID", "V", "__LOADED_AT"]
     assert [row[0] for row in described if row[5] == "Y"] == ["ID"]
     assert len([sql for sql in here.statements() if sql.startswith(("ALTER", "/*"))]) >= last
+
+
+@pytest.mark.parametrize(("spelt", "kept"), [("TIME", "12:00:00.123456"), ("TIMESTAMP_NTZ", "2024-01-01T00:00:00.123456Z")])
+def test_times_of_others_are_looked_at_for_nanoseconds(snowflake: Snowflake, spelt: str, kept: str) -> None:
+    """The stand-in has none; so this only shows that it can be asked."""
+    name = f'"{snowflake.schema}"."ORDERS"'
+    snowflake.query(f'CREATE SCHEMA "{snowflake.schema}"')
+    snowflake.query(f'CREATE TABLE {name} ("ID" NUMBER(38,0) NOT NULL, "T" {spelt}, PRIMARY KEY ("ID"))')
+    snowflake.query(f"INSERT INTO {name} SELECT 1, '{kept.rstrip('Z')}'::{spelt}")
+    snowflake.run(schema(id=INT, t=STR), record(id=2, t="x"), naive_timestamps="utc")
+    assert read(snowflake, "ID", "T") == [(1, kept), (2, "x")]
 
 
 @pytest.mark.parametrize("step", range(7), ids=lambda step: f"step {step + 1}")
