@@ -171,6 +171,23 @@ def test_numbers_may_be_decimals(snowflake: Snowflake) -> None:
         snowflake.run(schema(id=INT, n=NUM), record(id=1, n=Decimal("1e-21")), **settings)
 
 
+DECFLOATS = ["12345678901234567890123456789012345678", "0.1234567890123456789", "1e-300", "-1e300", "0", "19.90"]
+
+
+def test_numbers_may_be_decfloats_and_a_column_of_floats_becomes_one(snowflake: Snowflake) -> None:
+    numbers = [Decimal(text) for text in DECFLOATS]
+    snowflake.run(schema(id=INT, n=NUM), record(id=-1, n=0.1))
+    for _ in range(2):
+        rows = [record(id=i, n=number) for i, number in enumerate(numbers)]
+        snowflake.run(schema(id=INT, n=NUM), *rows, number="decfloat")
+    found = [(i, Decimal(value)) for i, value in read(snowflake, "ID", "N")]
+    assert found == [(-1, Decimal("0.1")), *enumerate(numbers)]
+    described = snowflake.query(f'DESCRIBE TABLE "{snowflake.schema}"."ORDERS"')
+    assert [row[1] for row in described if row[0] == "N"] == ["DECFLOAT(38)"]
+    with pytest.raises(RecordError, match="more than 38 digits"):
+        snowflake.run(schema(id=INT, n=NUM), record(id=1, n=Decimal("0." + "1" * 39)), number="decfloat")
+
+
 def test_integers_beyond_64_bits_have_the_same_column_as_others(snowflake: Snowflake) -> None:
     large = {"type": "integer", "maximum": 10**37}
     snowflake.run(schema(id=INT, n=INT), record(id=1, n=1))

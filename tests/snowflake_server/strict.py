@@ -38,6 +38,7 @@ class Described:
 
     keys: list[str] = field(default_factory=list)
     comments: dict[str, str] = field(default_factory=dict)
+    decfloats: set[str] = field(default_factory=set)  # columns of that type, texts for DuckDB
 
 
 @dataclass
@@ -188,6 +189,7 @@ class Cursor(engine.FakeSnowflakeCursor):
                 continue
             if isinstance(part, exp.ColumnDef):
                 self._take_comment(part, described)
+                self._take_decfloat(part, described)
             kept.append(part)
         table.set("expressions", kept)
         name = table.this
@@ -205,6 +207,11 @@ class Cursor(engine.FakeSnowflakeCursor):
             if isinstance(one.kind, exp.CommentColumnConstraint):
                 described.comments[column.name] = one.kind.this.name
                 constraints.remove(one)
+
+    @staticmethod
+    def _take_decfloat(column: exp.ColumnDef, described: Described) -> None:
+        if column.kind.this == exp.DataType.Type.DECFLOAT:
+            described.decfloats.add(column.name)
 
     @property
     def temporary(self) -> set[Name]:
@@ -240,9 +247,13 @@ class Cursor(engine.FakeSnowflakeCursor):
             table = expression.find(exp.Table)
             described = catalogue.tables.setdefault((table.db, table.name), Described())
             for action in expression.args.get("actions") or ():
+                if isinstance(action, exp.ColumnDef):
+                    self._take_decfloat(action, described)
                 if isinstance(action, exp.RenameColumn):
                     old, new = action.this.name, action.args["to"].name
                     described.keys = [new if key == old else key for key in described.keys]
+                    if old in described.decfloats:
+                        described.decfloats = described.decfloats - {old} | {new}
                     if old in described.comments:
                         described.comments[new] = described.comments.pop(old)
 
@@ -295,6 +306,7 @@ class Cursor(engine.FakeSnowflakeCursor):
         for row in other.fetchall():
             name, spelt, kind, null, default = row[:5]
             is_key = name in described.keys
+            spelt = "DECFLOAT(38)" if name in described.decfloats else spelt
             rows.append([name, spelt, kind, "N" if is_key else null, default, "Y" if is_key else "N", "N", None, None, described.comments.get(name), None, None])
         self.answer(DESCRIBED, rows)
 
