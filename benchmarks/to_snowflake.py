@@ -29,7 +29,7 @@ def to_snowflake(bench: Bench, full: bool) -> Iterator[Sample]:
             cost = measure.run(command, path, {**bench.env, "PYTHONPATH": str(ROOT)}, None)
             found = json.loads(report.read_text("utf-8"))
             sizes = [size / 1e6 for size in found["sizes"]]
-            files = f"{len(sizes)}: {min(sizes):.0f} to {max(sizes):.0f} MB"
+            files = f"{len(sizes)} of up to {max(sizes):.0f} MB"
             head = ("snowflake", name)
             yield Sample(*head, OURS, "", bench.scaled(rows), cost.wall, cost.cpu, None, cost.peak)
             yield Sample(*head, FILES, files, bench.scaled(rows), cost.wall, found["seconds"], None, cost.peak)

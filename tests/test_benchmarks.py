@@ -274,7 +274,7 @@ def measured() -> list[Sample]:
         sample(OURS, 2.5, part="disturbed", workload="worse"),
         sample(OURS, 2.0, part="growth: rows", workload="1,000"),
         sample(OURS, 2.0, number="", part="snowflake", workload="wide"),
-        sample(to_snowflake.FILES, 2.0, number="2: 100 to 160 MB", part="snowflake", workload="wide"),
+        sample(to_snowflake.FILES, 2.0, number="2 of up to 160 MB", part="snowflake", workload="wide"),
     ]
 
 
@@ -291,7 +291,7 @@ def cells(table: str, first: str) -> list[str]:
         ("peers", "narrow", ["peer", "100", "2.0 s", "1.0 s", "100", "100 MB", "10000", "5000.0", "0%"]),
         ("disturbed", "worse", ["500", "**0.50**", "100 MB", "0%"]),
         ("startup", OURS, ["its table is made", "0.50 s", "1.00 s", "100 MB", "0%"]),
-        ("snowflake", "wide", ["1,000", "1,000", "1,000", "2: 100 to 160 MB", "100 MB"]),
+        ("snowflake", "wide", ["1,000", "1,000", "1,000", "2 of up to 160 MB", "100 MB"]),
         ("growth", "1,000", ["1,000", "2.00 s", "2000.00", "1500.00", "1000.00", "500.00", "100 MB", "0%"]),
     ],
 )
