@@ -5,8 +5,12 @@ from __future__ import annotations
 import decimal
 import json
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 FAMILIES = {
     "NUMBER": ("NUMBER", "DECIMAL", "NUMERIC", "INT", "INTEGER", "BIGINT", "SMALLINT", "TINYINT"),
@@ -85,3 +89,15 @@ def copy_faults(options: dict[str, Any]) -> list[str]:
     given = options.get("FILE_FORMAT", ())
     return [*faults, *(name for name in given if name not in PARQUET_OPTIONS), *({"NULL_IF"} - set(given))]
 
+
+
+def refused_text(file: Path, refused: Mapping[str, bool]) -> str | None:
+    """Return what COPY says of the first text in a file that tests want *refused*; whether it says where is theirs to say."""
+    rows = pq.read_table(file)
+    for position, name in enumerate(rows.schema.names, 1):
+        for row, text in enumerate(rows.column(name).to_pylist(), 1):
+            if text in refused:
+                where = f"  File '{file.parent.name}/{file.name}', row {row}\n  Row {row}, column \"STAGED\"[\"{name}\":{position}]\n"
+                advice = "  If you would like to continue loading when an error is encountered, use other values such as 'SKIP_FILE'"
+                return f'Failed to cast variant value "{text}" to FIXED\n{where + advice if refused[text] else ""}'
+    return None

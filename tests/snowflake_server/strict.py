@@ -18,7 +18,6 @@ from typing import Any
 import duckdb
 import fakesnow.conn
 import fakesnow.copy_into
-import pyarrow.parquet as pq
 import rewrites
 import rules
 import sqlglot
@@ -148,16 +147,10 @@ class Cursor(engine.FakeSnowflakeCursor):
             self._refuse_rows(copy.sql("snowflake"))
 
     def _refuse_rows(self, copy: str) -> None:
-        """Refuse the first text that a test wants refused, in the words of Snowflake."""
         for file in self._staged_files(*re.search(r"FROM @([^/\s]+)/(\S*?)\)", copy).groups()):
-            rows = pq.read_table(file)
-            for position, name in enumerate(rows.schema.names):
-                for row, text in enumerate(rows.column(position).to_pylist()):
-                    if text in catalogue.refused:
-                        where = f"  File '{file.parent.name}/{file.name}', row {row + 1}\n  Row {row + 1}, column \"STAGED\"[\"{name}\":{position + 1}]\n"
-                        advice = "  If you would like to continue loading when an error is encountered, use other values such as 'SKIP_FILE'"
-                        where = where + advice if catalogue.refused[text] else ""
-                        raise refusal(100071, "22000", f'Failed to cast variant value "{text}" to FIXED\n{where}')
+            words = rules.refused_text(file, catalogue.refused)
+            if words:
+                raise refusal(100071, "22000", words)
 
     def _merge(self, merge: exp.Merge) -> None:
         """Refuse what would update a row twice, then let DuckDB merge: the engine's own way takes ten times as long."""
