@@ -21,7 +21,7 @@ help:
 	@echo 'make cases   the corpus of tap outputs in $(CASES)'
 	@echo 'make bench   speed beside the limit and the peers, into docs/performance.md; options in ARGS="--scale 0.1"'
 	@echo 'make bench-full   more of it, and how costs grow with the work: an hour'
-	@echo 'make bench-snowflake   how fast rows become files for Snowflake'
+	@echo 'make bench-snowflake   only how fast rows become files for Snowflake, which make bench tells, too'
 	@echo 'make clean   remove what make made'
 
 demo: .venv/demo
@@ -51,14 +51,14 @@ types: .venv/dev
 cases: .venv/dev
 	@.venv/bin/python .ci/cases $(CASES) $(ARGS)
 
-bench: .venv/demo
+bench: .venv/dev
 	@.venv/bin/python -m benchmarks.run --write $(ARGS)
 
-bench-full: .venv/demo
+bench-full: .venv/dev
 	@.venv/bin/python -m benchmarks.run --full --write $(ARGS)
 
 bench-snowflake: .venv/dev
-	@.venv/bin/python benchmarks/to_snowflake.py
+	@.venv/bin/python -m benchmarks.run --part snowflake --peers none --write $(ARGS)
 
 snowflake-cases: .venv/dev
 	@.venv/bin/python .ci/snowflake-cases $(CASES) $(ARGS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .cases import CLEAN, NEW_TABLE, PEER_PART
 from .samples import LIMIT, OURS, Figures, Sample, figures, pick, values
+from .to_snowflake import FILES
 
 PAGE, CHART = "performance.md", "performance.svg"
 COLOURS = {OURS: "#0072b2", "other": "#d55e00"}
@@ -37,6 +38,7 @@ def sections(samples: Sequence[Sample], about: dict[str, str]) -> dict[str, str]
         "peers": _peers(samples),
         "disturbed": _disturbed(pick(samples, part="disturbed"), startups(samples).get(OURS, 0.0)),
         "startup": _startup(pick(samples, part="startup")),
+        "snowflake": _snowflake(pick(samples, part="snowflake")),
         "growth": "\n\n".join(_growth(samples, what) for what in GROWTH).strip(),
     }
     return {name: f"{text}\n\n{_provenance(about)}" for name, text in made.items() if text}
@@ -147,6 +149,18 @@ def _startup(samples: Sequence[Sample]) -> str:
             cpu = sorted(sample.cpu for sample in found)[len(found) // 2]
             lines.append([program, what, f"{cost.wall:.2f} s", f"{cpu:.2f} s", f"{cost.peak / 1e6:.0f} MB", f"{cost.spread:.0%}"])
     return _table(["program", "and", "time", "processor", "peak RSS", "spread"], lines)
+
+
+def _snowflake(samples: Sequence[Sample]) -> str:
+    lines = []
+    for workload in values(samples, "workload"):
+        here = pick(samples, workload=workload)
+        files = pick(here, program=FILES)
+        whole, parquet = figures(pick(here, program=OURS)), figures(files)
+        rates = [f"{1e6 / parquet.cpu_us:,.0f}", f"{1e6 / whole.cpu_us:,.0f}"]
+        lines.append([workload, f"{whole.rows:,}", *rates, files[0].number, f"{whole.peak / 1e6:.0f} MB"])
+    head = ["workload", "rows", "to Parquet: rows per processor second", "all of it", "files", "peak RSS"]
+    return _table(head, lines)
 
 
 def _growth(samples: Sequence[Sample], what: str) -> str:

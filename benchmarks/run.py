@@ -25,9 +25,11 @@ from .database import database
 from .growth import growth
 from .peers import ENVIRONMENTS, OURS, PEERS, ROOT, installed
 from .samples import Sample
+from .to_snowflake import to_snowflake
 
 RESULTS = ROOT / ".bench"
-PARTS = ("startup", "loads", "disturbed", "growth")
+PARTS = ("startup", "loads", "disturbed", "snowflake", "growth")
+ALONE = ["snowflake"]  # needs no start-up beside it
 
 
 def main() -> int:
@@ -69,7 +71,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.rounds = options.rounds or (5 if options.full else 3)
     wanted = options.part or [part for part in PARTS if options.full or part != "growth"]
-    options.part = [part for part in PARTS if part in wanted or part == "startup"]  # which the others take off
+    starts = [] if wanted == ALONE else ["startup"]  # which the others take off
+    options.part = [part for part in PARTS if part in wanted + starts]
     return options
 
 
@@ -114,7 +117,13 @@ def _processor() -> str:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
-PART = {"startup": loads.startup, "loads": loads.loads, "disturbed": loads.disturbed, "growth": growth}
+PART = {
+    "startup": loads.startup,
+    "loads": loads.loads,
+    "disturbed": loads.disturbed,
+    "snowflake": to_snowflake,
+    "growth": growth,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -302,14 +302,20 @@ class Transaction:
         self._finish(state)
 
     def _put_rejected(self) -> None:
-        """Write what was rejected, as jsonb too, where the database can hold it so."""
+        """Write what was rejected, as jsonb too, where the database can hold it so.
+
+        Raises:
+            RecordError: it cannot hold a line at all.
+        """
         table, run = self.ledger.rejected, self.ledger.run_id
         put = partial(writing.try_rows, self.dialect, self.session, table)
         if put(rejected_batch(run, table, self._rejected, self.lines)).error:
             for one in self._rejected:
                 if put(rejected_batch(run, table, [one], self.lines)).error:
-                    rows = rejected_batch(run, table, [one], self.lines, documents=False)
-                    self.dialect.write(self.session.begun(), table, self.dialect.encode(table, rows))
+                    error = put(rejected_batch(run, table, [one], self.lines, documents=False)).error
+                    if error:
+                        reason = f"{one.reason}; it cannot be kept in quarantine: {writing.words(self.dialect, error)}"
+                        raise RecordError(reason, line=one.line, stream=one.stream or "", path=one.path) from error
 
     def salvage(self, before: int | None) -> None:
         """Commit only what came before line *before*; with `state_id` before the newest STATE."""

@@ -91,7 +91,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         super().__init__(replace(settings, schema=session.place(settings.schema or "", folds)))
         self._work: Work | None = None
         self._transaction: str | None = None  # that was open when the connection was lost
-        self._left: dict[str, list[str]] = {}  # by table: columns that a crash has left
+        self._left: dict[str, upgrades.Left] = {}  # by table: what a crash has left
 
     # --- the session
 
@@ -173,8 +173,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             for row in rows
         }
         keys = tuple(row["name"] for row in rows if row["primary key"] == "Y")
-        columns, self._left[f"{schema}.{name}"] = upgrades.tidied(columns)
-        return Found(columns, keys, empty=not int(objects[0]["rows"] or 0))
+        found, self._left[f"{schema}.{name}"] = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))
+        return found
 
     def _rows(self, connection: sa.Connection, statement: str) -> list[Any] | None:
         """Return the rows of a look into the catalogue, None where what it looks into is missing."""
@@ -199,7 +199,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             if self.settings.number == "double":
                 return DOUBLE
             return (session.number_kind(self.settings.number) or NUMBER) if kind == NUMBER else DOUBLE
-        if kind.precision and kind.precision > 38:
+        if kind.precision and (kind.precision > 38 or (kind.scale or 0) > 37):
             return Kind("decimal", 38, min(kind.scale or 0, 37))
         return kind
 
@@ -262,25 +262,28 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         return super().literal(text).replace("\\", "\\\\")
 
     def replace_key(self, change: ReplaceKey) -> list[str]:
-        name = self.full_name(change.table)
-        statements = []
-        if change.found.keys:
-            statements.append(f"ALTER TABLE {name} DROP PRIMARY KEY")
-            others = [key for key in change.found.keys if key not in change.table.keys]
-            statements += [f"ALTER TABLE {name} ALTER COLUMN {self.quote(key)} DROP NOT NULL" for key in others]
-        if change.table.keys:
-            statements.append(f"ALTER TABLE {name} ADD PRIMARY KEY ({self.names(change.table.keys)})")
-        return statements
+        name, keys = self.full_name(change.table), change.table.keys
+        others = [key for key in change.found.keys if key not in keys]
+        optional = [f"ALTER TABLE {name} ALTER COLUMN {self.quote(key)} DROP NOT NULL" for key in others]
+        return [*upgrades.moved_key(name, change.found.keys, keys, self.quote), *optional]
 
     def change_type(self, change: ChangeType) -> Sequence[str]:
-        wanted = self.type_name(change.column.kind)
-        table, name = change.table, change.column.name
-        if name in table.keys and not upgrades.is_in_place(change.found.type, wanted):
+        table, column, found = change.table, change.column, change.found.type
+        wanted = self.type_name(column.kind)
+        keys = table.keys if column.name in table.keys else ()
+        if keys and wanted == "VARIANT":
             raise UpgradeError(
-                f"{table.full_name}: column {name!r} is {change.found.type} and would become {wanted}, which Snowflake "
-                "does not do in place, and it belongs to the key; load the stream into another table (setting table_names)"
+                f"{table.full_name}: column {column.name!r} is {found} and would become {wanted}, and it belongs to the "
+                "key, whose values Snowflake would compare in another way; load the stream into another table (setting table_names)"
             )
-        return upgrades.statements(self.full_name(table), name, change.found.type, wanted, self._comment(change.column), self.quote)
+        return upgrades.statements(self.full_name(table), column.name, found, wanted, self._comment(column), self.quote, keys)
+
+    def obstacles(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
+        """Foreign keys of others would go with the key."""
+        if change.column.name not in change.table.keys or not self.rewrites(change):
+            return ()
+        rows = self._rows(connection, f"SHOW EXPORTED KEYS IN TABLE {self.full_name(change.table)}") or []
+        return sorted({f"a foreign key of {row['fk_schema_name']}.{row['fk_table_name']}" for row in rows})
 
     def loses_by(self, change: ChangeType) -> str | None:
         column = self.quote(change.column.name)
@@ -292,11 +295,10 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
 
     def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
         """What a crash has left is to go, and readers get their GRANTs."""
-        if self._left.get(table.full_name):
+        if self._left.get(table.full_name, upgrades.Left()).columns:
             self.found(connection, table.schema, table.name)
-        left = self._left.get(table.full_name, ())
-        drops = [f"ALTER TABLE {self.full_name(table)} DROP COLUMN IF EXISTS {self.quote(name)}" for name in left]
-        return [*drops, *self._grants(connection, table)] if table.readers else drops
+        left = self._left.get(table.full_name, upgrades.Left()).removal(self.full_name(table), table.keys, self.quote)
+        return [*left, *self._grants(connection, table)] if table.readers else left
 
     def _grants(self, connection: sa.Connection, table: Table) -> list[str]:
         rows = self._rows(connection, f"SHOW GRANTS ON TABLE {self.full_name(table)}") or []

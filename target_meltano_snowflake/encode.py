@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from decimal import Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ MAX_DIGITS = 38
 MAX_SCALE = 37
 SAFE_DIGITS = 15  # a decimal number with so many comes out of a double as it was
 ARRIVAL = "N"  # the column with the number of each row, in the order of arrival
-_EXACT = Context(prec=10_000, Emax=10**9, Emin=-(10**9))
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _REMEDY = "the setting number: decfloat or decimal(p,s), or column_types, keeps more digits"
 
 
@@ -155,31 +155,33 @@ def _fitting(row: int, text: str, type_name: str, precision: int, scale: int) ->
 _SUSPECT = r"[0-9][0-9.]{37}|[0-9][eE][-+]?[0-9]"  # more digits than a VARIANT keeps, or an exponent
 
 
+class _Number(str):
+    """A number of JSON, as it is written."""
+
+
 def _refuse_inexact_json(texts: pa.Array) -> None:
-    """A number in a VARIANT has 38 digits, or is a double."""
+    """A number in a VARIANT has 38 digits, or is a double, as one with an exponent may be in any case."""
     for row in _positions(pc.match_substring_regex(texts, _SUSPECT)):
-        for number in _numbers(json.loads(texts[row].as_py(), parse_float=Decimal)):
+        for number in _numbers(json.loads(texts[row].as_py(), parse_float=_Number, parse_int=_Number)):
             if not _is_kept(number):
                 raise _Refused(row, f"VARIANT would change {shown(str(number))} in it; with column_types: string the text is kept")
 
 
-def _numbers(value: Any) -> Iterator[Decimal]:
+def _numbers(value: Any) -> Iterator[_Number]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
         for one in value:
             yield from _numbers(one)
-    elif isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
-        yield Decimal(str(value))
+    elif isinstance(value, _Number):
+        yield value
 
 
-def _is_kept(number: Decimal) -> bool:
+def _is_kept(text: _Number) -> bool:
+    number = Decimal(text)
     _, digits, exponent = number.normalize(_EXACT).as_tuple()
     assert isinstance(exponent, int)
     whole, fraction = max(len(digits) + exponent, 0), max(-exponent, 0)
-    if whole + fraction <= MAX_DIGITS and fraction <= MAX_SCALE:
+    if whole + fraction <= MAX_DIGITS and fraction <= MAX_SCALE and "e" not in text.lower():
         return True
-    try:
-        return _is_double(number, float(number))
-    except OverflowError:
-        return False
+    return _is_double(number, float(number))

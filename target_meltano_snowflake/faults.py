@@ -27,6 +27,18 @@ OF_DATA = range(100_000, 101_000)
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)  # seconds
 
 
+class LateRefusal(errors.DatabaseError):
+    """A value was refused when its file was loaded, long after its row was written.
+
+    With *again* the transaction is to be done again, and this time each batch is tried as it is written.
+    """
+
+    def __init__(self, refusal: errors.Error, again: bool):
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.again = again
+
+
 def cause_of(error: BaseException) -> Any:
     """Return the driver's error, which SQLAlchemy may have wrapped."""
     return getattr(error, "orig", None) or error
@@ -54,22 +66,42 @@ def _is_refusal(cause: Any) -> bool:
 
 
 def is_transient(error: Exception) -> bool:
-    return is_lost(error) or number_of(error) in TRANSIENT
+    cause = cause_of(error)
+    return cause.again if isinstance(cause, LateRefusal) else is_lost(error) or number_of(error) in TRANSIENT
 
 
 def is_of_data(error: Exception) -> bool:
+    """Tell whether it is a value of the rows that were just written."""
     return number_of(error) in OF_DATA
+
+
+def refused_row(error: Exception) -> int | None:
+    """Return the row of its file that a COPY names, counted from 0."""
+    found = re.findall(r"\bRow (\d+)\b", _text(error))
+    return int(found[-1]) - 1 if found else None
+
+
+def refused_column(error: Exception) -> int | None:
+    """Return the number of the column of a staging table that a COPY names."""
+    found = re.findall(r'\["C(\d+)":\d+\]', _text(error))
+    return int(found[-1]) if found else None
 
 
 def words(error: Exception) -> str:
     """Return the driver's message in one line, with its number, without the value that it shows."""
     cause = cause_of(error)
-    text = " ".join(str(getattr(cause, "raw_msg", None) or getattr(cause, "msg", None) or cause).split())
-    if number_of(error) in OF_DATA:
-        text = re.sub(r"'.*'", "'…'", text)
-    number = number_of(error)
+    cause = getattr(cause, "refusal", cause)
+    text, number = " ".join(_text(cause).split()), number_of(cause)
     text = re.sub(rf"^({number:06d} \(\w+\): )+|\s*\(request_id=[^)]*\)$", "", text)
+    if number in OF_DATA:
+        text = re.sub(r" File '[^']*'.*", "", text)  # where it was, and advice on ON_ERROR
+        text = re.sub(r"(?<=JSON: ).*|'.*'|\".*\"", "…", text)
     return f"{number:06d}: {text}" if number else text or type(cause).__name__
+
+
+def _text(error: BaseException) -> str:
+    cause = cause_of(error)
+    return str(getattr(cause, "raw_msg", None) or getattr(cause, "msg", None) or cause)
 
 
 def end_transaction(cursor: Any, transaction: str) -> None:

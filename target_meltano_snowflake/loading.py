@@ -11,7 +11,7 @@ from . import upgrades
 from .encode import ARRIVAL, expression
 
 Quote = Callable[[str], str]
-FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE) ON_ERROR = ABORT_STATEMENT"
+FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE NULL_IF = ()) ON_ERROR = ABORT_STATEMENT"  # else \\N is NULL
 
 
 @dataclass
@@ -26,6 +26,10 @@ class Load:
     folder: str
     rows: int
     now: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self) -> list[str]:
+        """Return the columns of the files, as values of their types."""
+        return [expression(i, spelt) for i, spelt in enumerate(self.types)]
 
     def cells(self) -> list[str]:
         """Return the columns of the staging table as the table's columns want them."""
@@ -53,17 +57,21 @@ def statements(load: Load, stage: str, staging: str, quote: Quote) -> Iterator[s
     """Yield what loads the files below *stage*, by way of the table *staging* where that is needed."""
     table = full_name(load.table, quote)
     names = [quote(column.name) for column in load.table.columns]
-    cells = [expression(i, spelt) for i, spelt in enumerate(load.types)]
     if load.is_straight:
-        yield _copy(table, names, cells, stage)
+        yield _copy(table, names, load.read(), stage)
         return
-    yield f"TRUNCATE TABLE {staging}"
-    staged = [f'"C{i}"' for i in range(len(cells))]
-    yield _copy(staging, [*staged, f'"{ARRIVAL}"'], [*cells, f'$1:"{ARRIVAL}"::NUMBER(38,0)'], stage)
+    yield from staged(load, stage, staging)
     if load.table.keys:
         yield _merge(load, table, staging, quote)
     else:
         yield f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(load.cells())} FROM {staging}"
+
+
+def staged(load: Load, stage: str, staging: str) -> Iterator[str]:
+    """Yield what brings the files below *stage* into the table *staging*, and nothing else there."""
+    yield f"TRUNCATE TABLE {staging}"
+    names = [f'"C{i}"' for i in range(len(load.types))]
+    yield _copy(staging, [*names, f'"{ARRIVAL}"'], [*load.read(), f'$1:"{ARRIVAL}"::NUMBER(38,0)'], stage)
 
 
 def _copy(into: str, names: Sequence[str], cells: Sequence[str], stage: str) -> str:

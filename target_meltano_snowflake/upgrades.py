@@ -6,10 +6,10 @@ step is committed, and what a crash has left tells by its names how far it came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from target_meltano import FoundColumn
+from target_meltano import Found
 
 OUTSIDE = "/* committed by itself */ "  # before a statement that belongs to DDL and to no transaction
 NEW, OLD = " (new)", " (old)"  # behind a name; our own names have no spaces
@@ -52,6 +52,8 @@ def loses(cell: str, found: str, wanted: str) -> str | None:
     (old, old_sizes), (new, new_sizes) = base_of(found), base_of(wanted)
     if old == "FLOAT" and new in ("VARCHAR", "DECFLOAT"):
         return f"TO_VARCHAR({cell})::FLOAT <> {cell}"
+    if old.startswith("TIME") and new in ("VARCHAR", "VARIANT") and old_sizes > (6,):  # a text of ours has microseconds
+        return f"{cell}::{old}(6) <> {cell}"
     if old == "NUMBER" and new == "FLOAT":
         whole = 10 ** (old_sizes[0] - old_sizes[1] - 1)
         return f"{cell} <> 0 AND CASE WHEN ABS({cell}) < {whole} THEN {cell}::FLOAT::{found.upper()} <> {cell} ELSE TRUE END"
@@ -68,11 +70,14 @@ def is_in_place(found: str, wanted: str) -> bool:
     return old in ("VARCHAR", "BINARY") or (old == "NUMBER" and old_sizes[1:] == new_sizes[1:] and old_sizes < new_sizes)
 
 
-def statements(table: str, name: str, found: str, wanted: str, comment: str, quote: Callable[[str], str]) -> list[str]:
+def statements(
+    table: str, name: str, found: str, wanted: str, comment: str, quote: Callable[[str], str], keys: Sequence[str] = ()
+) -> list[str]:
     """Return the statements that give the column *name* another type; *comment* is the clause for a new one.
 
-    A crash in between leaves a column with a name of ours behind; where it has the values, and no
-    other has the name, *found* ends in that name's ending, and it is put back first.
+    *keys* are those of the table, if the column is among them. A crash in between leaves a column with
+    a name of ours behind; where it has the values, and no other has the name, *found* ends in that
+    name's ending, and it is put back first.
     """
     column, new, old = quote(name), quote(name + NEW), quote(name + OLD)
     rename = f"ALTER TABLE {table} RENAME COLUMN"
@@ -87,20 +92,47 @@ def statements(table: str, name: str, found: str, wanted: str, comment: str, quo
         f"ALTER TABLE {table} DROP COLUMN IF EXISTS {new}",
         f"ALTER TABLE {table} ADD COLUMN {new} {wanted}{comment}",
         f"{OUTSIDE}UPDATE {table} SET {new} = {conversion(column, found, wanted)}",
+        *([f"ALTER TABLE {table} ALTER COLUMN {new} SET NOT NULL"] if keys else []),
         f"{rename} {column} TO {old}",
         f"{rename} {new} TO {column}",
+        *(moved_key(table, keys, keys, quote) if keys else []),
         f"ALTER TABLE {table} DROP COLUMN {old}",
     ]
 
 
-def tidied(found: Mapping[str, FoundColumn]) -> tuple[dict[str, FoundColumn], list[str]]:
-    """Return the columns without those that a crash has left, and the names of those that can go."""
-    kept = {name: column for name, column in found.items() if not name.endswith((NEW, OLD))}
+def moved_key(table: str, found: Sequence[str], wanted: Sequence[str], quote: Callable[[str], str]) -> list[str]:
+    """Return the statements that give a table another primary key, which Snowflake only notes."""
+    drop = [f"ALTER TABLE {table} DROP PRIMARY KEY RESTRICT"] if found else []
+    return [*drop, *([f"ALTER TABLE {table} ADD PRIMARY KEY ({', '.join(map(quote, wanted))})"] if wanted else [])]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a crash has left: *columns* that can go, while the primary key is still of columns named *keys*."""
+
+    columns: Sequence[str] = ()
+    keys: Sequence[str] = ()
+
+    def removal(self, table: str, keys: Sequence[str], quote: Callable[[str], str]) -> list[str]:
+        """Return the statements that finish the change; *keys* are those that the table is to have."""
+        key = moved_key(table, self.keys, keys, quote) if self.columns and set(self.keys) != set(keys) else []
+        return [*key, *(f"ALTER TABLE {table} DROP COLUMN IF EXISTS {quote(name)}" for name in self.columns)]
+
+
+def tidied(found: Found) -> tuple[Found, Left]:
+    """Return the table as it is without what a crash has left, and that.
+
+    A key that is gone, between two statements of ours, was of the columns that are NOT NULL.
+    """
+    kept = {name: column for name, column in found.columns.items() if not name.endswith((NEW, OLD))}
     left = []
-    for name, column in found.items():
+    for name, column in found.columns.items():
         if name.endswith(OLD) and name.removesuffix(OLD) not in kept:
             base = name.removesuffix(OLD)
             kept[base] = replace(column, name=base, type=column.type + OLD, narrow=True)
         elif name not in kept:
             left.append(name)
-    return kept, left
+    keys = tuple(name.removesuffix(OLD) for name in found.keys)
+    if left and not keys:
+        keys = tuple(name for name, column in kept.items() if not column.optional)
+    return replace(found, columns=kept, keys=keys), Left(left, found.keys)

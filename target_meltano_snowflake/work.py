@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from target_meltano import DatabaseError, Table
+from target_meltano import DatabaseError, RowError, Table
 
 from . import faults, loading
 from .loading import Load
@@ -65,16 +65,41 @@ class Work:
     _staged: dict[tuple[str, ...], str] = field(default_factory=dict)  # staging tables, by their columns
     _sender: Sender | None = None
     _home: Path | None = None
+    _tries: bool = False  # rows as they are written, to find the one that is refused when they are loaded
     arrival: int = 0
 
     # --- rows
 
     def write(self, layout: Layout, batch: pa.RecordBatch) -> None:
-        """Take encoded rows of a table."""
+        """Take encoded rows of a table.
+
+        Raises:
+            Exception: the driver's or a RowError, where rows are tried, as they are after a `LateRefusal`.
+        """
+        if self._tries:
+            self._try(layout, batch)
         self.arrival += batch.num_rows
         self._written.append((layout, batch))
         if not self._marks:
             self._keep()
+
+    def _try(self, layout: Layout, batch: pa.RecordBatch) -> None:
+        """Have rows read into a staging table, which is all that a value may fail at."""
+        (table, types), spool = layout, self._spool()
+        spool.add(batch)
+        spool.complete()
+        self._loaded.append(spool.folder)
+        load = Load(table, types, spool.folder, spool.rows)
+        staging = self._staging(types)
+        try:
+            for statement in loading.staged(load, self._folder(load), staging):
+                self._execute(statement, stream=table.source)
+        except faults.DRIVER_ERRORS as error:
+            row, column = faults.refused_row(error), faults.refused_column(error)
+            if not faults.is_of_data(error) or row is None:
+                raise
+            where = f"column {table.columns[column].name!r}: " if column is not None else ""
+            raise RowError(where + faults.words(error), row=row) from error
 
     def _keep(self) -> None:
         written, self._written = self._written, []
@@ -127,8 +152,7 @@ class Work:
         if verb in _LOOKS:
             cursor.execute(statement, parameters)
         elif verb == "SELECT":
-            if any(loading.full_name(table, self.quote) in statement for (table, _), _ in self._spools):
-                self._load()
+            self._show(statement)
             cursor.execute(statement, parameters)
         elif verb in _WRITES:
             self._load()
@@ -138,6 +162,13 @@ class Work:
         else:  # DDL, and what is OUTSIDE of any transaction
             self._suspend()
             cursor.execute(statement, parameters)
+
+    def _show(self, statement: str) -> None:
+        """Let a SELECT see the rows of its tables: those that wait, and those that DDL has rolled back."""
+        tables = [table for (table, _), _ in self._spools] + [step.table for step in self._done if isinstance(step, Load)]
+        if any(loading.full_name(table, self.quote) in statement for table in tables):
+            self._load()
+            self._begin()
 
     def _execute(self, statement: str, parameters: Any = None, stream: str | None = None) -> Any:
         cursor = self.connection.cursor()
@@ -190,21 +221,36 @@ class Work:
     def _prepare(self, load: Load) -> None:
         """Look at the table, and have a staging table where one is needed, from before the transaction."""
         load.now = self.describe(load.table)
-        if not load.is_straight and load.types not in self._staged:
+        if not load.is_straight:
+            self._staging(load.types)
+
+    def _staging(self, types: tuple[str, ...]) -> str:
+        """Return the staging table for columns of these types."""
+        if types not in self._staged:
             self._suspend()
             name = f"{self.quote(self.schema)}.{self.quote(f'staged rows {len(self._staged)}')}"
-            self._execute(loading.create_staging(name, load.types))
-            self._staged[load.types] = name
+            self._execute(loading.create_staging(name, types))
+            self._staged[types] = name
+        return self._staged[types]
+
+    def _folder(self, load: Load) -> str:
+        return f"{self._stage}/{load.folder}/"
 
     def _run(self, step: Load | Statement) -> None:
         if isinstance(step, Statement):
             self._execute(step.text, step.parameters)
             return
         staging = self._staged.get(step.types, "")
-        for statement in loading.statements(step, f"{self._stage}/{step.folder}/", staging, self.quote):
-            cursor = self._execute(statement, stream=step.table.source)
-            if statement.startswith("COPY"):
-                self._check_copied(cursor, step)
+        try:
+            for statement in loading.statements(step, self._folder(step), staging, self.quote):
+                cursor = self._execute(statement, stream=step.table.source)
+                if statement.startswith("COPY"):
+                    self._check_copied(cursor, step)
+        except faults.DRIVER_ERRORS as error:
+            if not faults.is_of_data(error):
+                raise
+            again, self._tries = not self._tries, True
+            raise faults.LateRefusal(error, again) from error
 
     @staticmethod
     def _check_copied(cursor: Any, load: Load) -> None:
@@ -224,6 +270,7 @@ class Work:
         self._execute("COMMIT")
         self._ended()
         self._done.clear()
+        self._tries = False
         self._remove()
 
     def _remove(self) -> None:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import cases, growth, limit, measure, peers, report, samples, workloads
+from benchmarks import cases, growth, limit, measure, peers, report, samples, to_snowflake, workloads
 from benchmarks.bench import Bench, Entry, rounds
 from benchmarks.database import Database
 from benchmarks.samples import LIMIT, OURS, Sample
@@ -273,6 +273,8 @@ def measured() -> list[Sample]:
         sample(OURS, 1.5, part="disturbed", workload=cases.CLEAN),
         sample(OURS, 2.5, part="disturbed", workload="worse"),
         sample(OURS, 2.0, part="growth: rows", workload="1,000"),
+        sample(OURS, 2.0, number="", part="snowflake", workload="wide"),
+        sample(to_snowflake.FILES, 2.0, number="2 of up to 160 MB", part="snowflake", workload="wide"),
     ]
 
 
@@ -289,6 +291,7 @@ def cells(table: str, first: str) -> list[str]:
         ("peers", "narrow", ["peer", "100", "2.0 s", "1.0 s", "100", "100 MB", "10000", "5000.0", "0%"]),
         ("disturbed", "worse", ["500", "**0.50**", "100 MB", "0%"]),
         ("startup", OURS, ["its table is made", "0.50 s", "1.00 s", "100 MB", "0%"]),
+        ("snowflake", "wide", ["1,000", "1,000", "1,000", "2 of up to 160 MB", "100 MB"]),
         ("growth", "1,000", ["1,000", "2.00 s", "2000.00", "1500.00", "1000.00", "500.00", "100 MB", "0%"]),
     ],
 )
@@ -310,6 +313,16 @@ def test_the_chart_has_a_bar_for_each_program_as_long_as_its_share() -> None:
     (end,) = [float(line.get("x1", 0)) for line in tree.iter(f"{SVG}line")]
     shares = [float(bar.get("width", 0)) / (end - float(bar.get("x", 0))) for bar in bars]
     assert shares == pytest.approx([0.5, 0.1], abs=0.001)
+
+
+@pytest.mark.parametrize("make", [workloads.narrow, workloads.wide], ids=["narrow", "wide"])
+def test_all_rows_become_files_without_a_server(make: Callable[[int], workloads.Messages], tmp_path: Path) -> None:
+    pytest.importorskip("snowflake.connector", reason='pip install "target-meltano[snowflake]"')
+    found, here = tmp_path / "report.json", workloads.written(tmp_path / "rows", lambda: make(1_000))
+    measure.run([sys.executable, "-m", "benchmarks.no_snowflake", str(found)], here, {**os.environ, "PYTHONPATH": str(ROOT)}, None)
+    report = json.loads(found.read_text("utf-8"))
+    assert report["seconds"] > 0
+    assert (len(report["sizes"]), report["rows"]) == (1, 1_000)
 
 
 def test_samples_come_back_as_they_were_saved(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_number_fits_a_decimal_exactly_or_is_refused(precision: int, data: st.
         assert "E" not in text.upper()
 
 
-@pytest.mark.parametrize("text", ["[1e400]", '{"a":[12345678901234567890.12345678901234567890]}', "1e-400", "[1" + "0" * 38 + "1]"])
+@pytest.mark.parametrize("text", ["[1e400]", "[12345678901234567.5e0]", "[" + "7" * 5000 + "]",  '{"a":[12345678901234567890.12345678901234567890]}', "1e-400", "[1" + "0" * 38 + "1]"])
 def test_json_with_a_number_that_variant_would_change_is_refused(text: str) -> None:
     with pytest.raises(RowError, match="VARIANT would change") as told:
         encoded(JSON, ["[1]", text])
@@ -92,6 +92,11 @@ def test_decfloat_has_38_digits() -> None:
     assert encoded(NUMBER, ["9" * 38], "DECFLOAT") == ["9" * 38]
     with pytest.raises(RowError, match="more than 38 digits"):
         encoded(NUMBER, ["0.1", "9" * 39], "DECFLOAT")
+
+
+def test_no_number_is_too_long_to_be_looked_at_whole() -> None:
+    with pytest.raises(RowError, match="more than 38 digits"):
+        encoded(NUMBER, ["1" + "0" * 12_000 + "1"], "DECFLOAT")
 
 
 def test_text_longer_than_a_varchar_is_refused() -> None:
@@ -151,6 +156,8 @@ def test_conversions_that_may_lose_are_checked() -> None:
     assert loses('"C"', "NUMBER(38,0)", "FLOAT")
     assert loses('"C"', "NUMBER(38,0)", "NUMBER(38,9)") == 'ABS("C") >= 1' + "0" * 29
     assert loses('"C"', "FLOAT", "VARCHAR") == 'TO_VARCHAR("C")::FLOAT <> "C"'
+    assert loses('"C"', "TIME(9)", "VARCHAR") == '"C"::TIME(6) <> "C"'
+    assert loses('"C"', "TIME(6)", "VARCHAR") is None
     assert loses('"C"', "BOOLEAN", "VARCHAR") is None
     assert conversion('"C"', "FLOAT", "DECFLOAT") == 'TO_VARCHAR("C")::DECFLOAT'
     assert loses('"C"', "FLOAT", "DECFLOAT")

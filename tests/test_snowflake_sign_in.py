@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,19 @@ def test_a_key_that_cannot_be_read_is_told_and_not_shown(standin: Snowflake, key
 )
 def test_with_a_token(standin: Snowflake, settings: dict[str, Any], wanted: dict[str, str]) -> None:
     login = signed_in(standin, **settings)
+    assert {name: login.get(name) for name in wanted} == wanted
+    assert "PASSWORD" not in login
+
+
+def test_with_a_browser(standin: Snowflake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told where the user signs in, and from there comes to the port on which the connector listens."""
+    browser = tmp_path / "browser"
+    script = "import sys, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(sys.argv[1])"
+    browser.write_text(f"#!/bin/sh\n{sys.executable} -c '{script}' \"http://localhost:${{1##*port=}}/?token=t0k\" &\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    login = signed_in(standin, authenticator="externalbrowser")
+    wanted = {"AUTHENTICATOR": "EXTERNALBROWSER", "TOKEN": "t0k", "PROOF_KEY": "proof"}
     assert {name: login.get(name) for name in wanted} == wanted
     assert "PASSWORD" not in login
 

@@ -45,7 +45,7 @@ def upsert(here: Snowflake) -> None:
 
 def changes(here: Snowflake) -> None:
     here.run(schema(id=INT, a=INT, b={"type": "string", "format": "date-time"}, c=INT), record(id=1))
-    here.run(schema(id=INT, a=NUM, b=STR, c={}, d=STR), record(id=1))
+    here.run(schema(id=STR, a=NUM, b=STR, c={}, d=STR), record(id="1"))
 
 
 def kept_state(here: Snowflake) -> None:
@@ -81,7 +81,8 @@ def test_the_sql_of_a_run_is_as_it_was_and_is_snowflakes(run: Callable[[Snowflak
 
 
 def faults(sql: str) -> list[str]:
-    """Return what is not Snowflake's grammar, as far as sqlfluff knows it; it takes no ? for a value."""
+    """Return what is not Snowflake's grammar, as far as sqlfluff knows it: it lacks ? for a value, an empty NULL_IF, SHOW and RESTRICT of keys."""
+    sql = sql.replace("NULL_IF = ()", "NULL_IF = ('x')").replace("SHOW EXPORTED KEYS", "SHOW COLUMNS").replace("PRIMARY KEY RESTRICT", "PRIMARY KEY")
     linted = sqlfluff.lint(sql.replace("?", "'?'"), dialect="snowflake", rules=["LT12"])
     return [f"line {one['start_line_no']}: {one['description']}" for one in linted if one["code"] == "PRS"]
 

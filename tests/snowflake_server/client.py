@@ -83,6 +83,10 @@ class Server:
         """Let the next statement in which the pattern *sql* is found go wrong; see `wire.Fault`."""
         self._ask("/test/faults", {"sql": sql, "how": how, **more})
 
+    def refuse(self, text: str, tells: bool = True) -> None:
+        """Let COPY refuse each file with a cell *text*, and *tells* in which row it is, as Snowflake mostly does."""
+        self._ask("/test/refused", {text: tells})
+
     def clear(self) -> None:
         """Forget the log and the faults that did not come."""
         self._ask("/test/clear", {})

@@ -25,6 +25,8 @@ def rewritten(node: Any, own_table: Callable[[exp.Table], str | None]) -> Any:
         duplicates = arguments[1] if len(arguments) > 1 and arguments[1] else exp.Literal.string("s")
         made = exp.Anonymous(this="fs_variant", expressions=[arguments[0], duplicates])
         return exp.Cast(this=made, to=exp.DataType.build("JSON"))
+    if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.DECFLOAT:
+        return exp.DataType.build("VARCHAR")  # the engine has no such number: it is the text that it was given as
     if isinstance(node, exp.UnixToTime) and node.text("scale") == "6":  # the engine would round
         whole = exp.DataType.build("BIGINT")
         whole.meta["of the engine"] = True

@@ -5,8 +5,12 @@ from __future__ import annotations
 import decimal
 import json
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 FAMILIES = {
     "NUMBER": ("NUMBER", "DECIMAL", "NUMERIC", "INT", "INTEGER", "BIGINT", "SMALLINT", "TINYINT"),
@@ -16,7 +20,7 @@ FAMILIES = {
 }
 FAMILY = {name: family for family, names in FAMILIES.items() for name in names}
 DEFAULT_SIZES = {"NUMBER": (38, 0), "VARCHAR": (16777216,), "BINARY": (8388608,)}
-PARQUET_OPTIONS = {"TYPE", "COMPRESSION", "BINARY_AS_TEXT", "USE_LOGICAL_TYPE", "USE_VECTORIZED_SCANNER", "TRIM_SPACE"}
+PARQUET_OPTIONS = {"TYPE", "COMPRESSION", "BINARY_AS_TEXT", "USE_LOGICAL_TYPE", "USE_VECTORIZED_SCANNER", "TRIM_SPACE", "NULL_IF"}
 COPY_OPTIONS = {"FILE_FORMAT", "ON_ERROR", "PURGE", "FORCE", "MATCH_BY_COLUMN_NAME"}
 MAX_DIGITS = 38  # of a number in a VARIANT; others become binary
 _EXACT = decimal.Context(prec=10_000, Emax=10_000_000, Emin=-10_000_000)
@@ -80,7 +84,20 @@ def _text(value: Any) -> str:
 
 
 def copy_faults(options: dict[str, Any]) -> list[str]:
-    """Return the options of a COPY that Snowflake does not know for Parquet."""
+    """Return the options of a COPY that Snowflake does not know for Parquet, and the one whose default changes a text."""
     faults = [name for name in options if name not in COPY_OPTIONS]
-    return faults + [name for name in options.get("FILE_FORMAT", ()) if name not in PARQUET_OPTIONS]
+    given = options.get("FILE_FORMAT", ())
+    return [*faults, *(name for name in given if name not in PARQUET_OPTIONS), *({"NULL_IF"} - set(given))]
 
+
+
+def refused_text(file: Path, refused: Mapping[str, bool]) -> str | None:
+    """Return what COPY says of the first text in a file that tests want *refused*; whether it says where is theirs to say."""
+    rows = pq.read_table(file)
+    for position, name in enumerate(rows.schema.names, 1):
+        for row, text in enumerate(rows.column(name).to_pylist(), 1):
+            if text in refused:
+                where = f"  File '{file.parent.name}/{file.name}', row {row}\n  Row {row}, column \"STAGED\"[\"{name}\":{position}]\n"
+                advice = "  If you would like to continue loading when an error is encountered, use other values such as 'SKIP_FILE'"
+                return f'Failed to cast variant value "{text}" to FIXED\n{where + advice if refused[text] else ""}'
+    return None

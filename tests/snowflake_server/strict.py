@@ -38,14 +38,17 @@ class Described:
 
     keys: list[str] = field(default_factory=list)
     comments: dict[str, str] = field(default_factory=dict)
+    decfloats: set[str] = field(default_factory=set)  # columns of that type, texts for DuckDB
 
 
 @dataclass
 class Catalogue:
     tables: dict[Name, Described] = field(default_factory=dict)
+    foreign: list[tuple[Name, Name]] = field(default_factory=list)  # tables with foreign keys, and whose keys those are
     roles: set[str] = field(default_factory=lambda: {"PUBLIC", "ANALYST"})
     grants: set[tuple[str, str, str]] = field(default_factory=set)  # privilege, on what, role
     open: dict[int, Any] = field(default_factory=dict)  # transactions, by number, with their connections
+    refused: dict[str, bool] = field(default_factory=dict)  # texts that no COPY takes; whether it says where
     numbers: Any = field(default_factory=lambda: itertools.count(1_700_000_000_000))
 
 
@@ -74,12 +77,12 @@ class Cursor(engine.FakeSnowflakeCursor):
                 answer(self, found)
                 return self
         expression = engine.parse_one(text)
-        self._check(expression)
         as_asked = expression.copy()  # the engine's own changes are made in place
-        if not isinstance(expression, exp.Copy):  # where the engine takes the stage for a table
-            self.check_db_and_schema(expression)
-        expression = expression.transform(rewrites.rewritten, self._own_table)
         try:
+            self._check(expression)
+            if not isinstance(expression, exp.Copy):  # where the engine takes the stage for a table
+                self.check_db_and_schema(expression)
+            expression = expression.transform(rewrites.rewritten, self._own_table)
             if isinstance(expression, exp.Merge):
                 self._merge(self._transform(expression, None))
                 return self
@@ -125,6 +128,10 @@ class Cursor(engine.FakeSnowflakeCursor):
                 why = rules.refuses_change(types[name], wanted) if name in types else None
                 if why is not None:
                     raise refusal(2262, "22000", f"SQL compilation error: cannot change column {name} from type {types[name]} to {wanted}{why}.")
+            if isinstance(action, exp.Drop):  # whether Snowflake refuses that, too, is not known
+                keys = catalogue.tables.get((alter.this.db, alter.this.name), Described()).keys
+                if {column.name for column in action.find_all(exp.Column)} & set(keys):
+                    raise refusal(2262, "42601", "SQL compilation error: the column belongs to the primary key")
             if isinstance(action, exp.ColumnDef) and action.name in types and not action.args.get("exists"):
                 raise refusal(1430, "42601", f"SQL compilation error: column '{action.name}' already exists")
 
@@ -137,6 +144,14 @@ class Cursor(engine.FakeSnowflakeCursor):
         faults = rules.copy_faults(options)
         if faults:
             raise refusal(1420, "42601", f"SQL compilation error: invalid parameter '{faults[0]}'")
+        if catalogue.refused:
+            self._refuse_rows(copy.sql("snowflake"))
+
+    def _refuse_rows(self, copy: str) -> None:
+        for file in self._staged_files(*re.search(r"FROM @([^/\s]+)/(\S*?)\)", copy).groups()):
+            words = rules.refused_text(file, catalogue.refused)
+            if words:
+                raise refusal(100071, "22000", words)
 
     def _merge(self, merge: exp.Merge) -> None:
         """Refuse what would update a row twice, then let DuckDB merge: the engine's own way takes ten times as long."""
@@ -159,11 +174,16 @@ class Cursor(engine.FakeSnowflakeCursor):
             return
         kept = []
         for part in table.expressions:
+            if isinstance(part, exp.ForeignKey):
+                other = part.find(exp.Reference).find(exp.Table)
+                catalogue.foreign.append(((table.this.db, table.this.name), (other.db, other.name)))
+                continue
             if isinstance(part, exp.PrimaryKey):
                 described.keys = [key.name for key in part.expressions]
                 continue
             if isinstance(part, exp.ColumnDef):
                 self._take_comment(part, described)
+                self._take_decfloat(part, described)
             kept.append(part)
         table.set("expressions", kept)
         name = table.this
@@ -181,6 +201,11 @@ class Cursor(engine.FakeSnowflakeCursor):
             if isinstance(one.kind, exp.CommentColumnConstraint):
                 described.comments[column.name] = one.kind.this.name
                 constraints.remove(one)
+
+    @staticmethod
+    def _take_decfloat(column: exp.ColumnDef, described: Described) -> None:
+        if column.kind.this == exp.DataType.Type.DECFLOAT:
+            described.decfloats.add(column.name)
 
     @property
     def temporary(self) -> set[Name]:
@@ -216,9 +241,13 @@ class Cursor(engine.FakeSnowflakeCursor):
             table = expression.find(exp.Table)
             described = catalogue.tables.setdefault((table.db, table.name), Described())
             for action in expression.args.get("actions") or ():
+                if isinstance(action, exp.ColumnDef):
+                    self._take_decfloat(action, described)
                 if isinstance(action, exp.RenameColumn):
                     old, new = action.this.name, action.args["to"].name
                     described.keys = [new if key == old else key for key in described.keys]
+                    if old in described.decfloats:
+                        described.decfloats = described.decfloats - {old} | {new}
                     if old in described.comments:
                         described.comments[new] = described.comments.pop(old)
 
@@ -250,12 +279,15 @@ class Cursor(engine.FakeSnowflakeCursor):
 
     def remove(self, found: re.Match[str]) -> None:
         name, _, path = found["at"].partition("/")
-        parts = stage.parts_from_var(name, self._conn.database, self._conn.schema)
-        folder = Path(stage.internal_dir(".".join(parts)))
-        files = [file for file in folder.glob(f"{path.rstrip('/') or '*'}/**/*") if file.is_file()]
+        files = self._staged_files(name, path)
         for file in files:
             file.unlink()
         self.answer(["name", "result"], [[file.name, "removed"] for file in files])
+
+    def _staged_files(self, name: str, path: str) -> list[Path]:
+        parts = stage.parts_from_var(name, self._conn.database, self._conn.schema)
+        folder = Path(stage.internal_dir(".".join(parts)))
+        return sorted(file for file in folder.glob(f"{path.rstrip('/') or '*'}/**/*") if file.is_file())
 
     def describe(self, found: re.Match[str]) -> None:
         if not found["schema"] or not self._has_table(found["schema"], found["table"]):
@@ -268,6 +300,7 @@ class Cursor(engine.FakeSnowflakeCursor):
         for row in other.fetchall():
             name, spelt, kind, null, default = row[:5]
             is_key = name in described.keys
+            spelt = "DECFLOAT(38)" if name in described.decfloats else spelt
             rows.append([name, spelt, kind, "N" if is_key else null, default, "Y" if is_key else "N", "N", None, None, described.comments.get(name), None, None])
         self.answer(DESCRIBED, rows)
 
@@ -312,6 +345,10 @@ class Cursor(engine.FakeSnowflakeCursor):
         catalogue.grants.add((found["privilege"].upper(), found["what"], found["role"]))
         self.done()
 
+    def show_exported_keys(self, found: re.Match[str]) -> None:
+        names = ["fk_schema_name", "fk_table_name"]
+        self.answer(names, [list(table) for table, key in catalogue.foreign if key == (found["schema"], found["table"])])
+
     def replace_key(self, found: re.Match[str]) -> None:
         self.end_transaction(commit=True)
         described = catalogue.tables.setdefault((found["schema"], found["table"]), Described())
@@ -334,9 +371,10 @@ ANSWERS: list[tuple[re.Pattern[str], Callable[[Cursor, re.Match[str]], None]]] =
         (r"select\s+current_transaction\(\)", Cursor.current_transaction),
         (r"show\s+transactions", Cursor.show_transactions),
         (r"select\s+system\$abort_transaction\('?(?P<id>\d+)'?\)", Cursor.abort),
+        (rf"show\s+exported\s+keys\s+in\s+table\s+{TABLE}", Cursor.show_exported_keys),
         (r"show\s+grants\s+on\s+table\s+(?P<what>\S+)", Cursor.show_grants),
         (r'grant\s+(?P<privilege>\w+)\s+on\s+(table|schema)\s+(?P<what>\S+)\s+to\s+role\s+"(?P<role>[^"]+)"', Cursor.grant),
-        (rf"alter\s+table\s+{TABLE}\s+(drop\s+primary\s+key|add\s+primary\s+key\s*\((?P<keys>.*)\))", Cursor.replace_key),
+        (rf"alter\s+table\s+{TABLE}\s+(drop\s+primary\s+key(\s+restrict)?|add\s+primary\s+key\s*\((?P<keys>.*)\))", Cursor.replace_key),
         *databases.ANSWERS,
     ]
 ]

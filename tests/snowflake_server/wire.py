@@ -2,7 +2,8 @@
 
     /test/log      what was asked, in order: statements, sign-ins, renewals, uploads
     /test/faults   POST {"sql": regex, "how": "503", "times": 1, "skip": 0} plans a fault
-    /test/clear    forgets both
+    /test/refused  POST {text: tells} lets COPY refuse files with a text; it tells the row, or not
+    /test/clear    forgets all of it
 
 A request that comes again with the id of an earlier one gets the first answer, as Snowflake's own
 drivers expect.
@@ -19,8 +20,10 @@ from typing import Any
 
 import blobs
 import fakesnow.server as engine
+import strict
 
 LOGIN, RENEW, QUERY = "/session/v1/login-request", "/session/token-request", "/queries/v1/query-request"
+BROWSE = "/session/authenticator-request"  # asks where a browser is to go
 EXPIRED = {
     "390112": "Session token expired",
     "390114": "Authentication token has expired. The user must authenticate again.",
@@ -117,7 +120,10 @@ class Wire:
             status, made, content = blobs.handle(scope["method"], path, query, body)
             kind = _Head if scope["method"] == "HEAD" else Answer
             return kind(status, [(name.encode(), value.encode()) for name, value in made.items()], content)
-        asked = json.loads(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body or b"{}") if path in (LOGIN, RENEW, QUERY) else {}
+        asked = json.loads(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body or b"{}") if path in (LOGIN, RENEW, QUERY, BROWSE) else {}
+        if path == BROWSE:
+            place = f"https://sso.example/?port={asked['data']['BROWSER_MODE_REDIRECT_PORT']}"
+            return in_json({"data": {"ssoUrl": place, "proofKey": "proof"}, "success": True, "code": None, "message": None})
         if path == RENEW:
             return self._renewed(asked)
         if path == QUERY:
@@ -237,9 +243,12 @@ class Wire:
     def _of_test(self, path: str, body: bytes) -> Answer:
         if path == "/test/faults":
             self.faults.append(Fault(**json.loads(body)))
+        elif path == "/test/refused":
+            strict.catalogue.refused.update(json.loads(body))
         elif path == "/test/clear":
             self.log.clear()
             self.faults.clear()
+            strict.catalogue.refused.clear()
         return in_json(self.log if path == "/test/log" else {})
 
 
