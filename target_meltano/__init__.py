@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .dialect import Dialect
     from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, ReplaceKey, Table
     from .errors import (
+        Again,
         DatabaseError,
         IncompleteError,
         MaskingError,
@@ -40,7 +41,7 @@ _HOMES = {
     "cli": "main",
     "dialect": "Dialect",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
-    "errors": "DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
+    "errors": "Again DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
     "naming": "lower upper",
@@ -62,6 +63,7 @@ __all__ = [
     "TIME",
     "TIMESTAMP",
     "AddColumn",
+    "Again",
     "ChangeType",
     "Column",
     "Copies",

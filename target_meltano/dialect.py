@@ -125,6 +125,7 @@ class Dialect(ABC, Generic[S]):
 
         Raises:
             TargetError: for a value that the column does not take; the driver's errors may pass.
+            Again: undo what was done since the call, and call again.
         """
 
     def change_type(self, change: ChangeType) -> Sequence[str]:

@@ -72,6 +72,10 @@ class RowError(TargetError):
         self.row = row
 
 
+class Again(Exception):
+    """Raised by `Dialect.write`: undo what it has done, and call it again."""
+
+
 class SchemaError(TargetError):
     """A SCHEMA message cannot become a table."""
 

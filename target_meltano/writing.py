@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from .dialect import Dialect
 from .diff import Table
-from .errors import DatabaseError, RowError
+from .errors import Again, DatabaseError, RowError
 from .kept import HIDDEN, LINE, Ready, Written
 from .keyed import last_by_key
 from .kinds import BINARY, JSON, STRING
@@ -58,6 +58,9 @@ def try_rows(
         else:
             tried = Tried(rows.num_rows, dialect.write(session.connection, table, encoded))
         savepoint.commit()
+    except Again:
+        savepoint.rollback()
+        return try_rows(dialect, session, table, rows, encoded)
     except Exception as error:
         is_of_data = isinstance(error, session.errors) and dialect.is_of_data(error)
         if not is_of_data and not isinstance(error, RowError):

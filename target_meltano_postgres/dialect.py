@@ -26,6 +26,7 @@ from target_meltano import (
     STRING,
     TIME,
     TIMESTAMP,
+    Again,
     ChangeType,
     Copies,
     DatabaseError,
@@ -259,24 +260,17 @@ class PostgresDialect(Dialect[PostgresSettings]):
     def write(self, connection: sa.Connection, table: Table, rows: Encoded) -> int | None:
         """COPY straight into the table, 2.6 times faster, until a key was there already; then upsert."""
         cursor = connection.connection.cursor()
-        if not table.keys:
-            self._copy(cursor, self.full_name(table), table, rows.buffers)
-        elif table.full_name in self._conflicts or not self._copied(cursor, table, rows.buffers):
-            self._conflicts.add(table.full_name)
+        if table.full_name in self._conflicts:
             self._upsert(cursor, table, rows)
             return None
-        return rows.count
-
-    def _copied(self, cursor: Any, table: Table, buffers: list[bytes]) -> bool:
-        """Tell whether all rows could be copied; none is there if not."""
-        cursor.execute("SAVEPOINT before_copy")
         try:
-            self._copy(cursor, self.full_name(table), table, buffers)
+            self._copy(cursor, self.full_name(table), table, rows.buffers)
         except (errors.UniqueViolation, errors.DeadlockDetected):  # of rows that others are writing
-            cursor.execute("ROLLBACK TO SAVEPOINT before_copy")
-            return False
-        cursor.execute("RELEASE SAVEPOINT before_copy")
-        return True
+            if not table.keys:
+                raise
+            self._conflicts.add(table.full_name)
+            raise Again from None
+        return rows.count
 
     def _copy(self, cursor: Any, into: str, table: Table, buffers: list[bytes]) -> None:
         statement = f"COPY {into} ({_names(self, table)}) FROM STDIN (FORMAT binary)"
