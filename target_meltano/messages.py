@@ -1,7 +1,7 @@
 """Lines become messages.
 
-Records are not parsed here: their decoder reads a whole line at once. This module only finds out
-what a line is, when its stream's decoder has refused it.
+Records are not parsed here: a reader reads whole lines at once. This module only finds out what a
+line is, when the reader has refused it.
 """
 
 from __future__ import annotations

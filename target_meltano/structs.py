@@ -67,11 +67,11 @@ class Records:
         """Decode lines until another one comes, and return how many."""
         before = len(self.messages)
         try:
-            self.messages.extend(map(self.plan.decode, islice(lines, start, stop)))
+            self.messages.extend(map(self.plan.decode, islice(_from(lines, start), stop - start)))
         except REFUSED:
             pass  # the list has what came before
         count = len(self.messages) - before
-        self._lines += islice(lines, start, start + count)
+        self._lines += islice(_from(lines, start), count)
         self._numbers += range(number, number + count)
         self.are_utf8 = self.are_utf8 and are_utf8
         return count
@@ -104,6 +104,14 @@ class Records:
         if self.plan.versioned:
             versions = pa.array([message.version for message in self.messages], pa.int64())
         return Taken(cells, unknown, versions)
+
+
+def _from(lines: Sequence[bytes], start: int) -> Iterator[bytes]:
+    """Return an iterator that need not walk to where it starts: a chunk may have many odd lines."""
+    found = iter(lines)
+    if start:
+        found.__setstate__(start)  # type: ignore[attr-defined]
+    return found
 
 
 class Reader:

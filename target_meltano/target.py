@@ -2,9 +2,8 @@
 
     bytes -> lines -> records of one stream -> batch -> table -> COMMIT -> STATE
 
-`Target.run` reads chunks of lines. Each line is tried by the decoder of the stream that the line
-before belonged to, in C and without a look at what the line is; what it refuses is looked at here
-(`_odd_line`). At the end of a chunk what was decoded becomes Arrow batches (`_settle`), which a
+`Target.run` reads chunks of lines. Each line is tried by a reader that knows the streams under way,
+in C and without the GIL; what it refuses is looked at here (`_odd_line`). At the end of a chunk what was decoded becomes Arrow batches (`_settle`), which a
 second thread writes into the open transaction while the next chunk is decoded. A flush commits
 that one transaction over all streams, and then writes the newest STATE that came before it.
 """
@@ -84,7 +83,7 @@ class Target:
         self.names = wanting.Names()
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
         self.streams: dict[str, Stream] = {}
-        self.current: Stream | None = None  # of the line before
+        self.current: Stream | None = None  # that is put into the reader first
         self.reader = decode.reader()
         self.schema_lines: dict[bytes, Stream] = {}  # the last SCHEMA of each stream
         self.is_covered = True  # by the newest STATE is every record before it
@@ -158,7 +157,7 @@ class Target:
         try:
             self._settle(fault.line if isinstance(fault, MessageError) else None)
             if self.settings.state_id or self.overwrites:
-                return self._salvaged(fault, None)
+                return self._salvaged(fault, fault.line if isinstance(fault, MessageError) else None)
             self._flush()
             self.loader.wait()
         except MessageError as earlier:
@@ -241,11 +240,11 @@ class Target:
         self.report.of(stream.name).read += count
 
     def _odd_line(self, line: bytes, number: int) -> None:
-        """Take a line that is no plain record of the current stream."""
+        """Take a line that is no plain record of a stream that the reader knows."""
         try:
             self._message(line, number)
         except MessageError as fault:
-            if not self.outbox.keeps:
+            if not self.outbox.keeps or fault.line != number:  # it may be that of a row before, known only now
                 raise
             self.is_covered = False
             self.outbox.reject(fault, line)
@@ -354,8 +353,8 @@ class Target:
                 wanted = wanted.with_versions(self.dialect)
             lacks = diff(kept_kinds(wanted.table, found, policy), found, policy) or self.loader.lacking(wanted.table)
             # A new table is in the way of no rows that only wait here: 20 new streams would be 20 COMMITs.
-            if lacks and (stream or self.outbox.has_sent):
-                self.outbox.send_all() if self.settings.state_id and not self.is_covered else self._flush()
+            if (lacks or (self.overwrites and not stream)) and (stream or self.outbox.has_sent):
+                self._send_all() if self.settings.state_id and not self.is_covered else self._flush()
             table, stamp = self.loader.follow(name, wanted.table, policy, line)
             self.is_whole = False
         self.reader.clear()  # the decoder will be another one
@@ -379,11 +378,14 @@ class Target:
         self.reader.clear()
         self.outbox.settle(before)
 
-    def _flush(self) -> None:
-        """Commit all that came, then emit its newest STATE; wait for neither."""
+    def _send_all(self) -> None:
         self.unsettled = 0
         self.reader.clear()
         self.outbox.send_all()
+
+    def _flush(self) -> None:
+        """Commit all that came, then emit its newest STATE; wait for neither."""
+        self._send_all()
         if not self.plan:
             self.loader.commit()
         self.outbox.has_sent = False

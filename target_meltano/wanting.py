@@ -17,9 +17,6 @@ from .rows import ABSENT, DELETED, Layout
 from .schema import Leaf, Node
 from .settings import Settings
 
-DDL_TRIES = 5  # each waits for locks as long as the dialect says, then we pause and let others in
-
-
 VERSION_COLUMNS = {"__version": kinds.INTEGER, "__deleted_at": kinds.TIMESTAMP}
 
 

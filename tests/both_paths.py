@@ -32,10 +32,10 @@ def layout(properties: object, rules: Rules = Rules(), keys: Sequence[int] = (),
     return Layout(NAME, node, leaves, pa.schema(fields), tuple(k for k in keys if k < len(leaves)), rules)
 
 
-def record(text: str | bytes) -> bytes:
+def record(text: str | bytes, behind: str = "") -> bytes:
     """Return the line of a record; a str may hold halves of surrogate pairs, which are not UTF-8."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return b'{"type": "RECORD", "stream": "s", "record": ' + data + b"}"
+    return b'{"type": "RECORD", "stream": "s", "record": ' + data + behind.encode() + b"}"
 
 
 # --- both paths, as `Target` takes them
@@ -145,7 +145,7 @@ def rows_of(batch: pa.RecordBatch) -> list[list[Any]]:
 def comparable(layout: Layout, rows: list[list[Any]]) -> list[list[Any]]:
     """Parse JSON, as its blanks and escapes mean nothing. That -0 is 0 in a column of doubles is no loss."""
     is_json = [leaf.kind == kinds.JSON for leaf in layout.leaves] + [True] * (layout.rules.unknown_fields == "keep")
-    is_json += [False] * bool(layout.keeps)
+    is_json += [False] * (2 * bool(layout.versioned) + bool(layout.keeps))
 
     def value(cell: Any, parse: bool) -> Any:
         if parse and cell is not None:

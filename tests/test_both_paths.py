@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
 import pyarrow as pa
@@ -209,6 +210,7 @@ def objects(draw: st.DrawFn, properties: dict[str, Any]) -> str:
     return f"{{{','.join(draw(st.permutations(found)))}}}"
 
 
+VERSIONS = st.sampled_from(["", *(f', "version": {it}' for it in ("null", "7", "-0", "7.0", '"7"', "true", str(2**63), "1e2", "[]"))])
 RULES = st.builds(Rules, st.booleans(), st.sampled_from(["warn", "fail", "keep"]))
 OPTIONS = st.fixed_dictionaries(
     {
@@ -235,9 +237,13 @@ def streams(draw: st.DrawFn) -> tuple[Layout, list[bytes]]:
         made = layout({"a": {}}, draw(RULES))
         properties, keeps = {"a": {}}, ""
     lines = draw(st.lists(objects(properties), min_size=1, max_size=4))
+    versions = VERSIONS if draw(st.integers(0, 3)) == 0 else st.just("")
+    if versions is VERSIONS and draw(st.booleans()):
+        kinds = (("version", pa.int64()), ("deleted_at", pa.timestamp("us", "UTC")))
+        made = replace(made, versioned=True, arrow=pa.schema([*made.arrow, *starmap(pa.field, kinds)]))
     if keeps:
         made = replace(made, keeps=keeps, arrow=made.arrow.append(pa.field(ABSENT, pa.binary())))
-    return made, [record(line) for line in lines for _ in range(draw(st.integers(1, 2)))]
+    return made, [record(line, draw(versions)) for line in lines for _ in range(draw(st.integers(1, 2)))]
 
 
 def as_often_as(profile_default: int) -> Any:

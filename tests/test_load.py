@@ -62,6 +62,11 @@ def test_new_streams_do_not_each_cost_a_commit(db: Any, monkeypatch: pytest.Monk
     assert [len(rows(db, "id", name)) for name in "abcd"] == [2, 1, 1, 1]
     commits.clear()
     assert states_of(db, *lines, state(1), schema("a", id=INT, v=INT), record("a", id=3), state(2)) == [1, 2]
+    assert len(commits) == 2  # the column of a table that has rows waiting
+    commits.clear()
+    for module, name in (("lines", "CHUNK"), ("target", "SETTLE_BYTES"), ("outbox", "SEND_BYTES")):
+        monkeypatch.setattr(f"target_meltano.{module}.{name}", 1)
+    assert states_of(db, schema("a", id=INT, v=INT), record("a", id=4), state(1), schema("e"), record("e", id=1), state(2)) == [1, 2]
     assert len(commits) == 2
 
 

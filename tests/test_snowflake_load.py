@@ -117,6 +117,8 @@ def test_a_flush_is_one_transaction_however_many_batches(standin: Snowflake) -> 
 
 
 def test_a_large_flush_goes_in_several_files(standin: Snowflake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("target_meltano.target.SETTLE_BYTES", 1 << 16)
+    monkeypatch.setattr("target_meltano.lines.CHUNK", 1 << 16)
     monkeypatch.setattr("target_meltano.outbox.SEND_BYTES", 1 << 16)
     monkeypatch.setattr("target_meltano_snowflake.stage.FILE_BYTES", 1 << 16)
     monkeypatch.setattr("target_meltano_snowflake.stage.GROUP_BYTES", 1 << 16)

@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_sent_is_told_when_all_is_to_be_there(tmp_path: Pa
 @pytest.mark.parametrize(
     ("error", "words", "transient"),
     [
-        (ProgrammingError(msg="Numeric value 'secret' is not recognized", errno=100038, sqlstate="22018"), "100038: Numeric value '…' is not recognized", False),
+        (ProgrammingError(msg="Numeric value 'secret' is not recognized", errno=100038, sqlstate="22018"), "100038: Numeric value … is not recognized", False),
         (ProgrammingError(msg="Statement has locked table", errno=625, sqlstate="57014"), "000625: Statement has locked table", True),
         (ProgrammingError(msg="Insufficient privileges", errno=3001, sqlstate="42501"), "003001: Insufficient privileges", False),
         (ProgrammingError(msg="gone", errno=390114, sqlstate="08001"), "390114: gone", True),

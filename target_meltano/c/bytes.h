@@ -80,16 +80,18 @@ static int add_name(Names *names, Text at, size_t size) {
     if (!copy)
         return 0;
     memcpy(copy, at, size);
-    grown[names->count++] = (Name){copy, size};
-    if (names->count * 2 > names->mask) {
+    grown[names->count] = (Name){copy, size};
+    if ((names->count + 1) * 2 > names->mask) {
         size_t slots = names->mask ? (names->mask + 1) * 2 : 8;
         int32_t *made = realloc(names->slots, slots * sizeof(int32_t));
-        if (!made)
+        if (!made) {
+            free(copy);
             return 0;
+        }
         names->slots = made;
         names->mask = slots - 1;
         memset(made, 0xff, slots * sizeof(int32_t));
-        for (size_t i = 0; i + 1 < names->count; i++) {
+        for (size_t i = 0; i < names->count; i++) {
             size_t slot = hash_of((Text)grown[i].at, grown[i].size);
             while (made[slot & names->mask] >= 0)
                 slot++;
@@ -99,7 +101,7 @@ static int add_name(Names *names, Text at, size_t size) {
     size_t slot = hash_of(at, size);
     while (names->slots[slot & names->mask] >= 0)
         slot++;
-    names->slots[slot & names->mask] = (int32_t)names->count - 1;
+    names->slots[slot & names->mask] = (int32_t)names->count++;
     return 1;
 }
 

@@ -394,22 +394,21 @@ static int reader_has(Reader *self, PyObject *name) {
     return find(&self->names, (Text)at, (size_t)size, self->last) >= 0;
 }
 
-/* Let the columns know where their lines are, and return whose they are; both as runs. */
-static PyObject *handed_over(PyObject *lines, Py_ssize_t start, const Line *found, size_t count) {
-    PyObject *runs = PyList_New(0);
-    for (size_t i = 0, first = 0; i < count && runs; i++) {
+/* Let the columns know where their lines are, and add to *runs* whose they are; tell whether that went well. */
+static int handed_over(PyObject *runs, PyObject *lines, Py_ssize_t start, const Line *found, size_t count) {
+    int is_fine = 1;
+    for (size_t i = 0, first = 0; i < count && is_fine; i++) {
         const Stream *stream = found[i].stream;
         if (i + 1 < count && found[i + 1].stream == stream)
             continue;
         Py_ssize_t its = (Py_ssize_t)(i + 1 - first);
         PyObject *whose = Py_BuildValue("On", stream->owner, its), *where = Py_BuildValue("Onn", lines, start + (Py_ssize_t)first, its);
-        if (!whose || !where || PyList_Append(runs, whose) < 0 || PyList_Append(stream->columns->lines, where) < 0)
-            Py_CLEAR(runs);
+        is_fine = whose && where && PyList_Append(runs, whose) == 0 && PyList_Append(stream->columns->lines, where) == 0;
         Py_XDECREF(whose);
         Py_XDECREF(where);
         first = i + 1;
     }
-    return runs;
+    return is_fine;
 }
 
 /* Return where lines of a list, or of Lines, are; NULL with an exception. */
@@ -456,17 +455,26 @@ static PyObject *reader_read(Reader *self, PyObject *arguments) {
             PyErr_SetString(PyExc_ValueError, "the columns were taken before");
             return NULL;
         }
-    Line *found = located(lines, start, stop);
-    if (!found)
-        return NULL;
-    size_t count = (size_t)(stop - start), done = 0;
-    Py_BEGIN_ALLOW_THREADS
-    for (; done < count; done++)
-        if (!line(self, &found[done], number + (long long)done, are_utf8))
+    PyObject *runs = PyList_New(0);
+    /* Few lines at first: where each second one is odd, not all that come after it are looked for each time. */
+    for (Py_ssize_t window = 64; runs && start < stop; window *= 2) {
+        size_t count = (size_t)(stop - start < window ? stop - start : window), done = 0;
+        Line *found = located(lines, start, start + (Py_ssize_t)count);
+        if (found) {
+            Py_BEGIN_ALLOW_THREADS
+            for (; done < count; done++)
+                if (!line(self, &found[done], number + (long long)done, are_utf8))
+                    break;
+            Py_END_ALLOW_THREADS
+        }
+        if (!found || !handed_over(runs, lines, start, found, done))
+            Py_CLEAR(runs);
+        free(found);
+        if (done < count)
             break;
-    Py_END_ALLOW_THREADS
-    PyObject *runs = handed_over(lines, start, found, done);
-    free(found);
+        start += (Py_ssize_t)count;
+        number += (long long)count;
+    }
     return runs;
 }
 
