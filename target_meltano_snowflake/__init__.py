@@ -5,7 +5,6 @@ The dialect and its settings load when they are first used, so that the command 
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +26,5 @@ def __getattr__(name: str) -> Any:
 
 
 def main() -> None:
-    """Run the command `target-meltano-snowflake`.
-
-    Records are read by msgspec: beside connector 5 and the reader in C tests have crashed, see docs/snowflake.md.
-    """
-    os.environ.setdefault("TARGET_MELTANO_DECODER", "msgspec")
+    """Run the command `target-meltano-snowflake`."""
     sys.exit(target_meltano.main("snowflake", "target_meltano_snowflake.dialect:SnowflakeDialect", sys.argv[1:]))

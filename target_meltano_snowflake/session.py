@@ -94,6 +94,7 @@ def parameters(settings: SnowflakeSettings, run_id: str) -> dict[str, Any]:
         **known,
         **_sign_in(settings),
         **_timeouts(),
+        **_cleanup(),
         "autocommit": True,  # we say BEGIN ourselves
         "paramstyle": "qmark",
         "application": "target_meltano",
@@ -107,10 +108,22 @@ def query_tag(run_id: str, stream: str | None = None) -> str:
     return json.dumps({name: value for name, value in tag.items() if value})[:2000]
 
 
+def _major() -> int:
+    return int(connector.__version__.split(".")[0])
+
+
+def _cleanup() -> dict[str, Any]:
+    """Connections are closed here and not by the garbage collection.
+
+    That would have connector 5 set context variables, and while Python before 3.12 sets one itself it
+    crashes: https://github.com/python/cpython/issues/148891.
+    """
+    return {"auto_cleanup": False} if _major() >= 5 else {}
+
+
 def _timeouts() -> dict[str, Any]:
     """The connectors' majors have other names for them; a statement itself may take as long as it does."""
-    major = int(connector.__version__.split(".")[0])
-    if major < 5:
+    if _major() < 5:
         return {"login_timeout": LOGIN_SECONDS, "network_timeout": NETWORK_SECONDS}
     return {
         "login_timeout": LOGIN_SECONDS,

@@ -19,7 +19,7 @@ import pytest
 from snowflake import connector
 from snowflake_server import client
 
-from target_meltano import Result, load, make, structs
+from target_meltano import Result, load, make
 from target_meltano_snowflake import SnowflakeDialect, SnowflakeSettings
 from target_meltano_snowflake.session import parameters
 
@@ -114,11 +114,9 @@ def snowflake_connection(snowflake_settings: dict[str, Any]) -> Iterator[Any]:
 
 @pytest.fixture
 def snowflake(
-    snowflake_settings: dict[str, Any], snowflake_server: client.Server | None, snowflake_connection: Any, monkeypatch: pytest.MonkeyPatch
+    snowflake_settings: dict[str, Any], snowflake_server: client.Server | None, snowflake_connection: Any
 ) -> Iterator[Snowflake]:
-    """A schema for one test; it is dropped afterwards. Records are read by msgspec, as the command has it."""
-    monkeypatch.setattr("target_meltano.lines.reader", None)
-    monkeypatch.setattr("target_meltano.decode.path", structs)
+    """A schema for one test; it is dropped afterwards."""
     made = Snowflake(snowflake_settings, snowflake_server, snowflake_connection)
     if snowflake_server:
         snowflake_server.clear()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from on_snowflake import Snowflake
+from on_snowflake import MAJOR, Snowflake
 
 from target_meltano import DatabaseError, RecordError, SettingsError, UpgradeError
 from target_meltano.samples import INT, NUM, STR, record, schema, state
@@ -358,3 +358,18 @@ def test_a_schema_is_named_as_in_sql(snowflake: Snowflake, given: str, placed: s
 def test_settings_that_are_wrong_are_named(snowflake: Snowflake, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(words)):
         snowflake.dialect(**settings)
+
+
+def test_garbage_collection_closes_no_connection(snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of connector 5 would set context variables, which may crash Python before 3.12."""
+    dialect = snowflake.dialect()
+    connection = dialect.connect()
+    raw = connection.connection.dbapi_connection
+    dialect.close(connection)
+    if MAJOR >= 5:
+        asked: list[Any] = []
+        monkeypatch.setattr(type(raw), "is_closed", lambda self: asked.append(self) or True)
+        for collected, cleanup in ((0, raw.auto_cleanup), (1, True)):
+            raw.auto_cleanup = cleanup
+            type(raw).__del__(raw)
+            assert len(asked) == collected
