@@ -65,10 +65,10 @@ snowflake-cases: .venv/dev
 
 clean:
 	rm -rf .venv .venv-bench .bench .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -f target_meltano/*.so
+	rm -f target_meltano*/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/pyvenv.cfg: setup.py $(wildcard target_meltano/c/*)
+.venv/pyvenv.cfg: setup.py $(wildcard target_meltano*/c/*)
 	@test -n '$(PYTHON)' || { echo 'no Python 3.10 or later is on PATH; name one: make PYTHON=/path/to/python3'; exit 1; }
 	@echo 'making .venv with $(PYTHON)'
 	@rm -rf .venv

@@ -77,8 +77,11 @@ setup(
         **{package: ["py.typed"] for package in PACKAGES},
         "target_meltano.elt": ["py.typed", "elt.schema.json", "macros/*.sql", "template/**", "templates/*.yml"],
     },
-    # Without a C compiler the same is done with msgspec, slower: target_meltano/structs.py.
-    ext_modules=[Extension("target_meltano._reader", ["target_meltano/c/module.c"], depends=HEADERS, optional=True)],
+    # Without a C compiler the same is done with msgspec, pgpq and numpy, slower.
+    ext_modules=[
+        Extension("target_meltano._reader", ["target_meltano/c/module.c"], depends=HEADERS, optional=True),
+        Extension("target_meltano_postgres._copy", ["target_meltano_postgres/c/copy.c"], optional=True),
+    ],
     install_requires=[
         "PyYAML>=6.0",
         "SQLAlchemy>=2.0",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UpgradeError,
         shown,
     )
+    from .extension import in_c
     from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
     from .library import load
     from .naming import lower, upper
@@ -42,6 +43,7 @@ _HOMES = {
     "dialect": "Dialect",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
     "errors": "Again DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
+    "extension": "in_c",
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
     "naming": "lower upper",
@@ -88,6 +90,7 @@ __all__ = [
     "Table",
     "TargetError",
     "UpgradeError",
+    "in_c",
     "load",
     "lower",
     "main",

@@ -1,4 +1,4 @@
-"""The extension in C (`c/module.c`), which is there where a C compiler was when the package was built."""
+"""Modules in C, which are there where a C compiler was when the package was built."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import Any
 
 
-def _found() -> Any:
-    if os.environ.get("TARGET_MELTANO_DECODER") == "msgspec":  # do without it, to compare
+def in_c(name: str) -> Any:
+    """Return the module of a full name; None where it was not built, or TARGET_MELTANO_C is 0, to compare."""
+    if os.environ.get("TARGET_MELTANO_C") == "0":
         return None
     try:
-        return import_module("._reader", __package__)
+        return import_module(name)
     except ImportError:
         return None
 
 
-reader: Any = _found()  # the module, or None
+reader: Any = in_c("target_meltano._reader")  # `c/module.c`

@@ -21,6 +21,7 @@ from target_meltano import __version__, compiled
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("target_meltano", "target_meltano/elt", "target_meltano_postgres", "target_meltano_snowflake")
+EXTENSIONS = ("target_meltano/_reader", "target_meltano_postgres/_copy")
 COMMANDS = ("target-meltano", "target-meltano-postgres", "target-meltano-snowflake")
 BUILD = "from setuptools import build_meta as b; b.build_wheel('made'); b.build_sdist('made')"
 
@@ -60,20 +61,20 @@ def test_wheel_has_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None
     elt = ROOT / "target_meltano/elt"
     data = [elt / "elt.schema.json", *elt.glob("macros/*"), *elt.glob("templates/*"), *(path for path in elt.glob("template/**/*") if path.is_file())]
     others = {path.relative_to(ROOT).as_posix() for path in data}
-    extension = {f"target_meltano/_reader{EXTENSION_SUFFIXES[0]}"} if compiled.IS_THERE else set()
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == sources | markers | others | extension
+    extensions = {f"{name}{EXTENSION_SUFFIXES[0]}" for name in EXTENSIONS} if compiled.IS_THERE else set()
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == sources | markers | others | extensions
 
 
-def test_without_a_compiler_all_is_there_but_the_extension(tmp_path: Path) -> None:
+def test_without_a_compiler_all_is_there_but_the_extensions(tmp_path: Path) -> None:
     (path,) = built(tmp_path, CC="/nowhere/cc").glob("*.whl")
     with zipfile.ZipFile(path) as file:
         file.extractall(tmp_path / "unpacked")
-    # Without the finder of an editable install, which would lend its extension.
+    # Without the finder of an editable install, which would lend its extensions.
     code = "import sys; sys.meta_path = [one for one in sys.meta_path if 'editable' not in repr(one)];"
-    code += "from target_meltano import decode, structs; print(decode.path is structs)"
+    code += "from target_meltano import decode, structs; from target_meltano_postgres import copy; print(decode.path is structs, copy._c)"
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "unpacked")}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert (done.stdout, done.stderr) == ("True None\n", "")
 
 
 def test_wheel_has_the_licence(wheel: zipfile.ZipFile) -> None:
@@ -99,7 +100,7 @@ def test_sdist_has_what_it_takes_to_test_it(made: Path) -> None:
     (path,) = made.glob("*.tar.gz")
     with tarfile.open(path) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
-    wanted = {"target_meltano/c/module.c", "target_meltano/c/json.h", "setup.py", "pyproject.toml", "LICENSE", "Makefile", ".ci/run", "tests/conftest.py", "examples/demo.singer"}
+    wanted = {"target_meltano/c/module.c", "target_meltano/c/json.h", "target_meltano_postgres/c/copy.c", "setup.py", "pyproject.toml", "LICENSE", "Makefile", ".ci/run", "tests/conftest.py", "examples/demo.singer"}
     assert wanted <= names
 
 
