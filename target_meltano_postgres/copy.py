@@ -85,7 +85,7 @@ def encode(batch: pa.RecordBatch, kinds: Sequence[Kind]) -> list[bytes]:
     Column *i* of *batch* is of `arrow_type(kinds[i])`; its name does not matter.
 
     Raises:
-        NumberError: for a number that its column would refuse or change.
+        NumberError: for the first number, row by row, that its column would refuse or change.
     """
     return [_encode_in_c(batch, kinds)] if _c else _encode(batch, kinds)
 
@@ -115,9 +115,15 @@ def _digits(kind: Kind) -> tuple[int, int]:
 def _encode(batch: pa.RecordBatch, kinds: Sequence[Kind]) -> list[bytes]:
     """Do the same in buffers of about `PIECE_BYTES`."""
     batch = batch.rename_columns([str(i) for i in range(len(kinds))])
+    faults = []
     for i, kind in enumerate(kinds):
         if kind.name in ("number", "decimal"):
-            batch = batch.set_column(i, str(i), _numbers(batch.column(i), kind, i))
+            try:
+                batch = batch.set_column(i, str(i), numeric(batch.column(i), *_digits(kind)))
+            except NumberError as error:
+                faults.append(NumberError(error.fault, row=error.row, column=i))
+    if faults:
+        raise min(faults, key=lambda fault: (fault.row, fault.column))
     builders = {field.name: _builder(field, kinds[i]) for i, field in enumerate(batch.schema)}
     encoder = ArrowToPostgresBinaryEncoder.new_with_encoders(batch.schema, builders)
     header = encoder.write_header()
@@ -130,13 +136,6 @@ def _builder(field: pa.Field[Any], kind: Kind) -> EncoderBuilder:
     if kind.name == "json":
         return StringEncoderBuilder.new_with_output(field, Jsonb())
     return ArrowToPostgresBinaryEncoder.infer_encoder(field)
-
-
-def _numbers(tokens: pa.Array[Any], kind: Kind, column: int) -> pa.Array[Any]:
-    try:
-        return numeric(tokens, *_digits(kind))
-    except NumberError as error:
-        raise NumberError(error.fault, row=error.row, column=column) from None
 
 
 def numeric(

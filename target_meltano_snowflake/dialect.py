@@ -122,9 +122,13 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         parameters = session.parameters(self.settings, self.run_id)
         try:
             raw = connector.connect(**parameters)
-            if self._transaction:
-                faults.end_transaction(raw.cursor(), self._transaction)
-                self._transaction = None
+            try:
+                if self._transaction:
+                    faults.end_transaction(raw.cursor(), self._transaction)
+                    self._transaction = None
+            except BaseException:
+                raw.close()
+                raise
         except faults.DRIVER_ERRORS as error:
             raise self.error(error, "cannot connect") from error
         return raw

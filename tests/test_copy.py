@@ -277,6 +277,21 @@ def test_what_its_column_cannot_hold_is_refused(kind: Kind, token: str) -> None:
     assert error.value.row == 1
 
 
+def test_the_first_row_that_is_refused_is_told() -> None:
+    batch = batch_of((kinds.NUMBER, ["1", "1", "1e200000"]), (kinds.NUMBER, ["1e200000", "1", "1"]))
+    with pytest.raises(NumberError) as error:
+        encode(batch, [kinds.NUMBER] * 2)
+    assert (error.value.row, error.value.column) == (0, 1)
+
+
+@pytest.mark.parametrize(("kind", "least"), [(kinds.TIMESTAMP, -(2**63)), (kinds.DATE, -(2**31))], ids=["timestamp", "date"])
+def test_times_before_all_that_can_be_told_are_refused(kind: Kind, least: int) -> None:
+    for count in (least, least + 10_000):
+        column = pa.array([0, count], pa.int64() if kind == kinds.TIMESTAMP else pa.int32()).view(arrow_type(kind))
+        with pytest.raises(ValueError):
+            encode(pa.RecordBatch.from_arrays([column], ["a"]), [kind])
+
+
 def test_decimals_have_the_places_of_their_column(connection: Any) -> None:
     values = ["999.99", "-1", "1.500", "1.50000000000000000000", "1e-2", "0e-9", None]
     wanted = ["999.99", "-1.00", "1.50", "1.50", "0.01", "0.00", None]

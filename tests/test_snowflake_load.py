@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from on_snowflake import MAJOR, Snowflake
+from snowflake import connector
 
 from target_meltano import DatabaseError, RecordError, SettingsError, UpgradeError
 from target_meltano.samples import INT, NUM, STR, record, schema, state
+from target_meltano_snowflake import faults
 
 TIME = {"type": "string", "format": "date-time"}
 DDL = re.compile("^(CREATE|ALTER|DROP|GRANT|COMMENT)")
@@ -373,3 +375,23 @@ def test_garbage_collection_closes_no_connection(snowflake: Snowflake, monkeypat
             raw.auto_cleanup = cleanup
             type(raw).__del__(raw)
             assert len(asked) == collected
+
+
+def test_a_connection_that_is_of_no_use_is_closed(snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    connect = connector.connect
+
+    def connected(**parameters: Any) -> Any:
+        made.append(connect(**parameters))
+        return made[-1]
+
+    def still_there(*_: Any) -> None:
+        raise DatabaseError("still under way")
+
+    dialect = snowflake.dialect()
+    dialect._note_transaction("1")
+    monkeypatch.setattr(connector, "connect", connected)
+    monkeypatch.setattr(faults, "end_transaction", still_there)
+    with pytest.raises(DatabaseError, match="still under way"):
+        dialect.connect()
+    assert [raw.is_closed() for raw in made] == [True]

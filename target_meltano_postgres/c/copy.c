@@ -98,7 +98,8 @@ static unsigned char *put_numeric(unsigned char *at, const char *p, const char *
     return at;
 }
 
-/* Put a value with its length in front; NULL for a number that put_numeric does not take. */
+/* Put a value with its length in front; NULL for a number that put_numeric does not take, and for times that
+PostgreSQL's count does not reach, or takes for -infinity. */
 static unsigned char *put_value(unsigned char *at, const Column *column, int64_t row) {
     unsigned char *value = at + 4;
     uint64_t bits;
@@ -107,9 +108,13 @@ static unsigned char *put_value(unsigned char *at, const Column *column, int64_t
     case BOOLEAN:
         *value = (unsigned char)is_set(column->data, row);
         break;
-    case DATE:
-        put32(value, (uint32_t)((const int32_t *)column->data)[row] - EPOCH_DAYS);
+    case DATE: {
+        int32_t days = ((const int32_t *)column->data)[row];
+        if (days <= INT32_MIN + EPOCH_DAYS)
+            return NULL;
+        put32(value, (uint32_t)(days - EPOCH_DAYS));
         break;
+    }
     case DOUBLE:
         memcpy(&bits, (const double *)column->data + row, sizeof bits);
         put64(value, bits);
@@ -118,9 +123,13 @@ static unsigned char *put_value(unsigned char *at, const Column *column, int64_t
     case TIME:
         put64(value, (uint64_t)((const int64_t *)column->data)[row]);
         break;
-    case TIMESTAMP:
-        put64(value, (uint64_t)((const int64_t *)column->data)[row] - (uint64_t)EPOCH_MICROSECONDS);
+    case TIMESTAMP: {
+        int64_t microseconds = ((const int64_t *)column->data)[row];
+        if (microseconds <= INT64_MIN + EPOCH_MICROSECONDS)
+            return NULL;
+        put64(value, (uint64_t)(microseconds - EPOCH_MICROSECONDS));
         break;
+    }
     default: {
         const char *text = (const char *)column->data + column->ends[row];
         size_t size = (size_t)(column->ends[row + 1] - column->ends[row]);
@@ -163,7 +172,7 @@ static size_t find_columns(Column *columns, const struct ArrowSchema *schema, co
         int texts_are;
         if (!PyArg_ParseTuple(PyTuple_GetItem(kinds, i), "inn", &texts_are, &column->whole, &column->places))
             return 0;
-        column->kind = kind_of(schema->children[i]->format, texts_are);
+        column->kind = schema->children[i]->dictionary ? -1 : kind_of(schema->children[i]->format, texts_are);
         if (column->kind < 0) {
             PyErr_Format(PyExc_TypeError, "column %zd: its Arrow type is %s", i, schema->children[i]->format);
             return 0;
@@ -182,6 +191,10 @@ static size_t find_columns(Column *columns, const struct ArrowSchema *schema, co
 
 /* Put what Python makes of a number; *made* grows by that. Return where it ends, or NULL with an exception. */
 static unsigned char *put_odd(PyObject **made, unsigned char *at, PyObject *odd, const Column *column, int64_t row, Py_ssize_t i) {
+    if (column->kind != NUMERIC) {
+        PyErr_Format(PyExc_ValueError, "row %zd, column %zd: a time that PostgreSQL cannot hold", (Py_ssize_t)row, i);
+        return NULL;
+    }
     const int32_t *ends = column->ends + column->first + row;
     PyObject *value = PyObject_CallFunction(odd, "y#nn", (const char *)column->data + ends[0], (Py_ssize_t)(ends[1] - ends[0]), (Py_ssize_t)row, i);
     char *bytes;
@@ -232,7 +245,7 @@ static PyObject *encode(PyObject *self, PyObject *arguments) {
     const struct ArrowArray *batch = schema ? PyCapsule_GetPointer(batch_at, "arrow_array") : NULL;
     if (!batch)
         return NULL;
-    if (strcmp(schema->format, "+s") != 0 || PyTuple_Size(kinds) != batch->n_children) {
+    if (strcmp(schema->format, "+s") != 0 || PyTuple_Size(kinds) != batch->n_children || batch->null_count > 0) {
         PyErr_SetString(PyExc_ValueError, "wanted a batch, and what each of its columns is");
         return NULL;
     }
