@@ -3,9 +3,10 @@
     bytes -> lines -> records of one stream -> batch -> table -> COMMIT -> STATE
 
 `Target.run` reads chunks of lines. Each line is tried by a reader that knows the streams under way,
-in C and without the GIL; what it refuses is looked at here (`_odd_line`). At the end of a chunk what was decoded becomes Arrow batches (`_settle`), which a
-second thread writes into the open transaction while the next chunk is decoded. A flush commits
-that one transaction over all streams, and then writes the newest STATE that came before it.
+in C and without the GIL; what it refuses is looked at here (`_odd_line`). After some chunks what was
+decoded becomes Arrow batches (`_settle`), which a second thread writes into the open transaction
+while the next chunk is decoded. A flush commits that one transaction over all streams, and then
+writes the newest STATE that came before it.
 """
 
 from __future__ import annotations
