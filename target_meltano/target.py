@@ -42,8 +42,9 @@ from .settings import Settings
 from .stream import Stream
 from .worker import Signals
 
-SETTLE_BYTES = 4 << 20  # of input, for each stream in it: a batch of a few rows costs as one of many
-SETTLE_STREAMS = 8
+SETTLE_BYTES = 4 << 20  # of input, for each share in it: a batch of a few rows costs as one of many
+SETTLE_COLUMNS = 50  # make a share, and so does a stream
+SETTLE_SHARES = 8
 IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
 
 
@@ -211,9 +212,10 @@ class Target:
         self.flush.bytes += chunk.size
         self.report.bytes += chunk.size
         self.unsettled += chunk.size
-        waiting = sum(bool(stream.pending) for stream in self.streams.values())
-        if self.unsettled >= SETTLE_BYTES * min(waiting, SETTLE_STREAMS):
-            self._settle()
+        if self.unsettled >= SETTLE_BYTES:
+            shares = sum(1 + len(stream.table.columns) // SETTLE_COLUMNS for stream in self.streams.values() if stream.pending)
+            if self.unsettled >= SETTLE_BYTES * min(shares, SETTLE_SHARES):
+                self._settle()
 
     def _records(self, chunk: Chunk, at: int) -> int:
         """Read records until another line comes, or the batch is full, and return how many."""
