@@ -22,7 +22,7 @@ import pytest
 from target_meltano import TargetError
 from target_meltano_postgres import embedded
 
-pytest_plugins = ["on_snowflake"]
+pytest_plugins = ["on_copy", "on_snowflake"]
 
 FOLDER = "TARGET_MELTANO_TESTS"  # the variable by which the workers of pytest-xdist find the folder
 GIVEN = "TEST_POSTGRES_URL"
