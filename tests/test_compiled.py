@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -123,3 +126,12 @@ def test_it_is_told_what_it_may_do() -> None:
             c.Columns(plan, kinds, 0)
     with pytest.raises(ValueError, match="no column for the version"):
         c.Columns((0, 0, ()), (), 2)
+
+
+@pytest.mark.parametrize(("variable", "found"), [("", "False False C"), ("0", "True True msgspec")])
+def test_a_variable_does_without_c(variable: str, found: str) -> None:
+    code = "from target_meltano import extension; from target_meltano_postgres import copy; print(extension.reader is None, copy._c is None)"
+    about = "from target_meltano_postgres import main; main()"
+    env = {**os.environ, "TARGET_MELTANO_C": variable}
+    modules, told = (subprocess.run([sys.executable, "-c", *command], env=env, capture_output=True, text=True, check=True).stdout for command in ((code,), (about, "--about")))
+    assert f"{modules.strip()} {json.loads(told)['reader']}" == found

@@ -136,6 +136,38 @@ def test_both_ways_are_the_same(data: st.DataObject) -> None:
     assert len(slow) == stop - start
 
 
+@pytest.mark.parametrize(
+    ("batch", "fault"),
+    [
+        (pa.record_batch([pa.DictionaryArray.from_arrays(pa.array([0, 1]), ["a", "b"])], ["a"]), TypeError),
+        (pa.record_batch([pa.array([1, 2], pa.int32())], ["a"]), TypeError),
+        (pa.record_batch([pa.array([1]), pa.array([1])], ["a", "b"]), ValueError),
+        (pa.StructArray.from_arrays([pa.array([1, 2])], ["a"], mask=pa.array([True, False])), ValueError),
+    ],
+    ids=["dictionary", "int32", "columns", "null rows"],
+)
+def test_c_takes_nothing_for_something_else(batch: Any, fault: type[Exception], way: str) -> None:
+    if way == "in C":
+        with pytest.raises(fault):
+            copy._c.encode(*batch.__arrow_c_array__(), ((6, 0, 0),), None)
+
+
+def test_c_has_room_for_no_more_than_a_number_needs(way: str) -> None:
+    batch = pa.record_batch([pa.array(["1e5"])], ["a"])
+    if way == "in C":
+        copied = copy._c.encode(*batch.__arrow_c_array__(), ((8, 9, 9),), lambda token, row, column: b"x" * 18)
+        assert copied[25:-2] == b"x" * 18
+        with pytest.raises(ValueError, match="row 0, column 0: 19 bytes for a number of 3"):
+            copy._c.encode(*batch.__arrow_c_array__(), ((8, 9, 9),), lambda token, row, column: b"x" * 19)
+
+
+def test_c_knows_where_rows_of_a_slice_begin(way: str) -> None:
+    rows = pa.StructArray.from_arrays([pa.array([1, 2, 3])], ["a"]).slice(1)
+    if way == "in C":
+        copied = copy._c.encode(*rows.__arrow_c_array__(), ((6, 0, 0),), None)
+        assert cells(copied, [INTEGER]) == [[(2).to_bytes(8, "big")], [(3).to_bytes(8, "big")]]
+
+
 @given(st.lists(st.binary(max_size=20)), st.integers(1, 30))
 def test_reader_returns_all_bytes_in_order(buffers: list[bytes], size: int) -> None:
     reader = Reader(buffers)

@@ -12,6 +12,7 @@ import pytest
 from on_postgres import dialect, rows, run
 
 from target_meltano import MessageError, RecordError, SchemaError, SpoolError, UpgradeError, kept, load, outbox
+from target_meltano.decode import Decoder
 from target_meltano.samples import INT, NUM, STR, record, schema, state
 from target_meltano.session import Session
 
@@ -68,6 +69,19 @@ def test_new_streams_do_not_each_cost_a_commit(db: Any, monkeypatch: pytest.Monk
         monkeypatch.setattr(f"target_meltano.{module}.{name}", 1)
     assert states_of(db, schema("a", id=INT, v=INT), record("a", id=4), state(1), schema("e"), record("e", id=1), state(2)) == [1, 2]
     assert len(commits) == 2
+
+
+@pytest.mark.parametrize(("width", "batches"), [(1, 8), (110, 3), (1000, 1)])
+def test_a_wide_table_gets_more_rows_a_batch(db: Any, monkeypatch: pytest.MonkeyPatch, width: int, batches: int) -> None:
+    """A batch costs by the column, so each 50 of them may wait for a share more of input; eight shares at most."""
+    counts: list[int] = []
+    batch = Decoder.batch
+    monkeypatch.setattr(Decoder, "batch", lambda self, records, count: counts.append(count) or batch(self, records, count))
+    monkeypatch.setattr("target_meltano.lines.CHUNK", 1)
+    lines = [record(id=i) for i in range(8)]
+    monkeypatch.setattr("target_meltano.target.SETTLE_BYTES", len(json.dumps(lines[0])) + 1)
+    states_of(db, schema(id=INT, **{f"c{i}": INT for i in range(width)}), *lines)
+    assert (len(counts), sum(counts)) == (batches, 8)
 
 
 def test_a_table_follows_in_the_middle_of_its_stream(db: Any) -> None:

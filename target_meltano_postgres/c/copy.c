@@ -163,7 +163,7 @@ static int kind_of(const char *format, int texts_are) {
     return strcmp(format, "u") == 0 && texts_are >= TEXT && texts_are <= NUMERIC ? texts_are : -1;
 }
 
-/* Read where columns are; return how many bytes all that are not odd have at most, or 0 with an exception. */
+/* Read where columns are; return how many bytes a COPY of them has at most, or 0 with an exception. */
 static size_t find_columns(Column *columns, const struct ArrowSchema *schema, const struct ArrowArray *batch, PyObject *kinds) {
     size_t size = 19 + 2 + (size_t)batch->length * 2;
     for (Py_ssize_t i = 0; i < batch->n_children; i++) {
@@ -189,29 +189,33 @@ static size_t find_columns(Column *columns, const struct ArrowSchema *schema, co
     return size;
 }
 
-/* Put what Python makes of a number; *made* grows by that. Return where it ends, or NULL with an exception. */
-static unsigned char *put_odd(PyObject **made, unsigned char *at, PyObject *odd, const Column *column, int64_t row, Py_ssize_t i) {
+/* Put what Python makes of a number, whose groups are no more than it has digits for. NULL with an exception. */
+static unsigned char *put_odd(unsigned char *at, PyObject *odd, const Column *column, int64_t row, Py_ssize_t i) {
     if (column->kind != NUMERIC) {
         PyErr_Format(PyExc_ValueError, "row %zd, column %zd: a time that PostgreSQL cannot hold", (Py_ssize_t)row, i);
         return NULL;
     }
     const int32_t *ends = column->ends + column->first + row;
-    PyObject *value = PyObject_CallFunction(odd, "y#nn", (const char *)column->data + ends[0], (Py_ssize_t)(ends[1] - ends[0]), (Py_ssize_t)row, i);
+    Py_ssize_t length = ends[1] - ends[0], size;
+    PyObject *value = PyObject_CallFunction(odd, "y#nn", (const char *)column->data + ends[0], length, (Py_ssize_t)row, i);
     char *bytes;
-    Py_ssize_t size, done = (char *)at - PyBytes_AS_STRING(*made);
-    if (!value || PyBytes_AsStringAndSize(value, &bytes, &size) < 0 || _PyBytes_Resize(made, PyBytes_GET_SIZE(*made) + size) < 0) {
+    if (!value || PyBytes_AsStringAndSize(value, &bytes, &size) < 0) {
         Py_XDECREF(value);
         return NULL;
     }
-    at = put32((unsigned char *)PyBytes_AS_STRING(*made) + done, (uint32_t)size);
-    memcpy(at, bytes, (size_t)size);
+    if (size <= length + SIZES[NUMERIC]) { /* there is room for so much */
+        memcpy(put32(at, (uint32_t)size), bytes, (size_t)size);
+        at += 4 + size;
+    } else {
+        PyErr_Format(PyExc_ValueError, "row %zd, column %zd: %zd bytes for a number of %zd", (Py_ssize_t)row, i, size, length);
+        at = NULL;
+    }
     Py_DECREF(value);
-    return at + size;
+    return at;
 }
 
 /* Put rows, header and trailer around them. Return where they end, or NULL with an exception. */
-static unsigned char *put_rows(PyObject **made, const Column *columns, Py_ssize_t count, int64_t rows, PyObject *odd) {
-    unsigned char *at = (unsigned char *)PyBytes_AS_STRING(*made);
+static unsigned char *put_rows(unsigned char *at, const Column *columns, Py_ssize_t count, int64_t rows, PyObject *odd) {
     memcpy(at, "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0", 19);
     at += 19;
     PyThreadState *state = PyEval_SaveThread();
@@ -226,7 +230,7 @@ static unsigned char *put_rows(PyObject **made, const Column *columns, Py_ssize_
             unsigned char *end = put_value(at, column, row);
             if (!end) {
                 PyEval_RestoreThread(state);
-                end = put_odd(made, at, odd, column, row, i);
+                end = put_odd(at, odd, column, row, i);
                 state = PyEval_SaveThread();
             }
             at = end;
@@ -256,9 +260,10 @@ static PyObject *encode(PyObject *self, PyObject *arguments) {
     if (size)
         made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
     if (made) {
-        unsigned char *end = put_rows(&made, columns, (Py_ssize_t)batch->n_children, batch->length, odd);
+        char *start = PyBytes_AS_STRING(made);
+        unsigned char *end = put_rows((unsigned char *)start, columns, (Py_ssize_t)batch->n_children, batch->length, odd);
         if (end)
-            _PyBytes_Resize(&made, (char *)end - PyBytes_AS_STRING(made));
+            _PyBytes_Resize(&made, (char *)end - start);
         else
             Py_CLEAR(made);
     }
