@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from on_copy import batch_of, cells, load, plain, send, tokens
 
@@ -124,6 +124,7 @@ ANY = {
 }
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_both_ways_are_the_same(data: st.DataObject) -> None:
     used = data.draw(st.lists(st.sampled_from(list(ANY)), min_size=1, max_size=12))
