@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cli import main
-    from .dialect import Dialect
+    from .dialect import Dialect, RowCounts
     from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, ReplaceKey, Table
     from .errors import (
         Again,
@@ -40,7 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "cli": "main",
-    "dialect": "Dialect",
+    "dialect": "Dialect RowCounts",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
     "errors": "Again DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
     "extension": "in_c",
@@ -82,6 +82,7 @@ __all__ = [
     "RecordError",
     "ReplaceKey",
     "Result",
+    "RowCounts",
     "RowError",
     "SchemaError",
     "Settings",

@@ -12,6 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -30,6 +31,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """How many rows the database says it has written, and how many of them were not there yet.
+
+    None: it does not say. Fewer than were sent are written where a trigger or a rule leaves rows out.
+    """
+
+    written: int | None = None
+    inserted: int | None = None
 
 
 class Dialect(ABC, Generic[S]):
@@ -117,11 +129,10 @@ class Dialect(ABC, Generic[S]):
         return batch
 
     @abstractmethod
-    def write(self, connection: sa.Connection, table: Table, rows: Any) -> int | None:
-        """Write *rows*, encoded, into *table*, in the open transaction; return how many were not there yet.
+    def write(self, connection: sa.Connection, table: Table, rows: Any) -> RowCounts:
+        """Write *rows*, encoded, into *table*, in the open transaction; return what the database counted.
 
-        None where that is not known without more ado. With `table.keys`, rows replace those of the
-        same key; no key comes twice in them.
+        With `table.keys`, rows replace those of the same key; no key comes twice in them.
 
         Raises:
             TargetError: for a value that the column does not take; the driver's errors may pass.

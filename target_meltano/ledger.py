@@ -136,7 +136,7 @@ class Load:
 
     Of the rows read some are of one key, of which the last is written. Of those some are inserted,
     None if the database does not tell, the others updated. *bytes* are of the input, *seconds* of
-    the database.
+    the database. Rows *left out* were sent, and the database's own count lacks them.
     """
 
     rows_read: int = 0
@@ -147,6 +147,7 @@ class Load:
     seconds: float = 0.0
     ddl: tuple[str, ...] = ()
     last_loaded_at: dt.datetime | None = None
+    rows_left_out: int = 0
 
     def plus(self, other: Load) -> Load:
         """Return both together, *other* the later one."""
@@ -159,6 +160,7 @@ class Load:
             self.seconds + other.seconds,
             self.ddl + other.ddl,
             other.last_loaded_at or self.last_loaded_at,
+            self.rows_left_out + other.rows_left_out,
         )
 
 

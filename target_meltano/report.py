@@ -73,7 +73,7 @@ class Report:
     def committed(self, stream: str, load: Load) -> None:
         """Take note of what is committed of *stream* by now."""
         counts = self.of(stream)
-        counts.written = load.rows_read - load.rows_rejected
+        counts.written = load.rows_read - load.rows_rejected - load.rows_left_out
         counts.rejected = load.rows_rejected
         counts.inserted = load.rows_inserted
         counts.updated = None if load.rows_inserted is None else load.rows_written - load.rows_inserted
@@ -111,10 +111,13 @@ class Report:
             absent[json_path(path)] = absent.get(json_path(path), 0) + count
         for name, words in _ODDITIES.items():
             for path, count in getattr(notes, name).items():
-                what = f"{json_path(path)}: {words}"
-                if (stream, what) not in self._oddities:
-                    self.warn(f"stream {stream!r}: {what}")
-                self._oddities[stream, what] += count
+                self.odd(stream, f"{json_path(path)}: {words}", count)
+
+    def odd(self, stream: str, what: str, count: int) -> None:
+        """Warn of *what* is odd with a stream once, and count it from then on."""
+        if (stream, what) not in self._oddities:
+            self.warn(f"stream {stream!r}: {what}")
+        self._oddities[stream, what] += count
 
     def progress(self) -> None:
         """Tell how far the run is, if it is time to."""

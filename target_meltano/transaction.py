@@ -29,6 +29,7 @@ from .settings import Settings
 from .versions import Versions
 
 T = TypeVar("T")
+LEFT_OUT = "rows that the database took and did not store, by its own count: a trigger or a rule leaves them out"
 
 
 class Transaction:
@@ -206,7 +207,8 @@ class Transaction:
         last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
         size = written.bytes * batch.num_rows // (written.batch.num_rows or 1)
         seconds = time.monotonic() - started
-        counts = Load(batch.num_rows, tried.written, 0, tried.inserted, size, seconds, last_loaded_at=last)
+        left_out = tried.sent - tried.written
+        counts = Load(batch.num_rows, tried.written, 0, tried.inserted, size, seconds, last_loaded_at=last, rows_left_out=left_out)
         self._add(written.stream, counts)
         self.versions.note_rows(written.stream, rows)
 
@@ -281,6 +283,8 @@ class Transaction:
         for stream, load in self._open.items():
             self._loads[stream] = self._loads.get(stream, Load()).plus(load)
             self.report.committed(stream, self._loads[stream])
+            if load.rows_left_out:
+                self.report.odd(stream, LEFT_OUT, load.rows_left_out)
         self._open.clear()
         self._limit = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from .dialect import Dialect
+from .dialect import Dialect, RowCounts
 from .diff import Table
 from .errors import Again, DatabaseError, RowError
 from .kept import HIDDEN, LINE, Ready, Written
@@ -24,8 +24,9 @@ DELETED_AT_ONCE = 1000  # keys in a statement
 
 @dataclass
 class Tried:
-    """What became of rows: how many were written, and inserted, where that is known; or the error."""
+    """What became of so many rows *sent*: what the database counted; or the error."""
 
+    sent: int = 0
     written: int = 0
     inserted: int | None = 0
     error: Exception | None = None
@@ -56,7 +57,7 @@ def try_rows(
         if encoded is None:
             tried = _write(dialect, session, table, rows)
         else:
-            tried = Tried(rows.num_rows, dialect.write(session.connection, table, encoded))
+            tried = _counted(rows.num_rows, [dialect.write(session.connection, table, encoded)])
         savepoint.commit()
     except Again:
         savepoint.rollback()
@@ -130,9 +131,18 @@ def _write(dialect: Dialect[Any], session: Session, table: Table, rows: pa.Recor
         _delete(dialect, session, table, rows.filter(deleted.is_valid()))
         rows = rows.filter(deleted.is_null())
     parts = _parts(table, rows) if rows.num_rows else ()
-    inserted = [dialect.write(session.connection, part, dialect.encode(part, its)) for part, its in parts]
-    known = [count for count in inserted if count is not None]
-    return Tried(rows.num_rows, sum(known) if len(known) == len(inserted) else None)
+    return _counted(rows.num_rows, [dialect.write(session.connection, part, dialect.encode(part, its)) for part, its in parts])
+
+
+def _counted(sent: int, parts: Sequence[RowCounts]) -> Tried:
+    """Return what the database counted over all *parts* of the rows; what it does not count is taken for written."""
+    written = [part.written for part in parts if part.written is not None]
+    inserted = [part.inserted for part in parts if part.inserted is not None]
+    return Tried(
+        sent,
+        sum(written) if len(written) == len(parts) else sent,
+        sum(inserted) if len(inserted) == len(parts) else None,
+    )
 
 
 def _parts(table: Table, rows: pa.RecordBatch) -> Iterator[tuple[Table, pa.RecordBatch]]:

@@ -33,6 +33,7 @@ from target_meltano import (
     FoundColumn,
     Kind,
     ReplaceKey,
+    RowCounts,
     Table,
     UpgradeError,
     upper,
@@ -316,8 +317,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
 
     # --- rows
 
-    def write(self, connection: sa.Connection, table: Table, rows: pa.RecordBatch) -> int | None:
+    def write(self, connection: sa.Connection, table: Table, rows: pa.RecordBatch) -> RowCounts:
         assert self._work
         types = tuple(map(self._type_of, table.columns))
         self._work.write((table, types), encode(table, rows, self._type_of, self._work.arrival))
-        return None  # it is known when they are loaded
+        return RowCounts()  # it is known when they are loaded

@@ -30,6 +30,7 @@ from target_meltano import (
     Dialect,
     Found,
     ReplaceKey,
+    RowCounts,
     SchemaError,
     Settings,
     Table,
@@ -122,7 +123,7 @@ class SqliteDialect(Dialect[SqliteSettings]):
         first = connection.exec_driver_sql(f"SELECT 1 FROM {self.quote(schema)}.{self.quote(name)} LIMIT 1").first()
         return Found(columns, keys, empty=first is None)
 
-    def write(self, connection: sa.Connection, table: Table, rows: pa.RecordBatch) -> int | None:
+    def write(self, connection: sa.Connection, table: Table, rows: pa.RecordBatch) -> RowCounts:
         names = [column.name for column in table.columns]
         statement = f"INSERT INTO {self.full_name(table)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))})"
         others = [self.quote(name) for name in names if name not in table.keys]
@@ -133,7 +134,7 @@ class SqliteDialect(Dialect[SqliteSettings]):
             )
         columns = [map(_stored, column.to_pylist()) for column in rows.columns]
         connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
-        return None
+        return RowCounts()
 
     def change_type(self, change: ChangeType) -> Sequence[str]:
         """A new column takes the values and then the name, which no column of a key can."""

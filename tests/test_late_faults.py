@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from both_paths import PATHS, reading_with
 from sqlite_dialect import SqliteDialect, SqliteSettings
 
-from target_meltano import RecordError, lines, load, loader, outbox, target
+from target_meltano import RecordError, RowCounts, lines, load, loader, outbox, target
 from target_meltano.samples import INT, STR, record, schema, state
 
 INVALID = [record("a", i="bad") for _ in range(3)]
@@ -78,7 +78,7 @@ def test_an_overwrite_that_is_done_again_doubles_nothing(loading: Loading, monke
     dialect = SqliteDialect(SqliteSettings(path=str(loading.path), load_method="overwrite"))
     write, lost = dialect.write, iter([True])
 
-    def once_lost(connection: sa.Connection, table: Any, its: Any) -> int | None:
+    def once_lost(connection: sa.Connection, table: Any, its: Any) -> RowCounts:
         if table.name.endswith("__new_b") and next(lost, False):
             raise sa.exc.OperationalError("INSERT", {}, Exception("connection lost"))
         return write(connection, table, its)
