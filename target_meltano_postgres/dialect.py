@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -286,16 +287,30 @@ class PostgresDialect(Dialect[PostgresSettings]):
         what is sorted costs 5 % of an upsert.
         """
         name, names, keys = self.full_name(table), _names(self, table), self.names(table.keys)
-        cursor.execute("DROP TABLE IF EXISTS pg_temp.stage")
-        cursor.execute(f"CREATE TEMPORARY TABLE stage ON COMMIT DROP AS SELECT {names} FROM {name} WITH NO DATA")
-        self._copy(cursor, "pg_temp.stage", table, rows.buffers)
+        stage = self._stage(cursor, table)
+        self._copy(cursor, stage, table, rows.buffers)
         others = [self.quote(column.name) for column in table.columns if column.name not in table.keys]
         action = f"UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in others)}" if others else "NOTHING"
         cursor.execute(
             f"INSERT INTO {name} ({names}) OVERRIDING SYSTEM VALUE "
-            f"SELECT {names} FROM pg_temp.stage {'' if rows.ascends else f'ORDER BY {keys} '}ON CONFLICT ({keys}) DO {action}"
+            f"SELECT {names} FROM {stage} {'' if rows.ascends else f'ORDER BY {keys} '}ON CONFLICT ({keys}) DO {action}"
         )
         return int(cursor.rowcount) if others else None
+
+    def _stage(self, cursor: Any, table: Table) -> str:
+        """Return the name of an empty temporary table with the columns of *table*, which ends with the transaction.
+
+        A transaction has one for all batches of the same columns: each new one takes locks until
+        COMMIT, and a server has so many only. An ALTER in between makes for other columns.
+        """
+        columns = [(column.name, column.type, str(column.kind)) for column in table.columns]
+        mark = hashlib.sha256(repr((self.run_id, table.full_name, columns)).encode()).hexdigest()[:16]
+        name, names = self.full_name(table), _names(self, table)
+        cursor.execute(
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS __stage_{mark} ON COMMIT DROP AS SELECT {names} FROM {name} WITH NO DATA; "
+            f"TRUNCATE pg_temp.__stage_{mark}"
+        )
+        return f"pg_temp.__stage_{mark}"
 
 
 def _ascends(keys: pa.Array) -> bool:

@@ -48,6 +48,8 @@ def words(error: Exception) -> str:
     cause = cause_of(error)
     primary = getattr(getattr(cause, "diag", None), "message_primary", None) or " ".join(str(cause).split())
     found = _copied(error)
+    if isinstance(cause, errors.OutOfMemory) and "max_locks_per_transaction" in (cause.diag.message_hint or ""):
+        return f"{primary}; raise the server's setting max_locks_per_transaction, one transaction writes to so many tables"
     return f"column {found[2]!r}: {primary}" if found and found[2] else primary
 
 
