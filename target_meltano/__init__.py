@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
     from .library import load
     from .naming import lower, upper
+    from .report import Result
     from .reviews import Copies
     from .settings import Settings, make, setting
-    from .target import Result
 
 __version__ = "0.1.0"
 
@@ -47,9 +47,9 @@ _HOMES = {
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
     "naming": "lower upper",
+    "report": "Result",
     "reviews": "Copies",
     "settings": "Settings make setting",
-    "target": "Result",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

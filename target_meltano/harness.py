@@ -11,7 +11,7 @@ from .dialect import Dialect
 from .diff import Found
 from .kinds import Kind
 from .library import load
-from .target import Result
+from .report import Result
 
 
 class Harness:

@@ -7,8 +7,8 @@ from typing import Any
 
 from .dialect import Dialect
 from .lines import Source
-from .report import Report
-from .target import Result, Target
+from .report import Report, Result
+from .target import Target
 
 
 def load(

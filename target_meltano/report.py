@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EVERY = 10.0  # seconds between lines of progress in a log
 EVERY_ON_TERMINAL = 0.2
+MOST_PATHS = 10  # in one warning
 
 _ODDITIES = {
     "unknown": "the schema does not name this field, it is not stored (setting unknown_fields)",
@@ -44,6 +45,14 @@ class Counts:
     absent: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a run did: its report's summary, and the last STATE that was emitted, as JSON text."""
+
+    summary: dict[str, Any]
+    state: str | None
+
+
 class Report:
     """Counts of a run, told on *out*: in lines of text or JSON, or in colour on a terminal."""
 
@@ -56,6 +65,7 @@ class Report:
         self.bytes = 0
         self.run_id = ""
         self.state: str | None = None  # the last one that was emitted
+        self._nulling: set[str] = set()  # streams where fields that a record does not have become null
         self._oddities: Counter[tuple[str, str]] = Counter()
         self._started = self._told = time.monotonic()
         on_terminal = self.out.isatty() and not (as_json or quiet)
@@ -119,6 +129,22 @@ class Report:
             self.warn(f"stream {stream!r}: {what}")
         self._oddities[stream, what] += count
 
+    def note_absent(self, stream: str, *, is_null: bool) -> None:
+        """Take note of whether fields that a record does not have become null in the row that is there."""
+        (self._nulling.add if is_null else self._nulling.discard)(stream)
+
+    def _tell_absent(self) -> None:
+        """Warn of fields that only some records have, where rows may have been updated."""
+        for stream in sorted(self._nulling):
+            counts = self.of(stream)
+            some = [path for path, count in counts.absent.items() if count < counts.read and path != "$._sdc_deleted_at"]
+            if some and counts.inserted != counts.written:
+                more = f" and {len(some) - MOST_PATHS:,} more" if len(some) > MOST_PATHS else ""
+                self.warn(
+                    f"stream {stream!r}: {', '.join(some[:MOST_PATHS])}{more}: some records have no such field, "
+                    "which makes it null in rows that were there (setting absent_fields)"
+                )
+
     def progress(self) -> None:
         """Tell how far the run is, if it is time to."""
         now = time.monotonic()
@@ -137,6 +163,7 @@ class Report:
         """Tell the counts of the run, for people, and as Singer metrics for programs."""
         if self._status:
             self._status.stop()
+        self._tell_absent()
         for (stream, what), count in self._oddities.items():
             self.info(f"stream {stream!r}: {what}: {count:,} times")
         for stream, counts in self.streams.items():
@@ -147,6 +174,9 @@ class Report:
         rows = sum(counts.written for counts in self.streams.values())
         seconds = time.monotonic() - self._started
         self.info(f"{rows:,} rows of {len(self.streams)} streams committed in {seconds:.1f} s")
+
+    def result(self) -> Result:
+        return Result(self.summary(), self.state)
 
     def summary(self) -> dict[str, Any]:
         """Return the counts as a program wants them; the last STATE is text, so that it keeps its digits."""

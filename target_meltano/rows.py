@@ -13,11 +13,11 @@ import pyarrow as pa
 from . import kinds, values
 from .columns import way_of
 from .errors import RecordError, json_path
+from .logbased import DELETED, NewFields, fields_of
 from .schema import Leaf, Node, Path
 from .values import Notes, Rules, shown_value, type_name
 
 ABSENT = "\0absent"  # column of a batch with the fields that a record does not have, as `mask` writes them
-DELETED = ("_sdc_deleted_at",)  # the field with which log-based taps mark the record of a deleted row
 EXTRA = Leaf(("__extra",), kinds.JSON, frozenset({"any"}))
 
 
@@ -40,11 +40,12 @@ class Layout:
     validate: Callable[[bytes], None] | None = None  # `validation: schema`
     versioned: bool | None = None  # None: the version of a record does not matter
     keeps: str = ""
+    known: frozenset[str] = frozenset()  # fields of `logbased.KINDS` that would be columns, if they came
 
     @property
     def deleted(self) -> int | None:
         """The position of the column with the time at which a row was deleted, where there is one."""
-        return next((i for i, leaf in enumerate(self.leaves) if leaf.path == DELETED), None)
+        return next((i for i, leaf in enumerate(self.leaves) if leaf.path == (DELETED,)), None)
 
 
 def mask(positions: Sequence[int], columns: int) -> bytes | None:
@@ -73,6 +74,7 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
 
     Raises:
         RecordError: with the fault.
+        NewFields: it has some of the fields that are *known*.
     """
     try:
         message = values.parse(line, layout.rules)
@@ -81,6 +83,8 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
         version = values.version_of(message) if layout.versioned else None
     except ValueError as error:
         raise RecordError(str(error), line=number, stream=layout.stream) from None
+    if isinstance(message["record"], dict) and not layout.known.isdisjoint(message["record"]):
+        raise NewFields(fields_of(message["record"], layout.known))
     ours = Notes()
     row = read_row(message["record"], layout.node, layout.rules, ours, line=number, stream=layout.stream)
     notes.add(ours)

@@ -66,7 +66,7 @@ class Settings:
     on_bad_text: str = setting("fail", "NUL, lone surrogates and invalid UTF-8: `fail`, or `replace` by U+FFFD and count.", choices=("fail", "replace"))
     invalid_records: str = setting("fail", "`fail`, or `quarantine` in the table `__rejected`.", choices=("fail", "quarantine"))
     max_rejected: int = setting(1000, "Invalid records in quarantine before the run fails.", least=0)
-    absent_fields: str = setting("null", "Fields absent from a record, in an upsert: `null`, or `keep` the row's value. Records with a time in `_sdc_deleted_at` always keep.", choices=("null", "keep"))
+    absent_fields: PerStream = setting("auto", "Fields absent from a record, in an upsert: `null`, or `keep` the row's value; `auto`: `keep` in log-based streams, which have `_sdc_deleted_at` or `_sdc_lsn`. Records with a time in `_sdc_deleted_at` always keep. Also {stream: value}.", choices=("auto", "null", "keep"))
     hard_delete: bool = setting(False, "Delete the row of a record with a time in `_sdc_deleted_at`; else it stays, with that time. Needs a key.")
     activate_version: str = setting("soft", "ACTIVATE_VERSION: `soft` stamps the rows of older versions, `hard` deletes them, `ignore`.", choices=("soft", "hard", "ignore"))
     max_deletes_percent: float | None = setting(None, "Largest share of a table's rows that ACTIVATE_VERSION may delete, in percent; null: all.", least=0)

@@ -113,6 +113,7 @@ class Stream:
 
         Raises:
             RecordError: with the fault.
+            NewFields: its table needs more columns first; the record is not taken.
         """
         notes = Notes()
         row = rows.slow_row(self.decoder.layout, line, number, notes)

@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from . import batches, decode, masking, messages, tables, values, wanting
+from . import batches, decode, masking, messages, tables, values, wanting, widening
 from .decode import Decoder
 from .dialect import Dialect
-from .diff import Found, diff, kept_kinds
+from .diff import diff, kept_kinds
 from .errors import (
     DatabaseError,
     IncompleteError,
     MaskingError,
     MessageError,
     OutputError,
+    RecordError,
     SchemaError,
     SpoolError,
     Stopped,
@@ -36,8 +36,9 @@ from .kept import Lines
 from .ledger import Ledger, new_run_id
 from .lines import Chunk, Source, read_chunks
 from .loader import Loader
+from .logbased import NewFields
 from .outbox import Flush, Outbox
-from .report import Report
+from .report import Report, Result
 from .settings import Settings
 from .stream import Stream
 from .worker import Signals
@@ -46,14 +47,6 @@ SETTLE_BYTES = 4 << 20  # of input, for each share in it: a batch of a few rows 
 SETTLE_COLUMNS = 50  # make a share, and so does a stream
 SETTLE_SHARES = 8
 IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run did: its report's summary, and the last STATE that was emitted, as JSON text."""
-
-    summary: dict[str, Any]
-    state: str | None
 
 
 class Target:
@@ -119,7 +112,7 @@ class Target:
         finally:
             self.loader.close()
             self.report.finish()
-        return Result(self.report.summary(), self.report.state)
+        return self.report.result()
 
     def _read(self, source: Source) -> None:
         try:
@@ -283,16 +276,24 @@ class Target:
     def _record(self, line: bytes, number: int, stream: Stream, version: int | None = None) -> None:
         """Take one record, by the fast path if it has not been tried yet."""
         if version is not None and stream.decoder.layout.versioned is False:
-            self._followed(stream.name, stream.wanted.with_versions(self.dialect), stream)
+            self._widen(stream, stream.wanted.with_versions(self.dialect), number)
         if self.flush.is_full(stream.name):
             self._flush()
         if stream.key not in self.reader:
             self._put(stream)
             if self._read_lines([line], 0, 1, number):
                 return
-        self._count(stream, 1)
-        stream.add_slow(line, number)
-        self._put(stream)
+        try:
+            stream.add_slow(line, number)
+        except NewFields as new:
+            self._widen(stream, widening.with_fields(stream.wanted, new.fields, self.dialect), number)
+            self._record(line, number, stream)
+        except RecordError:
+            self._count(stream, 1)
+            raise
+        else:
+            self._count(stream, 1)
+            self._put(stream)
 
     def _state(self, message: messages.State, number: int) -> None:
         self.outbox.states.append((number, message.text))
@@ -334,8 +335,7 @@ class Target:
             wanted = wanting.wanted(message, self.settings, self.dialect)
             self.names.claim(message.stream, wanted.table.name)
             stream = self.streams.get(message.stream)
-            if stream and stream.wanted.versioned:
-                wanted = wanted.with_versions(self.dialect)
+            wanted = widening.like(wanted, stream.wanted, self.dialect) if stream else wanted
             if stream is None or stream.wanted != wanted:
                 stream = self._followed(message.stream, wanted, stream, line.decode("utf-8", "replace"))
         except SchemaError as error:
@@ -346,14 +346,19 @@ class Target:
             self._flush()
         self.current = stream
 
+    def _widen(self, stream: Stream, wanted: wanting.Wanted, number: int) -> None:
+        """Let the table have the columns that a record needs and the SCHEMA did not name."""
+        try:
+            self._followed(stream.name, wanted, stream)
+        except SchemaError as error:
+            raise type(error)(f"line {self.lines.of(number)[0]}: stream {stream.name!r}: {error}") from None
+
     def _followed(self, name: str, wanted: wanting.Wanted, stream: Stream | None, line: str | None = None) -> Stream:
-        policy = tables.policy(name, self.settings, self.dialect)
+        policy, found = tables.policy(name, self.settings, self.dialect), self.loader.found(wanted.table)
+        wanted = widening.as_found(wanted, found, self.dialect)
         if self.plan:
             table, stamp = self.loader.plan(wanted.table, policy, self.plan), 0
         else:
-            found = self.loader.found(wanted.table)
-            if not wanted.versioned and self._has_versions(found):
-                wanted = wanted.with_versions(self.dialect)
             lacks = diff(kept_kinds(wanted.table, found, policy), found, policy) or self.loader.lacking(wanted.table)
             # A new table is in the way of no rows that only wait here: 20 new streams would be 20 COMMITs.
             if (lacks or (self.overwrites and not stream)) and (stream or self.outbox.has_sent):
@@ -366,13 +371,10 @@ class Target:
         elif stream.pending or stream.batches:
             self._settle()
             self.outbox.send(stream)
-        stream.follow(wanted, table, Decoder(wanting.layout(wanted, table, self.settings, self.rules)))
+        layout = wanting.layout(wanted, table, self.settings, self.rules)
+        self.report.note_absent(name, is_null=bool(table.keys) and layout.keeps != "all")
+        stream.follow(wanted, table, Decoder(layout))
         return stream
-
-    def _has_versions(self, found: Found | None) -> bool:
-        """Tell whether a table has had versions before, which this run may have to end."""
-        names = set(map(self.dialect.fold, wanting.VERSION_COLUMNS))
-        return found is not None and self.settings.activate_version != "ignore" and names <= set(found.columns)
 
     # --- records to rows
 

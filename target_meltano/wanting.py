@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Context, localcontext
 from typing import Any
 
 import pyarrow as pa
 
-from . import kinds, messages, naming, schema, values
+from . import kinds, logbased, messages, naming, schema, values
 from .dialect import Dialect
 from .diff import Column, Index, Table
 from .errors import SchemaError, SettingsError, json_path
-from .rows import ABSENT, DELETED, Layout
+from .kinds import Kind
+from .logbased import DELETED
+from .rows import ABSENT, Layout
 from .schema import Leaf, Node
 from .settings import Settings
 
@@ -22,7 +24,11 @@ VERSION_COLUMNS = {"__version": kinds.INTEGER, "__deleted_at": kinds.TIMESTAMP}
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a SCHEMA asks for: a table, and the tree of properties that fills its columns in order."""
+    """What a SCHEMA asks for: a table, and the tree of properties that fills its columns in order.
+
+    *more* are fields of `logbased.KINDS` that the SCHEMA does not name and records have all the same:
+    the last of the leaves. *known* are those that would be columns, too, if they came.
+    """
 
     table: Table
     node: Node
@@ -30,6 +36,8 @@ class Wanted:
     schema: str  # as JSON, for `validation: schema`
     stamped: bool
     versioned: bool = False
+    more: Mapping[str, Kind] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
 
     def with_versions(self, dialect: Dialect[Any]) -> Wanted:
         """Return the same with the columns that ACTIVATE_VERSION needs, before the stamp."""
@@ -72,11 +80,7 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     leaves = tuple(node.leaves())
     names = naming_of(settings, dialect)
     columns = [
-        Column(
-            settings.column_names.get(f"{stream}.{'.'.join(leaf.path)}") or names.of(leaf.path),
-            dialect.kind(leaf.kind),
-            ".".join(leaf.path),
-        )
+        Column(column_name(stream, leaf.path, settings, names), dialect.kind(leaf.kind), ".".join(leaf.path))
         for leaf in leaves
     ]
     if settings.unknown_fields == "keep":
@@ -94,15 +98,22 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     place = settings.schema or dialect.default_schema or ""
     indexes = _indexes(stream, name, columns, settings, names)
     readers = tuple(settings.grants.get("select", ()))
-    deletes = dict(zip((leaf.path for leaf in leaves), columns, strict=False)).get(DELETED)
+    deletes = dict(zip((leaf.path for leaf in leaves), columns, strict=False)).get((DELETED,))
     goes = deletes.name if deletes and keys and settings.hard_delete else None
     table = Table(place, name, tuple(columns), keys, stream, indexes, readers, stamp if stamped else None, goes)
     text = messages.json_of(message.schema) if settings.validation == "schema" else ""
-    return Wanted(table, node, leaves, text, stamped)
+    taken = {column.name for column in columns}
+    others = (field for field in logbased.KINDS if field not in node.properties and field not in node.nulls)
+    known = frozenset(field for field in others if column_name(stream, (field,), settings, names) not in taken)
+    return Wanted(table, node, leaves, text, stamped, known=known)
 
 
 def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
     return naming.Naming(settings.naming, dialect.fold, dialect.name_size, dialect.name_length, dialect.reserved)
+
+
+def column_name(stream: str, path: schema.Path, settings: Settings, names: naming.Naming) -> str:
+    return settings.column_names.get(f"{stream}.{'.'.join(path)}") or names.of(path)
 
 
 def check(stream: str, found: Any) -> None:
@@ -223,19 +234,20 @@ def layout(wanted: Wanted, table: Table, settings: Settings, rules: values.Rules
     keeps = _keeps(wanted, settings)
     arrow = pa.schema([*fields, pa.field(ABSENT, pa.binary())] if keeps else fields)
     keys = tuple(i for i, column in enumerate(columns) if column.name in table.keys)
-    validate = _validator(wanted.schema) if wanted.schema else None
+    validate = _validator(wanted.schema, wanted.more) if wanted.schema else None
     tree = rebuilt(wanted.node, iter(leaves))
     versions = None if settings.activate_version == "ignore" else wanted.versioned
-    return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions, keeps)
+    return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions, keeps, wanted.known)
 
 
 def _keeps(wanted: Wanted, settings: Settings) -> str:
     """Return which records leave a row's values as they are where they have no field: `Layout.keeps`."""
     if not wanted.table.keys:
         return ""
-    if settings.absent_fields == "keep":
+    how = settings.for_stream("absent_fields", wanted.table.source)
+    if how == "keep" or (how == "auto" and logbased.is_log_based(wanted.leaves)):
         return "all"
-    return "deleted" if any(leaf.path == DELETED for leaf in wanted.leaves) else ""
+    return "deleted" if any(leaf.path == (DELETED,) for leaf in wanted.leaves) else ""
 
 
 def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
@@ -246,8 +258,8 @@ def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
     return Node(node.path, children, node.nulls)
 
 
-def _validator(text: str) -> Callable[[bytes], None]:
-    """Return a function that checks a record's line by every keyword of the schema."""
+def _validator(text: str, more: Collection[str]) -> Callable[[bytes], None]:
+    """Return a function that checks a record's line by every keyword of the schema, but not the fields *more*."""
     found = messages.numbers_as_python(values.parse(text.encode()))
     draft = _draft(found)
     if draft is None:
@@ -256,6 +268,7 @@ def _validator(text: str) -> Callable[[bytes], None]:
 
     def validate(line: bytes) -> None:
         record = messages.numbers_as_python(values.parse(line)["record"])
+        record = {name: value for name, value in record.items() if name not in more}
         try:
             with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
                 fault = next(validator.iter_errors(record), None)

@@ -1,0 +1,79 @@
+"""What a stream's table has beside what its SCHEMA names: versions, and the fields of log-based taps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from . import logbased, wanting
+from .dialect import Dialect
+from .diff import Column, Found
+from .kinds import Kind
+from .logbased import DELETED
+from .wanting import Wanted
+
+
+def like(wanted: Wanted, other: Wanted, dialect: Dialect[Any]) -> Wanted:
+    """Return *wanted* with what *other* has beside what its SCHEMA names."""
+    wanted = with_fields(wanted, other.more, dialect)
+    return wanted.with_versions(dialect) if other.versioned else wanted
+
+
+def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Wanted:
+    """Return *wanted* with what its table has had before, and this run may have to change.
+
+    That are versions, and what tells that a row is deleted, for it may come again. A field whose
+    column is there takes its kind.
+    """
+    if found is None:
+        return wanted
+    has_versions = set(map(dialect.fold, wanting.VERSION_COLUMNS)) <= set(found.columns)
+    if has_versions and not wanted.versioned and dialect.settings.activate_version != "ignore":
+        wanted = wanted.with_versions(dialect)
+    kinds: dict[str, Kind] = {}
+    for field in (*wanted.more, *(mark for mark in logbased.MARKS if mark in wanted.known)):
+        there = found.columns.get(_name(wanted, field, dialect))
+        if there and there.kind and logbased.is_held(field, there.kind) and wanted.more.get(field) != there.kind:
+            kinds[field] = there.kind
+    if kinds.keys() & wanted.more.keys():
+        return with_fields(_without_fields(wanted), {**wanted.more, **kinds}, dialect)
+    return with_fields(wanted, kinds, dialect)
+
+
+def with_fields(wanted: Wanted, fields: Mapping[str, Kind], dialect: Dialect[Any]) -> Wanted:
+    """Return *wanted* with columns for those of the *fields* that are known and not there yet."""
+    more = {field: kind for field, kind in fields.items() if field in wanted.known}
+    if not more:
+        return wanted
+    leaves = {field: logbased.leaf(field, kind) for field, kind in more.items()}
+    new = {field: Column(_name(wanted, field, dialect), dialect.kind(kind), field) for field, kind in more.items()}
+    at, columns, deletes = len(wanted.leaves), wanted.table.columns, wanted.table.deletes
+    if DELETED in new and dialect.settings.hard_delete and wanted.table.keys:
+        deletes = new[DELETED].name
+    return replace(
+        wanted,
+        table=replace(wanted.table, columns=(*columns[:at], *new.values(), *columns[at:]), deletes=deletes),
+        node=replace(wanted.node, properties={**wanted.node.properties, **leaves}),
+        leaves=(*wanted.leaves, *leaves.values()),
+        more={**wanted.more, **more},
+        known=wanted.known - more.keys(),
+    )
+
+
+def _without_fields(wanted: Wanted) -> Wanted:
+    """Return *wanted* without the fields that its SCHEMA does not name."""
+    kept, columns = len(wanted.leaves) - len(wanted.more), wanted.table.columns
+    return replace(
+        wanted,
+        table=replace(wanted.table, columns=(*columns[:kept], *columns[len(wanted.leaves) :])),
+        node=replace(wanted.node, properties={name: it for name, it in wanted.node.properties.items() if name not in wanted.more}),
+        leaves=wanted.leaves[:kept],
+        more={},
+        known=wanted.known | wanted.more.keys(),
+    )
+
+
+def _name(wanted: Wanted, field: str, dialect: Dialect[Any]) -> str:
+    names = wanting.naming_of(dialect.settings, dialect)
+    return wanting.column_name(wanted.table.source, (field,), dialect.settings, names)
