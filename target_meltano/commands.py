@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from . import diff, kinds, masking, messages, tables, values, wanting
+from . import diff, kinds, masking, messages, ownership, tables, values, wanting
 from .dialect import Dialect
 from .diff import Policy, Table
-from .errors import DatabaseError, SettingsError
+from .errors import SettingsError
 from .ledger import Ledger, Rejected, new_run_id, now
 
 PATIENCE = 5.0  # seconds that the database may need to end a run that has died
@@ -54,7 +53,7 @@ def get_state(dialect: Dialect[Any]) -> str | None:
     with _opened(dialect, "state") as (connection, ledger):
         if not _is_there(dialect, connection, ledger.states):
             return None
-        _lock(dialect, connection, ledger, state_id, PATIENCE)
+        ownership.wait_for_others(dialect, connection, ledger, state_id, PATIENCE)
         return ledger.state(connection, state_id)
 
 
@@ -68,7 +67,7 @@ def set_state(dialect: Dialect[Any], text: bytes) -> None:
     state_id, state = _state_id(dialect), _checked_state(text)
     with _opened(dialect, "state") as (connection, ledger):
         tables.follow(dialect, connection, ledger.states, Policy(), lambda statement: None)
-        _lock(dialect, connection, ledger, state_id)
+        ownership.wait_for_others(dialect, connection, ledger, state_id, 0)
         ledger.take_over(connection, state_id)
         ledger.keep(connection, state_id, state, now())
         connection.commit()
@@ -83,7 +82,7 @@ def clear_state(dialect: Dialect[Any]) -> None:
     state_id = _state_id(dialect)
     with _opened(dialect, "state") as (connection, ledger):
         if _is_there(dialect, connection, ledger.states):
-            _lock(dialect, connection, ledger, state_id)
+            ownership.wait_for_others(dialect, connection, ledger, state_id, 0)
             ledger.forget(connection, state_id)
             connection.commit()
 
@@ -102,17 +101,6 @@ def _checked_state(text: bytes) -> str:
     if isinstance(found, dict) and found.get("type") == "STATE" and "value" in found:
         raise SettingsError('the STATE to be set is a whole message; give its "value" alone')
     return values.json_text(found)
-
-
-def _lock(
-    dialect: Dialect[Any], connection: sa.Connection, ledger: Ledger, state_id: str, patience: float = 0
-) -> None:
-    """Be the only one with *state_id*, after waiting for *patience* seconds at most."""
-    until = time.monotonic() + patience
-    while not dialect.try_lock(connection, f"{ledger.states.schema}/{state_id}"):
-        if time.monotonic() >= until:
-            raise DatabaseError(f"a run with the state_id {state_id!r} is under way; wait for it, or end it")
-        time.sleep(0.1)
 
 
 # --- invalid records

@@ -202,11 +202,18 @@ class Dialect(ABC, Generic[S]):
         return None
 
     def try_lock(self, connection: sa.Connection, name: str) -> bool:
-        """Take a lock that lasts as long as the connection; tell whether nobody else has it.
+        """Have a lock alone until the open transaction ends; tell whether nobody else has it or a share.
 
         It only makes for an early, polite refusal. A database without such locks says True.
         """
         return True
+
+    def share_lock(self, connection: sa.Connection, name: str) -> None:
+        """From now on let each transaction of ours have a share of that lock, on later connections, too."""
+
+    def is_connected(self, connection: sa.Connection, run_id: str) -> bool | None:
+        """Tell whether another session shows that it is of the run; None where that cannot be known."""
+        return False
 
     def transaction_id(self, connection: sa.Connection) -> str | None:
         """Return a name of the open transaction by which `was_committed` finds it."""

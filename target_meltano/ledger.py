@@ -274,6 +274,13 @@ class Ledger:
         found: str | None = connection.execute(sa.select(column).where(mine)).scalar()
         return found
 
+    def owner(self, connection: sa.Connection, state_id: str) -> tuple[str, Any] | None:
+        """Return the run that has *state_id*, and when it last committed."""
+        columns = [self._states.c[self._fold(name)] for name in ("run_id", "updated_at")]
+        mine = self._states.c[self._fold("state_id")] == state_id
+        found = connection.execute(sa.select(*columns).where(mine)).first()
+        return (found[0], found[1]) if found else None
+
     def forget(self, connection: sa.Connection, state_id: str) -> None:
         """Delete the STATE of *state_id*; a run that has it cannot commit any more."""
         connection.execute(sa.delete(self._states).where(self._states.c[self._fold("state_id")] == state_id))

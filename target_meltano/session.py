@@ -19,15 +19,12 @@ RETRY_SECONDS = 60.0  # from the first failure on, besides the time that connect
 class Session:
     """A connection that is made anew when it is lost. *warn* is told why.
 
-    *lock* names what only one run at a time may do, once it is set.
-
     Raises:
         DatabaseError: the database cannot be reached, as any method does that connects again.
     """
 
     def __init__(self, dialect: Dialect[Any], warn: Callable[[str], None]):
         self.dialect = dialect
-        self.lock: str | None = None
         self.errors: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
         self._warn = warn
         self._transaction: str | None = None  # the last one, by the database's name for it
@@ -36,21 +33,6 @@ class Session:
     def close(self) -> None:
         """End the connection; what is not committed is rolled back."""
         self.dialect.close(self.connection)
-
-    def take_lock(self, name: str) -> None:
-        """Be the only run that does *name*.
-
-        Raises:
-            DatabaseError: another one does.
-        """
-        until = time.monotonic() + 1  # the server may not have seen yet that the run before is gone
-        while not self.dialect.try_lock(self.connection, name):
-            if time.monotonic() < until:
-                time.sleep(0.05)
-                continue
-            state_id = name.partition("/")[2]
-            raise DatabaseError(f"another run with the state_id {state_id!r} is under way; wait for it, or end it")
-        self.lock = name
 
     def begun(self) -> sa.Connection:
         """Return the connection with a transaction open."""
@@ -87,7 +69,11 @@ class Session:
             self.connection.rollback()
             return found
 
-        return self.steadily(look, look, "the outcome of a COMMIT is looked up", "the outcome of a COMMIT is not known")
+        not_known = "the outcome of a COMMIT is not known"
+        try:
+            return self.steadily(look, look, "the outcome of a COMMIT is looked up", not_known)
+        except DatabaseError as error:
+            raise error if str(error).startswith(not_known) else DatabaseError(f"{not_known}: {error}") from error
 
     def roll_back(self) -> None:
         """Have no transaction open; on a new connection if this one is lost."""
@@ -104,8 +90,6 @@ class Session:
         self.connection = self.dialect.connect()
         if self._transaction:
             self.dialect.end_transaction(self.connection, self._transaction)
-        if self.lock:
-            self.take_lock(self.lock)
 
     def steadily(
         self,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pyarrow.compute as pc
 
-from . import tables, writing
+from . import ownership, tables, writing
 from .dialect import Dialect
 from .diff import Found, Policy, Table
 from .errors import MessageError, RecordError
@@ -29,6 +29,7 @@ from .settings import Settings
 from .versions import Versions
 
 T = TypeVar("T")
+PATIENCE = 1.0  # seconds that the database may need to see that the run before is gone
 LEFT_OUT = "rows that the database took and did not store, by its own count: a trigger or a rule leaves them out"
 
 
@@ -74,10 +75,12 @@ class Transaction:
 
     def _taken_over(self, state_id: str) -> str | None:
         self._follow_ours(self.ledger.states)
+        connection = self.session.connection
         with tables.our_errors(self.dialect, "state_id"):
-            self.session.take_lock(f"{self.ledger.states.schema}/{state_id}")
-            state = self.ledger.take_over(self.session.begun(), state_id)
-            self.session.connection.commit()
+            ownership.wait_for_others(self.dialect, connection, self.ledger, state_id, PATIENCE)
+            state = self.ledger.take_over(connection, state_id)
+            connection.commit()
+            self.dialect.share_lock(connection, ownership.lock_name(self.ledger, state_id))
         return state
 
     def found(self, table: Table) -> Found | None:

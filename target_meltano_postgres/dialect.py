@@ -39,7 +39,7 @@ from target_meltano import (
     Table,
 )
 
-from . import embedded, extras, faults, review, session, upgrades, views
+from . import begin, embedded, extras, faults, review, session, upgrades, views
 from .copy import READ_BYTES, NumberError, Reader, encode
 from .session import PostgresSettings
 
@@ -98,7 +98,8 @@ class PostgresDialect(Dialect[PostgresSettings]):
         super().__init__(settings)
         self._conflicts: set[str] = set()  # tables for which a plain COPY met a key that was there
         self._url = settings.url
-        self._session: faults.Session | None = None  # the last one that had our advisory lock
+        self._lock: str | None = None  # that each transaction shares
+        self._is_named = False  # whether the server shows our session by the name of the run
         self._lease = ExitStack()  # of our own server, for as long as we are connected
 
     # --- the session
@@ -122,24 +123,22 @@ class PostgresDialect(Dialect[PostgresSettings]):
         with ExitStack() as lease:
             if self.settings.is_embedded():
                 self._url = lease.enter_context(embedded.running()).url
-            yield lease.enter_context(review.opened(session.parameters(self.settings, self._url, "review")))
+            yield lease.enter_context(review.opened(session.parameters(self.settings, self._url)))
 
     def _connect(self) -> sa.Connection:
-        parameters = session.parameters(self.settings, self._url, self.run_id)
+        parameters = session.parameters(self.settings, self._url)
         try:
-            raw = session.start(parameters)
+            raw, self._is_named = session.start(parameters, _name(self.run_id))
         except psycopg2.Error as error:
             raise self.error(error, "cannot connect") from error
-        # Without no_parameters a % in a name or comment would be read as a placeholder.
-        engine = sa.create_engine(
-            "postgresql+psycopg2://",
-            creator=lambda: raw,
-            poolclass=sa.NullPool,
-            use_native_hstore=False,
-            executemany_mode="values_plus_batch",  # a round trip for many rows
-            execution_options={"no_parameters": True},
-        )
-        return engine.connect()
+        connection = begin.engine(raw).connect()
+        self._driver(connection).lock = self._lock
+        return connection
+
+    @staticmethod
+    def _driver(connection: sa.Connection) -> begin.Driver:
+        assert isinstance(connection.dialect, begin.Driver)
+        return connection.dialect
 
     # --- what its errors mean
 
@@ -156,19 +155,23 @@ class PostgresDialect(Dialect[PostgresSettings]):
         return faults.refused_row(error)
 
     def try_lock(self, connection: sa.Connection, name: str) -> bool:
-        if faults.try_lock(connection, name):
-            self._session = faults.session_of(connection)
-            return True
-        return self._session is not None and faults.try_lock_of_lost(connection, name, self._session)
+        return faults.try_lock(connection, name)
+
+    def share_lock(self, connection: sa.Connection, name: str) -> None:
+        self._lock = self._driver(connection).lock = f"target-meltano/{name}"
+
+    def is_connected(self, connection: sa.Connection, run_id: str) -> bool | None:
+        return faults.has_session(connection, _name(run_id)) if self._is_named else None
 
     def transaction_id(self, connection: sa.Connection) -> str | None:
-        return str(connection.exec_driver_sql("SELECT pg_catalog.txid_current()").scalar_one())
+        return str(self._driver(connection).begun)
 
     def end_transaction(self, connection: sa.Connection, transaction: str) -> None:
-        faults.end_transaction(connection, transaction)
+        begun = begin.Begun.parse(transaction)
+        faults.end_transaction(connection, begun.xid, begun.pid, begun.at)
 
     def was_committed(self, connection: sa.Connection, transaction: str | None) -> bool:
-        return faults.was_committed(connection, transaction)
+        return transaction is not None and faults.was_committed(connection, begin.Begun.parse(transaction).xid)
 
     # --- the catalogue
 
@@ -184,6 +187,12 @@ class PostgresDialect(Dialect[PostgresSettings]):
         if first.relkind not in ("r", "p"):
             what = _RELATIONS.get(first.relkind, "no table")
             raise DatabaseError(f"{schema}.{name} is {what}, wanted a table (setting table_names)")
+        if first.is_filtered:
+            raise DatabaseError(
+                f"{schema}.{name}: row-level security hides rows of it from our role, and lets no COPY pass; "
+                f"load as a role that it is not for: ALTER ROLE {self.quote(first.role)} BYPASSRLS, or, for the "
+                "table's owner, ALTER TABLE … NO FORCE ROW LEVEL SECURITY"
+            )
         columns = [row for row in rows if row.attname is not None]
         keys = sorted((row.key_position, row.attname) for row in columns if row.key_position)
         full_name = f"{self.quote(schema)}.{self.quote(name)}"
@@ -235,7 +244,8 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def obstacles(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
         names = (self.full_name(change.table), change.column.name)
-        others = connection.exec_driver_sql(upgrades.DEPENDENTS, names).scalars()
+        with begin.full_names(connection):
+            others = connection.exec_driver_sql(upgrades.DEPENDENTS, names).scalars().all()
         return [*others, *self._views(connection, [change]).obstacles()]
 
     def set_aside(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> tuple[list[str], list[str]]:
@@ -244,7 +254,8 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def _views(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> views.Views:
         columns = [change.column.name for change in changes]
-        return views.find(connection, self.full_name(changes[0].table), columns, self.quote, self.literal)
+        with begin.full_names(connection):
+            return views.find(connection, self.full_name(changes[0].table), columns, self.quote, self.literal)
 
     # --- rows
 
@@ -313,6 +324,11 @@ class PostgresDialect(Dialect[PostgresSettings]):
         return f"pg_temp.__stage_{mark}"
 
 
+def _name(run_id: str) -> str:
+    """Return what the server shows as `application_name` of a run's session."""
+    return f"{session.NAME} {run_id}".strip()
+
+
 def _ascends(keys: pa.Array) -> bool:
     """Tell whether the first key of each row is greater than that before, as the database sorts them, too."""
     if not (pa.types.is_integer(keys.type) or pa.types.is_timestamp(keys.type)):
@@ -349,7 +365,8 @@ SELECT c.relkind::text, a.attname::text, k.conname::text AS key_name,
   pg_catalog.format_type(a.atttypid, a.atttypmod)
     || CASE WHEN a.attgenerated <> '' THEN ' GENERATED' ELSE '' END
     || COALESCE(' COLLATE ' || pg_catalog.quote_ident(l.collname), '') AS type,
-  CASE c.relkind WHEN 'r' THEN pg_catalog.pg_relation_size(c.oid) END AS size
+  CASE c.relkind WHEN 'r' THEN pg_catalog.pg_relation_size(c.oid) END AS size,
+  c.relkind IN ('r', 'p') AND pg_catalog.row_security_active(c.oid) AS is_filtered, CURRENT_USER::text AS role
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

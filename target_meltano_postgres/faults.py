@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import time
 from typing import Any
@@ -32,10 +31,17 @@ TRANSIENT = (
     errors.IdleInTransactionSessionTimeout,
     errors.IdleSessionTimeout,
 )
-Session = tuple[int, dt.datetime]  # process and start
+LOCK = "pg_catalog.hashtextextended(%s, 0)"  # of a name
 OF_DATA = ("22", "23", "54")  # classes: values, constraints, too large for an index or a page
 _COPY_LINE = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?)(?:: \".*)?)?$", re.MULTILINE)
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)  # seconds
+
+
+class Standby(psycopg2.OperationalError):
+    """The server only repeats what another one has, and may not have all of it yet."""
+
+    def __str__(self) -> str:
+        return "the server is a read-only standby, wanted the primary; name that one, or let the url say target_session_attrs=read-write"
 
 
 def cause_of(error: Exception) -> Any:
@@ -48,6 +54,8 @@ def words(error: Exception) -> str:
     cause = cause_of(error)
     primary = getattr(getattr(cause, "diag", None), "message_primary", None) or " ".join(str(cause).split())
     found = _copied(error)
+    if "statement pooling" in primary:
+        return f"{primary}: the pooler shares sessions by statement, wanted by transaction or session (pgbouncer's pool_mode)"
     if isinstance(cause, errors.OutOfMemory) and "max_locks_per_transaction" in (cause.diag.message_hint or ""):
         return f"{primary}; raise the server's setting max_locks_per_transaction, one transaction writes to so many tables"
     return f"column {found[2]!r}: {primary}" if found and found[2] else primary
@@ -80,57 +88,40 @@ def _copied(error: Exception) -> re.Match[str] | None:
 
 
 def try_lock(connection: sa.Connection, name: str) -> bool:
-    """Take an advisory lock of the session; so a proxy that shares sessions must be kept out.
+    """Have an advisory lock alone until the open transaction ends; tell whether nobody else has it or a share."""
+    query = f"SELECT pg_catalog.pg_try_advisory_xact_lock({LOCK})"
+    return bool(connection.exec_driver_sql(query, (f"target-meltano/{name}",)).scalar_one())
 
-    Raises:
-        DatabaseError: two statements met two sessions.
+
+def has_session(connection: sa.Connection, name: str) -> bool:
+    """Tell whether a session in this database, not ours, is called *name*."""
+    query = (
+        "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE application_name = %s "
+        "AND datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()"
+    )
+    return connection.exec_driver_sql(query, (name,)).first() is not None
+
+
+def end_transaction(connection: sa.Connection, xid: int, pid: int, at: float) -> None:
+    """End the session that is in the transaction, which has locks on what is to be written again; wait some seconds.
+
+    A pooler gives a session to others when a transaction ends, and a server that crashed may give a
+    number to another one: it is ours only with the same number, process and time.
     """
-    sessions = set()
-    for _ in range(5):
-        sessions.add(connection.exec_driver_sql("SELECT pg_catalog.pg_backend_pid()").scalar_one())
-        connection.commit()
-    if len(sessions) > 1:
-        raise DatabaseError(
-            "a proxy in between shares sessions by transaction, and state_id needs one of our own: "
-            "connect to the database itself, or set the proxy to pool by session"
-        )
-    query = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended(%s, 0))"
-    taken = bool(connection.exec_driver_sql(query, (f"target-meltano/{name}",)).scalar_one())
-    connection.commit()
-    return taken
-
-
-def session_of(connection: sa.Connection) -> Session:
-    """Return by what the server knows our session: its process may get the number of another one."""
-    query = "SELECT pid, backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()"
-    pid, start = connection.exec_driver_sql(query).one()
-    connection.rollback()
-    return pid, start
-
-
-def try_lock_of_lost(connection: sa.Connection, name: str, lost: Session) -> bool:
-    """Take the lock from an earlier session of ours, which the server may not know to be lost."""
-    _end(connection, "pid = %s AND backend_start = %s", lost)
-    return try_lock(connection, name)
-
-
-def end_transaction(connection: sa.Connection, transaction: str) -> None:
-    """End the session that is in *transaction*, for it has locks on what is to be written again."""
-    _end(connection, "backend_xid = %s::text::xid AND pid <> pg_catalog.pg_backend_pid()", (int(transaction) % 2**32,))
-
-
-def _end(connection: sa.Connection, which: str, parameters: tuple[Any, ...]) -> None:
-    """Wait until a session of our own role is gone, some seconds."""
-    query = f"SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE {which} AND usename = CURRENT_USER"
+    query = (
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity "
+        "WHERE pid = %s AND backend_xid = %s::text::xid AND pg_catalog.date_part('epoch', xact_start) = %s "
+        "AND usename = CURRENT_USER"
+    )
     for pause in (*_PAUSES[:6], 0):
-        if not connection.exec_driver_sql(query, parameters).all():
+        if not connection.exec_driver_sql(query, (pid, xid % 2**32, at)).all():
             break
         connection.rollback()
         time.sleep(pause)
     connection.rollback()
 
 
-def was_committed(connection: sa.Connection, transaction: str | None) -> bool:
+def was_committed(connection: sa.Connection, xid: int) -> bool:
     """Tell how a transaction ended whose COMMIT got no answer; while the old session works, wait.
 
     Raises:
@@ -139,7 +130,7 @@ def was_committed(connection: sa.Connection, transaction: str | None) -> bool:
     query = "SELECT pg_catalog.txid_status(%s::bigint)"
     for pause in _PAUSES:
         try:
-            status = connection.exec_driver_sql(query, (transaction,)).scalar_one()
+            status = connection.exec_driver_sql(query, (xid,)).scalar_one()
         except sa.exc.DataError:
             status = "forgotten"  # a crash took it, and its number is not even given again
         connection.rollback()

@@ -40,7 +40,7 @@ class PostgresCopies(Copies):
 
     @contextmanager
     def _at_source(self) -> Iterator[Any]:
-        connection = session.start(self._parameters)
+        connection, _ = session.start(self._parameters)
         connection.autocommit = True
         try:
             yield connection
@@ -56,7 +56,7 @@ class PostgresCopies(Copies):
 
     @staticmethod
     def _started(parameters: Mapping[str, Any]) -> Any:
-        connection = session.start(parameters)
+        connection, _ = session.start(parameters)
         connection.autocommit = True
         return connection
 

@@ -1,4 +1,4 @@
-"""Where PostgreSQL is, and a session there that takes and gives all values as they are."""
+"""Where PostgreSQL is, and a session there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import psycopg2
 
 from target_meltano import DatabaseError, Settings, SettingsError, setting
 
+from . import faults
+
 CONNECT_SECONDS = 30  # of trying to connect, with growing pauses
 # A network that swallows everything ends a session after one to two minutes, instead of never.
 _OURS = {
@@ -21,21 +23,7 @@ _OURS = {
     "keepalives_count": 6,
     "tcp_user_timeout": 60_000,  # milliseconds; where the system knows it, it counts for keepalives, too
 }
-SESSION = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "search_path": "",
-    "standard_conforming_strings": "on",
-    "default_transaction_isolation": "read committed",
-    # The same the other way round: else the locks of a machine that is gone stay for two hours.
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "6",
-    "tcp_user_timeout": "60000",
-}
+NAME = "target-meltano-postgres"
 
 
 @dataclass(frozen=True)
@@ -72,8 +60,8 @@ class PostgresSettings(Settings):
         )
 
 
-def parameters(settings: PostgresSettings, url: str | None, run_id: str) -> dict[str, Any]:
-    """Return what libpq is to be told; the database shows the run as `application_name`, unless PGAPPNAME is set.
+def parameters(settings: PostgresSettings, url: str | None) -> dict[str, Any]:
+    """Return what libpq is to be told.
 
     Raises:
         SettingsError: for a url that libpq reads in another way than it was meant.
@@ -81,7 +69,7 @@ def parameters(settings: PostgresSettings, url: str | None, run_id: str) -> dict
     names = ("host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey")
     given = {name: getattr(settings, name) for name in names}
     known = {name: value for name, value in given.items() if value is not None}
-    ours = {**_OURS, "fallback_application_name": f"target-meltano-postgres {run_id}".strip()}
+    ours = {**_OURS, "fallback_application_name": NAME}
     return {**ours, **_parts(url), **known, "client_encoding": "UTF8"}
 
 
@@ -100,51 +88,58 @@ def _parts(url: str | None) -> Mapping[str, Any]:
     return dict(parts)
 
 
-def start(parameters: Mapping[str, Any]) -> Any:
-    """Return the driver's connection, its session set in one round trip, whatever others say.
+@backoff.on_exception(
+    backoff.expo,
+    psycopg2.Error,
+    max_time=lambda: CONNECT_SECONDS,
+    giveup=lambda error: not _may_pass(error),
+    logger=None,
+)
+def start(parameters: Mapping[str, Any], name: str = NAME) -> tuple[Any, bool]:
+    """Return the driver's connection to a server that takes writes, and whether the server shows it by *name*.
+
+    It does not where somebody gave it another name, and where a pooler is in between: the session is
+    shared with others then, and nothing may be left in it.
 
     Raises:
         psycopg2.Error: it cannot be reached, now or for CONNECT_SECONDS.
         DatabaseError: its encoding is not UTF8.
     """
-    session = _connected(parameters)
-    encoding = session.get_parameter_status("server_encoding")
-    if encoding != "UTF8":
+    session = psycopg2.connect(**parameters)
+    try:
+        encoding = session.get_parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise DatabaseError(
+                f"the database's encoding is {encoding}, wanted UTF8: others cannot hold every text; "
+                "create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            )
+        session.autocommit = True
+        with session.cursor() as cursor:
+            cursor.execute(_FIRST, (session.info.backend_pid, NAME, name))
+            is_standby, shown = cursor.fetchone()
+        if is_standby:
+            raise faults.Standby
+        session.autocommit = False
+        session.set_session(isolation_level="READ COMMITTED")  # said with BEGIN; it asks nothing now
+    except BaseException:
         session.close()
-        raise DatabaseError(
-            f"the database's encoding is {encoding}, wanted UTF8: others cannot hold every text; "
-            "create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
-        )
-    session.autocommit = True  # a setting made in a transaction would end with a rollback
-    session.cursor().execute(_set_session())
-    session.autocommit = False
-    return session
-
-
-@backoff.on_exception(
-    backoff.expo,
-    psycopg2.OperationalError,
-    max_time=lambda: CONNECT_SECONDS,
-    giveup=lambda error: not _may_pass(error),
-    logger=None,
-)
-def _connected(parameters: Mapping[str, Any]) -> Any:
-    return psycopg2.connect(**parameters)
+        raise
+    return session, shown == name
 
 
 def _may_pass(error: Exception) -> bool:
     """A starting server passes; wrong passwords and missing databases do not mend themselves."""
+    is_of_query = getattr(error, "cursor", None) is not None
     text = str(error)
-    return any(words in text for words in _PASSING)
+    return any(words in text for words in _PASSING) or (is_of_query and faults.is_transient(error))
 
 
-def _set_session() -> str:
-    calls = [f"set_config('{name}', '{value}', false)" for name, value in SESSION.items()]
-    at_least_on = (
-        "CASE WHEN current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') "
-        "THEN set_config('synchronous_commit', 'on', false) END"
-    )
-    return f"SELECT {', '.join([*calls, at_least_on])}"
+# A pooler gives each of its clients a number of its own, so that it knows whose statement is to be cancelled.
+_FIRST = """
+SELECT pg_catalog.pg_is_in_recovery(), CASE
+  WHEN pg_catalog.pg_backend_pid() = %s AND pg_catalog.current_setting('application_name') = %s
+  THEN pg_catalog.set_config('application_name', %s, false) END
+"""
 
 
 _PASSING = (
@@ -161,4 +156,7 @@ _PASSING = (
     "connection slots",
     "could not translate",
     "unreachable",
+    "terminating connection",
+    "closed unexpectedly",
+    "has been closed",
 )

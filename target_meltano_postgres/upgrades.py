@@ -8,9 +8,9 @@ from target_meltano import DOUBLE, JSON, NUMBER, STRING, TIMESTAMP, FoundColumn,
 
 # As the core writes times as text (`times.py`); 0 is the column.
 _TEXTS = {
-    "timestamp": """replace(to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')""",
-    "time": "replace(to_char({0}, 'HH24:MI:SS.US'), '.000000', '')",
-    "date": "to_char({0}, 'YYYY-MM-DD')",
+    "timestamp": """pg_catalog.replace(pg_catalog.to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')""",
+    "time": "pg_catalog.replace(pg_catalog.to_char({0}, 'HH24:MI:SS.US'), '.000000', '')",
+    "date": "pg_catalog.to_char({0}, 'YYYY-MM-DD')",
 }
 _CASTS = {
     "integer": "bigint",
@@ -30,7 +30,7 @@ def conversion(column: str, found: Kind | None, wanted: Kind) -> str:
         text = _TEXTS.get(found_name, "{0}::text").format(_zoned(column) if found == TIMESTAMP else column)
         if wanted == STRING:
             return text
-        return f"to_jsonb({text if found_name in _TEXTS else column})"
+        return f"pg_catalog.to_jsonb({text if found_name in _TEXTS else column})"
     return f"{column}::{_CASTS[wanted.name]}"
 
 
@@ -50,7 +50,7 @@ def unchanged(column: str, found: Kind | None, wanted: Kind) -> str | None:
         return f"{column}::text NOT IN ('NaN', 'Infinity', '-Infinity')"  # JSON has no such numbers
     if name in ("integer", "number", "decimal") and wanted == DOUBLE:
         return (
-            f"CASE WHEN {column} = 0 THEN true WHEN abs({column}) BETWEEN 1e-307 AND 1.79e308 "
+            f"CASE WHEN {column} = 0 THEN true WHEN pg_catalog.abs({column}) BETWEEN 1e-307 AND 1.79e308 "
             f"THEN ({column}::double precision)::text::numeric = {column}::numeric ELSE {column} IS NULL END"
         )
     return None

@@ -131,12 +131,15 @@ class Views:
 
 
 def find(connection: sa.Connection, table: str, columns: Sequence[str], quote: Quote, literal: Quote) -> Views:
-    """Return the views that depend on *columns* of *table*, its full name in quotes."""
+    """Return the views that depend on *columns* of *table*, its full name in quotes.
+
+    Their definitions name what the session's search_path does not find, so that is to be empty.
+    """
     depths = {row.oid: row.depth for row in connection.exec_driver_sql(_DEPENDENT, (table, list(columns), DEEPEST))}
     if not depths:
         return Views()
     oids = list(depths)
-    version = connection.exec_driver_sql("SELECT current_setting('server_version_num')::int").scalar_one()
+    version = connection.exec_driver_sql("SELECT pg_catalog.current_setting('server_version_num')::int").scalar_one()
     may = "SET" if version >= 160000 else "MEMBER"
     views = []
     for row in connection.exec_driver_sql(_VIEWS, (may, oids)).all():
@@ -149,8 +152,7 @@ def find(connection: sa.Connection, table: str, columns: Sequence[str], quote: Q
     return Views(views, others, role, quote, literal)
 
 
-# Which views read the columns, or read views that do, and how many are in between. The search path
-# is empty in our sessions, so that all names are written in full.
+# Which views read the columns, or read views that do, and how many are in between.
 _DEPENDENT = """
 WITH RECURSIVE dependent (oid, depth) AS (
   SELECT r.ev_class, 1

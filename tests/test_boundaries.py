@@ -43,6 +43,7 @@ ORDER = [
     "dialect",
     "kept",
     "ledger",
+    "ownership",
     "report",
     "wanting",
     "widening",

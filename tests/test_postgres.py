@@ -17,7 +17,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from target_meltano import DatabaseError, RecordError, SettingsError, load, make
 from target_meltano.samples import INT, NUM, STR, record, schema, state
-from target_meltano_postgres import PostgresDialect, PostgresSettings, session
+from target_meltano_postgres import PostgresDialect, PostgresSettings, begin, session
 from target_meltano_postgres.dialect import _ascends
 
 Lines = list[dict[str, Any]]
@@ -33,6 +33,7 @@ def test_a_session_is_set_whatever_the_database_says(db: Any) -> None:
         "TimeZone": "'America/New_York'",
         "bytea_output": "escape",
         "search_path": "nowhere, public",
+        "quote_all_identifiers": "on",
         "standard_conforming_strings": "off",
         "synchronous_commit": "off",
         "default_transaction_isolation": "serializable",
@@ -42,7 +43,7 @@ def test_a_session_is_set_whatever_the_database_says(db: Any) -> None:
     with database(db, **odd) as url:
         target = dialect(db, url)
         connection = target.connect()
-        wanted = {**session.SESSION, "synchronous_commit": "on", "client_encoding": "UTF8"}
+        wanted = {**begin.SETTINGS, "synchronous_commit": "on", "client_encoding": "UTF8", "transaction_isolation": "read committed"}
         if db.connection.info.host.startswith("/"):  # a socket that has no such settings
             wanted = {name: value for name, value in wanted.items() if not name.startswith("tcp_")}
         assert {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in wanted} == wanted

@@ -101,7 +101,7 @@ def test_a_session_that_is_terminated_is_replaced(case: Case, doing: str, turn: 
 @pytest.mark.parametrize("turn", range(TIMES))
 def test_a_commit_without_an_answer_is_looked_up(case: Case, how: str, freeze: bool, turn: int, chance: random.Random) -> None:
     with between(case.settings["url"]) as proxy:
-        proxy.plan = Plan(commits=chance.randrange(14, 20), how=how, freeze=freeze)
+        proxy.plan = Plan(commits=chance.randrange(7, 10), how=how, freeze=freeze)
         through = case.settings | {"url": f"{proxy.url}{QUICK}"}
         with Run(through, case.tap()) as run:
             case.check(run)
