@@ -1,107 +1,179 @@
-"""BATCH messages: records in files, read as if each had come as a RECORD message of its own."""
+"""BATCH messages: records in files, read as if each had come as a RECORD message of its own.
+
+What is in the files is data of one stream and nothing else: whatever a line holds, it becomes a line
+that is a RECORD of that stream, and the loop takes it as a record only.
+"""
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import gzip
 import json
+import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from .errors import MessageError
-from .lines import Chunk, line_of, read_chunks
+from . import values
+from .errors import MessageError, RecordError, json_path, shown
+from .lines import Chunk, read_chunks
 from .messages import REFUSED, Batch
 
-ROWS = 10_000  # of a Parquet file at once
+_LENIENT = values.Rules(replace_bad_text=True)
+_MAGIC = {  # what a file begins with, whatever the message says
+    b"\x1f\x8b": "gzip",
+    b"PAR1": "Parquet",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"PK\x03\x04": "zip",
+    b"Obj\x01": "Avro",
+    b"ORC": "ORC",
+}
 
 
-def read_records(batch: Batch, root: str | None, longest: int) -> Iterator[Chunk]:
-    """Yield a RECORD message per record of the files, in chunks; the first one has number 1.
+class Unreadable(ValueError):
+    """A file cannot be read, or only up to here; the message names it and what is wrong."""
 
-    Only files below the folder *root* are read; *longest* is the longest line, in bytes.
+
+class Invalid(bytes):
+    """A RECORD in place of one that is none; *fault* is why, at *path* in it, and *came* is what came."""
+
+    fault: str
+    path: str
+    came: bytes
+
+
+def _start(stream: str) -> bytes:
+    return b'{"type": "RECORD", "stream": %b, "record": ' % json.dumps(stream).encode()
+
+
+def _invalid(start: bytes, text: str, fault: str, path: str = "$") -> Invalid:
+    """Return a line that no reader takes for a record, with *text* in place of it: also when it is replayed."""
+    made = Invalid(b"%b%b}" % (start, json.dumps(text).encode()))
+    made.fault, made.path, made.came = fault, path, text.encode("utf-8", "surrogateescape")
+    return made
+
+
+def refuse_invalid(line: bytes, number: int, stream: str) -> None:
+    """Raise the fault of a line that is `Invalid`."""
+    if isinstance(line, Invalid):
+        raise RecordError(line.fault, line=number, stream=stream, path=line.path)
+
+
+@dataclass(frozen=True)
+class Part:
+    """RECORD messages as lines; *place* is their file below the root, or row group of it."""
+
+    lines: list[bytes]
+    place: str
+
+    def chunk(self, first: int) -> Chunk:
+        """Return the lines, the first of which has this number."""
+        return Chunk(first, self.lines, sum(map(len, self.lines)))
+
+
+def read_records(batch: Batch, root: str | None, longest: int) -> Iterator[Part]:
+    """Yield a RECORD message per record of the files, a few megabytes at once.
+
+    Only regular files below the folder *root* are read; *longest* is the longest record, in bytes.
 
     Raises:
-        ValueError: naming the file and what is wrong with it.
+        Unreadable: naming the file and what is wrong with it.
     """
     if root is None:
-        raise ValueError("a BATCH is read only where the setting batch_root names the folder of its files")
-    first = 1
+        raise Unreadable("a BATCH is read only where the setting batch_root names the folder of its files")
     for url in batch.manifest:
         path = _path(url, Path(root))
         try:
-            for lines in _READERS[batch.format](path, batch, longest):
-                if lines:
-                    yield Chunk(first, lines, sum(map(len, lines)))
-                    first += len(lines)
+            with _opened(path) as file:
+                place = str(path.relative_to(Path(root).resolve()))
+                yield from _READERS[batch.format](file, place, batch.stream, longest)
         except (OSError, EOFError, zlib.error, MessageError) as error:
-            raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+            raise Unreadable(f"{path}: {_words(error)}") from None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, MessageError):
+        return f"record {error.line}: {error.fault}"
+    text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    return text[:200] or type(error).__name__
 
 
 def _path(url: str, root: Path) -> Path:
     """Return the file that *url* names, if it is below *root*, whatever links there are."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        path = Path(unquote(parts.path)).resolve()
+    except (ValueError, OSError, RuntimeError):  # no URL, a NUL, a link to itself
+        raise Unreadable(f"{shown(url, 200)}: wanted file:///… below {root} (setting batch_root)") from None
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise ValueError(f"{url}: wanted file:///… below {root} (setting batch_root)")
-    path = Path(unquote(parts.path)).resolve()
+        raise Unreadable(f"{shown(url, 200)}: wanted file:///… below {root} (setting batch_root)")
     if not path.is_relative_to(root.resolve()):
-        raise ValueError(f"{path}: not below {root.resolve()} (setting batch_root)")
+        raise Unreadable(f"{path}: not below {root.resolve()} (setting batch_root)")
     return path
 
 
-def _jsonl(path: Path, batch: Batch, longest: int) -> Iterator[list[bytes]]:
-    start = b'{"type": "RECORD", "stream": %b, "record": ' % json.dumps(batch.stream).encode()
+def _opened(path: Path) -> IO[bytes]:
+    """Open a regular file; to open a FIFO would wait until somebody writes into it."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("no regular file")
+    return open(descriptor, "rb")
+
+
+def _format(file: IO[bytes]) -> str | None:
+    """Return as what a file begins, None for what has no mark; the words of messages are often not true."""
+    begin = file.read(8)
+    file.seek(0)
+    return next((name for magic, name in _MAGIC.items() if begin.startswith(magic)), None)
+
+
+def _jsonl(file: IO[bytes], place: str, stream: str, longest: int) -> Iterator[Part]:
+    start = _start(stream)
+    found = _format(file)
+    if found not in (None, "gzip"):
+        raise OSError(f"it is {found}; wanted jsonl, plain or gzip")
     with ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(path.open("rb"))
-        if batch.compression == "gzip":
+        if found:
             file = cast(IO[bytes], stack.enter_context(gzip.open(file)))
         for chunk in read_chunks(file, lambda: None, -1, longest):
-            yield [b"%b%b}" % (start, line) if _is_json(line) else line for line in chunk.lines if line.strip()]
+            lines = [_record(start, line) for line in chunk.lines if line.strip()]
+            if lines:
+                yield Part(lines, place)
 
 
-def _is_json(line: bytes) -> bool:
-    """Tell whether a line stands for itself: `{}, "type": "STATE"` would make another message of its RECORD."""
+def _record(start: bytes, line: bytes) -> bytes:
+    """Return the RECORD of a line, if it is one JSON value: `{}, "type": "STATE"` would make another message of it.
+
+    Bad text does not matter here, it is judged with the record.
+    """
     try:
         msgspec.json.decode(line, type=msgspec.Raw)
     except REFUSED:
-        return False
-    return True
+        try:
+            values.parse(line, _LENIENT)
+        except ValueError as error:
+            return _invalid(start, line.decode("utf-8", "surrogateescape"), str(error))
+    return b"%b%b}" % (start, line)
 
 
-def _parquet(path: Path, batch: Batch, longest: int) -> Iterator[list[bytes]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _parquet(file: IO[bytes], place: str, stream: str, longest: int) -> Iterator[Part]:
+    from . import parquet  # and Arrow's reader only here
 
-    try:
-        for rows in pq.ParquetFile(path).iter_batches(ROWS):
-            try:
-                found = rows.to_pylist()
-            except (ValueError, OverflowError):  # whose words show the value
-                raise ValueError(f"{path}: a time has digits beyond microseconds, or is beyond the years 1 to 9999") from None
-            yield [
-                line_of({"type": "RECORD", "stream": batch.stream, "record": as_json(record)}, 0)[:-1] for record in found
-            ]
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
+    found = _format(file)
+    if found != "Parquet":
+        raise OSError(f"it is {found or 'no Parquet'}; wanted Parquet, whose pages alone may be compressed")
+    for group, rows in parquet.read(file, stream, longest):
+        lines = [row if isinstance(row, bytes) else _invalid(_start(stream), row.text, row.fault, json_path([row.path])) for row in rows]
+        yield Part(lines, f"{place}, row group {group}")
 
 
-def as_json(value: Any) -> Any:
-    """Return a value of Parquet as JSON has it: times as text, bytes as base64."""
-    if isinstance(value, dict):
-        return {name: as_json(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [as_json(item) for item in value]
-    if isinstance(value, (dt.datetime, dt.date, dt.time)):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value
-
-
-_READERS = {"jsonl": _jsonl, "parquet": _parquet}
+_READERS: dict[str, Any] = {"jsonl": _jsonl, "parquet": _parquet}

@@ -3,6 +3,7 @@
 TargetError                exit code
 ├── SettingsError          2   settings unknown, missing or wrong
 ├── MessageError           1   a line is not a Singer message
+│   ├── BatchError         1   a file of a BATCH message cannot be read
 │   └── RecordError        1   a record does not fit its schema, or the database
 ├── RowError               1   a row of a batch, on its way to become a RecordError
 ├── SchemaError            1   a SCHEMA cannot become a table
@@ -49,9 +50,15 @@ class MessageError(TargetError):
         self.fault = fault
         self.place = ""
         """Where it was, if the line alone does not tell: the record of a BATCH."""
+        self.file = ""
+        """The file of that record, and its place in it."""
 
     def __str__(self) -> str:
-        return f"{self.place or f'line {self.line}'}: {self.fault}"
+        return f"{self.place or f'line {self.line}'}: {self.fault}{f' ({self.file})' if self.file else ''}"
+
+
+class BatchError(MessageError):
+    """A file of a BATCH cannot be read. It is no fault of a record, so the quarantine does not take it: it may have many."""
 
 
 class RecordError(MessageError):
@@ -116,6 +123,9 @@ class Stopped(TargetError):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}")
         self.exit_code = 128 + signum
+
+
+LOST = (DatabaseError, MaskingError, OutputError, SpoolError)  # after these nothing more can, or may, be committed
 
 
 def json_path(path: Iterable[str]) -> str:

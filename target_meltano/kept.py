@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,32 +22,62 @@ HIDDEN = (ABSENT, LINE, SOURCE)  # no table has columns of such names
 IN_MEMORY = 64 << 20  # bytes; the rest waits in a file that has no name
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Records:
+    """The *count* records of a BATCH behind its number, *start*; *shift* records of others came before."""
+
+    start: int
+    count: int
+    shift: int
+
+
 class Lines:
-    """Which line a record came in. Records are numbered by their lines, but those of a BATCH count, too."""
+    """Which line a record came in. Records are numbered by their lines, but those of a BATCH count, too.
 
-    batches: list[tuple[int, int]] = field(default_factory=list)
+    The main thread adds and the database's thread reads: entries are appended, or one takes the place
+    of the last one in a single step, and an entry never changes.
+    """
 
-    def add(self, number: int, count: int) -> None:
-        """Note that the BATCH of this *number* has *count* records so far."""
-        if self.batches and self.batches[-1][0] == number:
-            self.batches.pop()
-        self.batches.append((number, count))
+    def __init__(self) -> None:
+        self._batches: list[_Records] = []
+        self._places: list[tuple[int, str]] = []  # with the number of the first record in each
+
+    def add(self, number: int, count: int, place: str = "") -> None:
+        """Note that the BATCH of this *number* has *count* records so far, those since the last call in *place*."""
+        last = self._batches[-1] if self._batches else _Records(0, 0, 0)
+        first = number + 1
+        if last.start == number:
+            first += last.count
+            self._batches[-1] = _Records(number, count, last.shift)
+        else:
+            self._batches.append(_Records(number, count, last.shift + last.count))
+        if first <= number + count and (not self._places or self._places[-1][1] != place or first == number + 1):
+            self._places.append((first, place))
 
     def of(self, number: int) -> tuple[int, int]:
         """Return the line of a record's number, and its place in the BATCH, 0 if it is not in one."""
-        shift = 0
-        for start, count in list(self.batches):
-            if start < number <= start + count:
-                return start - shift, number - start
-            shift += count if number > start else 0
-        return number - shift, 0
+        at = bisect_left(self._batches, number, key=lambda one: one.start)
+        if not at:
+            return number, 0
+        batch = self._batches[at - 1]
+        if number <= batch.start + batch.count:
+            return batch.start - batch.shift, number - batch.start
+        return number - batch.shift - batch.count, 0
+
+    def place(self, number: int) -> str:
+        """Return the file of a record of a BATCH, and which record or row of it, empty for other records."""
+        if not self.of(number)[1]:
+            return ""
+        first, place = self._places[bisect_right(self._places, number, key=lambda one: one[0]) - 1]
+        return f"{place}, {'row' if ', row group ' in place else 'record'} {number - first + 1}"
 
     def placed(self, error: TargetError) -> TargetError:
         """Return *error* with the line for the number that it has."""
         if isinstance(error, MessageError):
-            error.line, record = self.of(error.line)
+            number = error.line
+            error.line, record = self.of(number)
             error.place = f"line {error.line}, record {record} of the BATCH" if record else ""
+            error.file = self.place(number)
         return error
 
 

@@ -68,6 +68,8 @@ REJECTED = _table(
     reason=kinds.STRING,
     source=kinds.BINARY,
     message=kinds.JSON,
+    record=kinds.INTEGER,  # of the BATCH in that line, from 1; NULL for others
+    file=kinds.STRING,  # that it came from, and the place there
 )
 
 
@@ -121,10 +123,12 @@ def rejected_batch(
     run_id: str, table: Table, rejected: Sequence[Rejected], lines: Lines, documents: bool = True
 ) -> pa.RecordBatch:
     """Return rows for `__rejected`; without *documents* the lines are kept as bytes only."""
-    rows = [
-        (run_id, one.at, one.stream, lines.of(one.line)[0], one.path, one.reason, one.source, one.message() if documents else None)
-        for one in rejected
-    ]
+    rows = []
+    for one in rejected:
+        line, record = lines.of(one.line)
+        message = one.message() if documents else None
+        place = lines.place(one.line) or None
+        rows.append((run_id, one.at, one.stream, line, one.path, one.reason, one.source, message, record or None, place))
     columns = zip(table.columns, zip(*rows, strict=True), strict=True)
     arrays = {column.name: pa.array(cells, kinds.arrow_type(column.kind)) for column, cells in columns}
     return pa.RecordBatch.from_pydict(arrays)

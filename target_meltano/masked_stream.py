@@ -31,6 +31,7 @@ class Withheld(bytes):
 
 def withheld(line: bytes, secret: bytes, error: Callable[[int, int], TargetError]) -> Withheld:
     """Return what is kept of *line*. The hash is keyed with *secret*, so that nobody can try lines out."""
+    line = getattr(line, "came", line)  # of a BATCH's file
     digest = hashlib.blake2b(line, key=secret[:64], digest_size=16).hexdigest()
     found = Withheld(WITHHELD + b'{"bytes": %d, "hash": "%b"}}' % (len(line), digest.encode()))
     found.error = error
@@ -75,7 +76,6 @@ class MaskedStream:
 
     def record(self, line: bytes) -> bytes:
         """Return a record's line masked, or withheld."""
-        self.has_records = True
         try:
             message = self._decode(line)
             if message.masked is not msgspec.UNSET:
@@ -87,6 +87,7 @@ class MaskedStream:
             for name in self._drops:
                 found.pop(name, None)
             message.masked = self.mark
+            self.has_records = True
             return _encode(message)
         except _REFUSED:
             return self.slow(line)
@@ -148,17 +149,18 @@ class MaskedStream:
 
     def slow(self, line: bytes) -> bytes:
         """Return a record's line masked, or withheld: what `record` is a shortcut to."""
-        self.has_records = True
         try:
             found = values.parse(line, LENIENT)
             if MARK in found:
                 if found[MARK] == self.mark:
+                    self.has_records = True
                     return line
                 raise ValueError("it was masked before, by other rules or with another key")
             if not isinstance(found.get("record"), dict):
                 raise ValueError(f"a record is an object, not {kind_of(found.get('record'))}")
             masked = {member: found[member] for member in self._members if member in found}
             masked["record"] = self._inside(self.tree, found["record"])
+            self.has_records = True
             return as_json({**masked, MARK: self.mark})
         except ValueError as fault:
             path, text = fault.args if len(fault.args) == 2 else ("$", str(fault))

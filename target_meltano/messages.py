@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from . import values
-from .errors import MessageError, shown
+from .errors import BatchError, MessageError, shown
 
 LONGEST_INT = 4000  # digits; Python converts some more, but not many
 
@@ -50,11 +50,10 @@ class Activate:
 
 @dataclass(frozen=True)
 class Batch:
-    """A BATCH message: the records are in files. *compression* is None or gzip."""
+    """A BATCH message: the records are in files. How these are compressed, they say themselves."""
 
     stream: str
     format: str
-    compression: str | None
     manifest: tuple[str, ...]
 
 
@@ -94,19 +93,21 @@ def parse(line: bytes, number: int, rules: values.Rules) -> Message:
     Raises:
         MessageError: with the line's number and the fault.
     """
+    kind = ""
     try:
         found = values.parse(line, rules)
         if not isinstance(found, dict):
             raise ValueError("a message is a JSON object")
-        kind = found.get("type")
-        if not _is_text(kind):
+        named = found.get("type")
+        if not _is_text(named):
             raise ValueError('a message has a "type": SCHEMA, RECORD or STATE')
-        if rules.replace_bad_text and kind.upper() != "RECORD":
+        kind = named.upper()
+        if rules.replace_bad_text and kind != "RECORD":
             found = values.parse(line)
-        read = _READERS.get(kind.upper(), _other)
+        read = _READERS.get(kind, _other)
         return read(found)
     except ValueError as error:
-        raise MessageError(str(error), line=number) from None
+        raise (BatchError if kind == "BATCH" else MessageError)(str(error), line=number) from None
     except RecursionError:
         raise MessageError("nested too deeply", line=number) from None
 
@@ -152,12 +153,17 @@ def _batch(found: dict[str, Any]) -> Batch:
     stream, encoding, manifest = _stream(found), found.get("encoding"), found.get("manifest")
     encoding = encoding if isinstance(encoding, dict) else {}
     form, compression = encoding.get("format"), encoding.get("compression")
-    if (form, compression) not in BATCH_FORMATS:
-        formats = ", ".join(f"{form}/{compression or 'none'}" for form, compression in BATCH_FORMATS)
-        raise ValueError(f'stream {stream!r}: a BATCH has an "encoding" with format and compression: {formats}')
+    if form not in BATCH_FORMATS:
+        raise ValueError(
+            f'stream {stream!r}: the "encoding" of a BATCH has the format {values.shown_value(form)}, wanted {" or ".join(BATCH_FORMATS)}'
+        )
+    if compression is not None and not (_is_text(compression) and (form == "parquet" or compression.lower() in ("none", "gzip", ""))):
+        raise ValueError(
+            f'stream {stream!r}: the "encoding" of a BATCH has the compression {values.shown_value(compression)}, wanted none or gzip'
+        )
     if not isinstance(manifest, list) or not all(map(_is_text, manifest)):
         raise ValueError(f'stream {stream!r}: a BATCH has a "manifest", a list of URLs of files')
-    return Batch(stream, str(form), compression, tuple(manifest))
+    return Batch(stream, str(form), tuple(manifest))
 
 
 def _stream(found: dict[str, Any]) -> str:
@@ -172,7 +178,7 @@ def _is_text(value: Any) -> TypeGuard[str]:
 
 
 _MISSING = object()
-BATCH_FORMATS = (("jsonl", None), ("jsonl", "gzip"), ("parquet", None))
+BATCH_FORMATS = ("jsonl", "parquet")
 _READERS: dict[str, Callable[[dict[str, Any]], Message]] = {
     "SCHEMA": _schema,
     "RECORD": _record,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from .errors import MessageError, RecordError
+from .errors import MessageError, RecordError, TargetError
 from .ledger import Rejected
 from .loader import Loader
 from .report import Report
 from .settings import Settings
 from .stream import Settled, Stream, stamped
 
+SETTLE_COLUMNS = 50  # make a share, and so does a stream
+SETTLE_SHARES = 8
 SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
 MOST_STREAMS = 1000  # in a transaction; PostgreSQL's max_locks_per_transaction allows for some 3,000 by default
 BUFFER_BYTES = 32 << 20  # over all streams, before the small ones are sent, too
@@ -74,6 +76,10 @@ class Outbox:
     def reject(self, fault: MessageError, line: bytes) -> None:
         """Keep a line that is no message, or an invalid record."""
         self.rejected.append(Rejected.of(fault, line))
+
+    def shares(self) -> int:
+        """Return how many batches' worth of work a `settle` is now: wide tables cost more."""
+        return min(SETTLE_SHARES, sum(1 + len(stream.table.columns) // SETTLE_COLUMNS for stream in self.streams.values() if stream.pending))
 
     def settle(self, before: int | None = None) -> None:
         """Turn what is pending into batches; of lines from *before* on, nothing.
@@ -140,3 +146,15 @@ class Outbox:
         for stream in self.streams.values():
             if stream.batches:
                 self.loader.keep(stream.take())
+
+    def salvage(self, fault: TargetError, before: int | None) -> TargetError:
+        """Commit what came before line *before*, though the transaction has more than that already.
+
+        Return *fault*, or an earlier one that shows only now.
+        """
+        self.keep_all()
+        try:
+            self.loader.salvage(before)
+        except MessageError as earlier:
+            return self.salvage(earlier, earlier.line)
+        return fault

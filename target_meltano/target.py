@@ -20,14 +20,12 @@ from .decode import Decoder
 from .dialect import Dialect
 from .diff import diff, kept_kinds
 from .errors import (
-    DatabaseError,
+    LOST,
+    BatchError,
     IncompleteError,
-    MaskingError,
     MessageError,
-    OutputError,
     RecordError,
     SchemaError,
-    SpoolError,
     Stopped,
     TapError,
     TargetError,
@@ -44,8 +42,6 @@ from .stream import Stream
 from .worker import Signals
 
 SETTLE_BYTES = 4 << 20  # of input, for each share in it: a batch of a few rows costs as one of many
-SETTLE_COLUMNS = 50  # make a share, and so does a stream
-SETTLE_SHARES = 8
 IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
 
 
@@ -117,16 +113,20 @@ class Target:
     def _read(self, source: Source) -> None:
         try:
             for chunk in read_chunks(source, self._wait, self.signals.wakeup, self.settings.max_message_bytes):
-                self._chunk(chunk)
-                if self.signals.received:
-                    raise Stopped(self.signals.received)
-                self._end_of_chunk(is_idle=not chunk.lines)
-                self.report.progress()
+                self._take(chunk)
             self._end()
-        except (DatabaseError, MaskingError, OutputError, SpoolError):
+        except LOST:
             raise
         except TargetError as fault:
             raise self.lines.placed(self._finished(fault)) from None
+
+    def _take(self, chunk: Chunk, stream: Stream | None = None) -> None:
+        """Take a chunk, and do what is due after each: of a BATCH, too, which may be longer than all the rest."""
+        self._chunk(chunk, stream)
+        if self.signals.received:
+            raise Stopped(self.signals.received)
+        self._end_of_chunk(is_idle=not chunk.lines)
+        self.report.progress()
 
     def _end(self) -> None:
         """Commit the rest, if the tap has ended well as far as can be known.
@@ -149,23 +149,15 @@ class Target:
 
     def _finished(self, fault: TargetError) -> TargetError:
         """Commit what came before *fault*; return it, or an earlier one that shows only now."""
+        before = fault.line if isinstance(fault, MessageError) else None
         try:
-            self._settle(fault.line if isinstance(fault, MessageError) else None)
+            self._settle(before)
             if self.settings.state_id or self.overwrites:
-                return self._salvaged(fault, fault.line if isinstance(fault, MessageError) else None)
+                return self.outbox.salvage(fault, before)
             self._flush()
             self.loader.wait()
         except MessageError as earlier:
-            return self._salvaged(earlier, earlier.line)
-        return fault
-
-    def _salvaged(self, fault: TargetError, before: int | None) -> TargetError:
-        """Commit what came before line *before*; the transaction has more than that already."""
-        self.outbox.keep_all()
-        try:
-            self.loader.salvage(before)
-        except MessageError as earlier:
-            return self._salvaged(earlier, earlier.line)
+            return self.outbox.salvage(earlier, earlier.line)
         return fault
 
     def _wait(self) -> float | None:
@@ -189,8 +181,8 @@ class Target:
 
     # --- lines to records
 
-    def _chunk(self, chunk: Chunk) -> None:
-        """Take all lines of a chunk."""
+    def _chunk(self, chunk: Chunk, stream: Stream | None = None) -> None:
+        """Take all lines of a chunk; those of a BATCH are records of its *stream* and nothing else."""
         chunk = self.masking.chunk(chunk) if self.masking else chunk
         self.is_resting = self.is_resting and not chunk.lines
         at = 0
@@ -200,15 +192,13 @@ class Target:
             if self.flush.rows >= self.most_rows:
                 self._flush()
             elif at < len(chunk.lines):
-                self._odd_line(chunk.lines[at], chunk.first + at + self.shift)
+                self._odd_line(chunk.lines[at], chunk.first + at + self.shift, stream)
                 at += 1
         self.flush.bytes += chunk.size
         self.report.bytes += chunk.size
         self.unsettled += chunk.size
-        if self.unsettled >= SETTLE_BYTES:
-            shares = sum(1 + len(stream.table.columns) // SETTLE_COLUMNS for stream in self.streams.values() if stream.pending)
-            if self.unsettled >= SETTLE_BYTES * min(shares, SETTLE_SHARES):
-                self._settle()
+        if self.unsettled >= SETTLE_BYTES and self.unsettled >= SETTLE_BYTES * self.outbox.shares():
+            self._settle()
 
     def _records(self, chunk: Chunk, at: int) -> int:
         """Read records until another line comes, or the batch is full, and return how many."""
@@ -235,12 +225,13 @@ class Target:
         self.is_whole = self.is_whole and not count
         self.report.of(stream.name).read += count
 
-    def _odd_line(self, line: bytes, number: int) -> None:
+    def _odd_line(self, line: bytes, number: int, stream: Stream | None) -> None:
         """Take a line that is no plain record of a stream that the reader knows."""
         try:
-            self._message(line, number)
+            self._batch_line(line, number, stream) if stream else self._message(line, number)
         except MessageError as fault:
-            if not self.outbox.keeps or fault.line != number:  # it may be that of a row before, known only now
+            # It may be that of a row before, known only now. A file is no row.
+            if not self.outbox.keeps or fault.line != number or isinstance(fault, BatchError):
                 raise
             self.is_covered = False
             self.outbox.reject(fault, line)
@@ -315,17 +306,28 @@ class Target:
 
     def _batch(self, message: messages.Batch, number: int) -> None:
         """Take the records of a BATCH as if each were a line of its own, behind the BATCH's."""
+        stream = self.streams.get(message.stream)
+        if stream is None:
+            raise BatchError(f"a BATCH of stream {message.stream!r} before its SCHEMA", line=number)
         before, self.shift = self.shift, number
         count = 0
         try:
-            for chunk in batches.read_records(message, self.settings.batch_root, self.settings.max_message_bytes):
+            for part in batches.read_records(message, self.settings.batch_root, self.settings.max_message_bytes):
+                chunk = part.chunk(count + 1)
                 count += len(chunk.lines)
-                self.lines.add(number, count)
-                self._chunk(chunk)
-        except ValueError as error:
-            raise MessageError(f"stream {message.stream!r}: {error}", line=number) from None
+                self.lines.add(number, count, part.place)
+                self.current = stream
+                self._take(chunk, stream)
+        except batches.Unreadable as error:
+            raise BatchError(f"stream {message.stream!r}: {error}", line=number) from None
         finally:
             self.shift = before + count
+
+    def _batch_line(self, line: bytes, number: int, stream: Stream) -> None:
+        """Take a record of a BATCH, whatever its line says."""
+        masking.refuse_withheld(line, number, self.lines.of)
+        batches.refuse_invalid(line, number, stream.name)
+        self._record(line, number, stream)
 
     # --- a SCHEMA
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 from on_postgres import dialect, rows, run
 
-from target_meltano import MessageError, load
+from target_meltano import MessageError, batches, load
+from target_meltano.commands import replay
+from target_meltano.errors import Stopped
 from target_meltano.samples import INT, NUM, STR, record, schema, state
+from target_meltano.target import Target
+from target_meltano.worker import Signals
 
 DATE = {"type": ["string", "null"], "format": "date"}
+
+
+SURROGATE = b'"\\ud83d"'
 
 
 def batch(*paths: Path | str, form: str = "jsonl", **more: str) -> dict[str, Any]:
@@ -53,7 +61,8 @@ def test_an_invalid_record_is_told_by_its_place(db: Any, tmp_path: Path) -> None
     path = jsonl(tmp_path / "x", {"id": 1}, {"id": "x"})
     lines = [schema("t"), record("t", id=7), state(1), batch(path), state(2)]
     states: list[str] = []
-    with pytest.raises(MessageError, match=r"^line 4, record 2 of the BATCH: stream 't': \$\.id: 'x' is a string"):
+    place = r"\(x, record 2\)$"
+    with pytest.raises(MessageError, match=rf"^line 4, record 2 of the BATCH: stream 't': \$\.id: 'x' is a string.* {place}"):
         load(dialect(db, batch_root=str(tmp_path)), lines, on_state=states.append)
     assert states == ["1"]
     good = jsonl(tmp_path / "y", *({"id": i} for i in range(50)))
@@ -65,7 +74,112 @@ def test_quarantine_leaves_out_the_one_record(db: Any, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "x", {"id": 1}, {"id": "x"}, {"id": 3})
     run(db, schema("t"), batch(path), record("t", id=None), batch_root=str(tmp_path), invalid_records="quarantine")
     assert rows(db, "id") == [(1,), (3,)]
-    assert rows(db, "line, path", "__rejected") == [(2, "$.id"), (3, "$.id")]
+    assert rows(db, "line, path, record, file", "__rejected") == [(2, "$.id", 2, "x, record 2"), (3, "$.id", None, None)]
+
+
+def test_places_are_told_file_by_file(db: Any, tmp_path: Path) -> None:
+    """Also where the same file is named twice, and where blank lines are between."""
+    one, two = jsonl(tmp_path / "one", {"id": 1}, {"id": "x"}), jsonl(tmp_path / "two", {"id": "y"})
+    lines = [schema("t"), batch(one, two), record("t", id=3), batch(two), record("t", id="z")]
+    run(db, *lines, batch_root=str(tmp_path), invalid_records="quarantine")
+    found = rows(db, "line, record, file", "__rejected")
+    assert found == [(2, 2, "one, record 2"), (2, 3, "two, record 1"), (4, 1, "two, record 1"), (5, None, None)]
+
+
+COMPRESSIONS = {"said": {"compression": "gzip"}, "none": {"compression": "none"}, "unset": {}}
+
+
+@pytest.mark.parametrize("more", COMPRESSIONS.values(), ids=COMPRESSIONS)
+@pytest.mark.parametrize("packed", [True, False], ids=["gzip", "plain"])
+def test_the_file_tells_how_it_is_compressed(db: Any, tmp_path: Path, more: Any, packed: bool) -> None:
+    path = jsonl(tmp_path / "x", {"id": 1}, packed=packed)
+    run(db, schema("t"), batch(path, **more), batch_root=str(tmp_path))
+    assert rows(db, "id") == [(1,)]
+
+
+HOSTILE = {
+    "a STATE": b'{"type": "STATE", "value": {"x": %b}}' % SURROGATE,
+    "a STATE behind": b'{"id": 7}, "type": "STATE", "value": 9',
+    "another stream behind": b'{"id": 7}, "stream": "other"',
+    "another record": b'{"type": "RECORD", "stream": "other", "record": {"id": 8, "t": %b}}' % SURROGATE,
+    "a SCHEMA": b'{"type": "SCHEMA", "stream": "other", "key_properties": ["id"], "schema": {"properties": {"id": {"type": %b}}}}' % SURROGATE,
+    "ACTIVATE_VERSION": b'{"type": "ACTIVATE_VERSION", "stream": "other", "version": 99, "x": %b}' % SURROGATE,
+    "a BATCH": b'{"type": "BATCH", "stream": "t", "encoding": {"format": "jsonl"}, "manifest": [%b]}' % SURROGATE,
+    "closed twice": b'{"id": 7}} {"type": "STATE", "value": 9}',
+    "bytes": b'{"type": "STATE", "value": "\xff"}',
+    "a NUL": b'{"id": 7}\0, "type": "STATE", "value": 9}',
+    "NaN": b'{"type": "STATE", "value": NaN}',
+    "deep": b'{"type": "STATE", "value": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+    "an escape": b'{"id": 7, "x": "\\u"}, "type": "STATE", "value": "9"}',
+}
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["quarantine", "fail"])
+@pytest.mark.parametrize("text", ["fail", "replace"])
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_no_line_of_a_file_is_a_message(db: Any, tmp_path: Path, line: bytes, text: str, keep: bool) -> None:
+    """Each is a record of its stream: loaded (without fields that its table has), or invalid as one."""
+    path = tmp_path / "x"
+    path.write_bytes(b'{"id": 1}\n' + line + b'\n{"id": 3}\n')
+    lines = [schema("other"), record("other", id=5), schema("t", (), id=INT, t=STR), batch(path), state("true one")]
+    states: list[str] = []
+    settings = {"batch_root": str(tmp_path), "on_bad_text": text, "invalid_records": "quarantine" if keep else "fail"}
+    try:
+        load(dialect(db, **settings), lines, on_state=states.append)
+    except MessageError as error:
+        assert (keep, str(error)[: len(START)]) == (False, START)
+    found = rows(db, "id")
+    rejected = rows(db, "stream, line, record", "__rejected") if keep else []
+    assert rows(db, "id", "other") == [(5,)]
+    assert set(states) <= {'"true one"'}
+    if keep:
+        assert states == ['"true one"']
+        assert {(1,), (3,)} <= set(found)
+        assert len(found) + len(rejected) == 3
+        assert rejected in ([], [("t", 4, 2)])
+        replayed = b"".join(replay(dialect(db, **settings), None, None, print)).splitlines()
+        assert [one[:32] for one in replayed[1:]] == [b'{"type": "RECORD", "stream": "t"'] * len(rejected)
+
+
+START = "line 4, record 2 of the BATCH: stream 't': $"
+
+
+def test_bad_text_in_a_file_is_replaced(db: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b'{"id": 1, "t": "a%b"}\n{"id": 2, "t": "\xffz"}\n' % SURROGATE.strip(b'"'))
+    run(db, schema("t", (), id=INT, t=STR), batch(path), batch_root=str(tmp_path), on_bad_text="replace")
+    assert rows(db, "id, t") == [(1, "a\ufffd"), (2, "\ufffdz")]
+
+
+def test_a_file_that_cannot_be_read_is_no_invalid_record(db: Any, tmp_path: Path) -> None:
+    """It may have many: so the run ends, and no STATE is emitted that covers them."""
+    states: list[str] = []
+    lines = [schema("t"), record("t", id=1), state(1), batch(tmp_path / "gone"), state(2)]
+    with pytest.raises(MessageError, match=r"^line 4: stream 't': .*gone: No such file"):
+        load(dialect(db, batch_root=str(tmp_path), invalid_records="quarantine"), lines, on_state=states.append)
+    assert (states, rows(db, "id")) == (["1"], [(1,)])
+
+
+def test_a_signal_ends_a_batch_before_its_end(db: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came before is committed, and the STATE is the one before the BATCH."""
+    monkeypatch.setattr("target_meltano.lines.CHUNK", 1000)
+    path = jsonl(tmp_path / "x", *({"id": i} for i in range(5000)))
+    signals, states = Signals(), list[str]()
+    target = Target(dialect(db, batch_root=str(tmp_path)), states.append, signals=signals)
+    read = batches.read_records
+
+    def stopped(*arguments: Any) -> Any:
+        for at, part in enumerate(read(*arguments)):
+            signals.received = 15 if at == 3 else None
+            yield part
+
+    monkeypatch.setattr(batches, "read_records", stopped)
+    with pytest.raises(Stopped):
+        target.run([json.dumps(line) for line in (schema("t"), record("t", id=-1), state(1), batch(path), state(2))])
+    assert states == ["1"]
+    ((count,),) = rows(db, "count(*)")
+    assert 1 < count < 1000
+    assert rows(db, "max(id) + 2") == [(count,)]
 
 
 def test_a_batch_larger_than_batch_rows_is_committed_in_parts(db: Any, tmp_path: Path) -> None:
@@ -77,12 +191,19 @@ def test_a_batch_larger_than_batch_rows_is_committed_in_parts(db: Any, tmp_path:
 FAULTS = {
     "missing": ("none.jsonl", {}, "No such file"),
     "truncated": ("cut.gz", {"compression": "gzip"}, "ended before the end"),
-    "no gzip": ("plain", {"compression": "gzip"}, "Not a gzipped file"),
-    "no parquet": ("plain", {"form": "parquet"}, "[Pp]arquet"),
+    "trailing": ("trailing.gz", {}, "Not a gzipped file"),
+    "no parquet": ("plain", {"form": "parquet"}, "it is no Parquet"),
+    "another one": ("zst", {}, "zst: it is zstd; wanted jsonl"),
+    "zstd": ("plain", {"compression": "zstd"}, "compression 'zstd', wanted none or gzip"),
+    "a number": ("plain", {"compression": 7}, "compression 7, wanted none or gzip"),
+    "a folder": ("folder", {}, "folder: no regular file"),
+    "a FIFO": ("fifo", {}, "fifo: no regular file"),
+    "a FIFO, Parquet": ("fifo", {"form": "parquet"}, "fifo: no regular file"),
+    "no file name": ("file:///x%00", {}, "wanted file:///"),
     "outside": ("../outside", {}, "not below"),
     "another scheme": ("s3://bucket/x", {}, "wanted file:///"),
     "another host": ("file://elsewhere/x", {}, "wanted file:///"),
-    "unknown format": ("plain", {"form": "avro"}, "jsonl/none, jsonl/gzip, parquet/none"),
+    "unknown format": ("plain", {"form": "avro"}, "format 'avro', wanted jsonl or parquet"),
 }
 
 
@@ -92,18 +213,13 @@ def test_files_that_cannot_be_read(db: Any, tmp_path: Path, name: str, more: Any
     root.mkdir()
     jsonl(root / "plain", {"id": 1})
     (root / "cut.gz").write_bytes(gzip.compress(b'{"id": 1}\n' * 1000)[:40])
+    (root / "trailing.gz").write_bytes(gzip.compress(b'{"id": 1}\n') + b"more")
+    (root / "zst").write_bytes(b"\x28\xb5\x2f\xfd\x04\x00")
+    (root / "folder").mkdir()
+    os.mkfifo(root / "fifo")
     path = name if ":" in name else root / name
     with pytest.raises(MessageError, match=rf"^line 2: stream 't': .*{words}"):
         run(db, schema("t"), batch(path, **more), batch_root=str(root))
-
-
-def test_a_line_that_is_no_json_makes_no_other_message(db: Any, tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_text('{"id": 1}\n{"id": 2}, "type": "STATE", "value": 9\n')
-    states: list[str] = []
-    with pytest.raises(MessageError, match="^line 2, record 2 of the BATCH: not JSON"):
-        load(dialect(db, batch_root=str(tmp_path)), [schema("t"), batch(path)], on_state=states.append)
-    assert (states, rows(db, "id")) == ([], [(1,)])
 
 
 def test_links_do_not_lead_outside(db: Any, tmp_path: Path) -> None:

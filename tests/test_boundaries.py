@@ -31,6 +31,8 @@ ORDER = [
     "structs",
     "compiled",
     "decode",
+    "parquet_types",
+    "parquet",
     "batches",
     "diff",
     "masks",
