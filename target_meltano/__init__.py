@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cli import main
     from .dialect import Dialect, RowCounts
-    from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, ReplaceKey, Table
+    from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, Need, ReplaceKey, Table
     from .errors import (
         Again,
         DatabaseError,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .extension import in_c
     from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
     from .library import load
+    from .limits import SINGLE, Limit
     from .naming import lower, upper
     from .report import Result
     from .reviews import Copies
@@ -41,11 +42,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "cli": "main",
     "dialect": "Dialect RowCounts",
-    "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn ReplaceKey Table",
+    "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn Need ReplaceKey Table",
     "errors": "Again DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
     "extension": "in_c",
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
+    "limits": "SINGLE Limit",
     "naming": "lower upper",
     "report": "Result",
     "reviews": "Copies",
@@ -61,6 +63,7 @@ __all__ = [
     "INTEGER",
     "JSON",
     "NUMBER",
+    "SINGLE",
     "STRING",
     "TIME",
     "TIMESTAMP",
@@ -76,8 +79,10 @@ __all__ = [
     "FoundColumn",
     "IncompleteError",
     "Kind",
+    "Limit",
     "MaskingError",
     "MessageError",
+    "Need",
     "OutputError",
     "RecordError",
     "ReplaceKey",

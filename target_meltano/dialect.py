@@ -8,7 +8,6 @@ SQLAlchemy's. A dialect never commits rows; the core owns transactions.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -20,10 +19,11 @@ from sqlalchemy.schema import CreateColumn, CreateTable
 from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TypeEngine
 
-from . import diff, naming
-from .diff import AddColumn, Change, ChangeType, Found, FoundColumn, ReplaceKey, Table
+from . import diff, limits, naming
+from .diff import AddColumn, Change, ChangeType, Found, FoundColumn, Need, ReplaceKey, Table
 from .errors import DatabaseError, SettingsError, TargetError, UpgradeError
 from .kinds import Kind
+from .limits import Limit, type_parts
 from .reviews import Copies
 from .settings import Settings
 
@@ -69,6 +69,9 @@ class Dialect(ABC, Generic[S]):
 
     narrow: ClassVar[frozenset[str]] = frozenset()
     """Types among `reads` that hold some of their kind's values only; they are widened."""
+
+    limits: ClassVar[Mapping[str, Limit]] = {}
+    """What the types of `narrow` hold, by name; that of varchar(n) and time(n) is read from their digits."""
 
     same_kinds: ClassVar[Mapping[str, Kind]] = {}
     """Kinds that are stored as another one, by name: no column tells them apart."""
@@ -124,8 +127,11 @@ class Dialect(ABC, Generic[S]):
         thread writes, so that the database need not wait.
 
         Raises:
-            RowError: for a value that the column does not take.
+            RowError: for a value that the column does not take: here those beyond its `Column.limit`.
         """
+        bounds = [column.limit for column in table.columns]
+        if any(bounds):
+            limits.refuse(bounds, batch)
         return batch
 
     @abstractmethod
@@ -193,6 +199,10 @@ class Dialect(ABC, Generic[S]):
         """Tell whether what met *error* may succeed when it is tried again, on a new connection."""
         return False
 
+    def is_duplicate(self, error: Exception) -> bool:
+        """Tell whether what was to be made is there already; that passes if another session made it meanwhile."""
+        return False
+
     def is_of_data(self, error: Exception) -> bool:
         """Tell whether the database refused a value of the rows that were written."""
         return False
@@ -252,6 +262,22 @@ class Dialect(ABC, Generic[S]):
         """Return what depends on the column and forbids the change, in words: `view a.b`."""
         return ()
 
+    def immovable(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
+        """Return why the column's type cannot be changed at all, in words: `it is part of the partition key`."""
+        return ()
+
+    def lacking_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Sequence[str]:
+        """Return the statements that let our role do what *needs* say, none where it may."""
+        return ()
+
+    def view_types(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> Mapping[str, str]:
+        """Return the types of the columns of all views on *changes*, by names in words."""
+        return {}
+
+    def after_changes(self, changes: Sequence[ChangeType]) -> Sequence[str]:
+        """Return what to run once the types are changed, and need not be: new statistics."""
+        return ()
+
     def set_aside(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> tuple[Sequence[str], Sequence[str]]:
         """Return what to run before *changes* of a table and what after, so that views on its columns survive."""
         return (), ()
@@ -263,12 +289,6 @@ class Dialect(ABC, Generic[S]):
     def rewrites(self, change: ChangeType) -> bool:
         """Tell whether the change writes the table anew."""
         return True
-
-    def has_more_rows(self, connection: sa.Connection, table: Table, most: int) -> bool:
-        """Tell whether *table* has more than *most* rows."""
-        some = f"SELECT 1 FROM {self.full_name(table)} LIMIT {most + 1}"
-        query = f"SELECT count(*) FROM ({some}) AS rows_found"
-        return bool(connection.exec_driver_sql(query).scalar_one() > most)
 
     def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
         """Return the statements for the indexes and readers that *table* wants and does not have.
@@ -344,7 +364,14 @@ class Dialect(ABC, Generic[S]):
     def found_column(self, name: str, spelt: str, *, optional: bool = True) -> FoundColumn:
         """Return a column of the catalogue, with its type as it is *spelt* there."""
         kind, narrow = self.read_back(spelt)
-        return FoundColumn(name, kind, spelt.lower(), narrow, optional)
+        wide = self.type_name(kind).lower() if kind and narrow else ""
+        limit = self.limit(spelt) if narrow else None
+        return FoundColumn(name, kind, spelt.lower(), narrow, optional, wide=wide, limit=limit)
+
+    def limit(self, spelt: str) -> Limit | None:
+        """Return what a narrow type holds, None where the database may round, cut or pad what does not fit."""
+        name, digits = type_parts(spelt)
+        return self.limits.get(name) or limits.of_digits(self.reads.get(name), digits)
 
     def statements(self, change: Change) -> list[str]:
         """Return the DDL for *change*, in order."""
@@ -368,11 +395,3 @@ class Dialect(ABC, Generic[S]):
         name = quoted_name(column.name, quote=True)
         nullable = column.name not in table.keys
         return sa.Column(name, self.column_type(column.kind), nullable=nullable, autoincrement=False)
-
-
-def type_parts(spelt: str) -> tuple[str, tuple[int, ...]]:
-    """Return ("timestamp with time zone", (3,)) for `timestamp(3) with time zone`."""
-    found = re.fullmatch(r"([^(]*?)\s*\(\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\)(.*)", spelt.strip().lower())
-    if not found:
-        return spelt.strip().lower(), ()
-    return found[1] + found[3], tuple(map(int, found[2].split(",")))

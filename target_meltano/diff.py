@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from . import kinds
 from .errors import SchemaError, UpgradeError
 from .kinds import Kind
+from .limits import Limit
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Column:
     """A column of a table. *source* is the path of its property, for the column's comment.
 
     *type* is the database's spelling of it, where the column was there before and stays as it is.
+    *limit*: it holds only some of the kind's values, those that do not fit are invalid.
     """
 
     name: str
     kind: Kind
     source: str = ""
     type: str = ""
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,11 @@ class FoundColumn:
 
     *kind* is None for a type that holds no kind's values. *type* is the database's spelling.
     *narrow*: the type holds fewer values than its kind (int4, varchar(10), timestamptz(3)), and can
-    be widened in place. *optional*: a row may leave it out, it is nullable or has a default. *also*:
-    other kinds whose values the type holds; a stream that wants one of them has its column.
+    be widened in place, to the type *wide*. *limit*: what it holds, where that is known and others
+    are never rounded, cut or padded before they can be refused. *optional*: a row may leave it out,
+    it is nullable or has a default. *also*: other kinds whose values the type holds; a stream that
+    wants one of them has its column. *remedy*: by what an unknown type is read all the same.
+    *no_update*: why an upsert cannot set it, and what to do.
     """
 
     name: str
@@ -77,6 +83,15 @@ class FoundColumn:
     narrow: bool = False
     optional: bool = True
     also: tuple[Kind, ...] = ()
+    wide: str = ""
+    limit: Limit | None = None
+    remedy: str = ""
+    no_update: str = ""
+
+    @property
+    def can_stay(self) -> bool:
+        """Tell whether it can stay narrower than its stream: what does not fit is known beforehand."""
+        return self.limit is not None or (self.kind is not None and self.kind.precision is not None)
 
     def holds(self, kind: Kind) -> bool:
         return kind == self.kind or kind in self.also
@@ -84,12 +99,30 @@ class FoundColumn:
 
 @dataclass(frozen=True)
 class Found:
-    """A table as the database has it."""
+    """A table as the database has it. *no_upsert*: why rows cannot be upserted by its key, and what to do."""
 
     columns: Mapping[str, FoundColumn]
     keys: tuple[str, ...] = ()
     empty: bool = False
     key_name: str = ""  # of the constraint
+    no_upsert: str = ""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a run has to be able to do with a table.
+
+    *rows*: SELECT, INSERT, UPDATE, DELETE. *all_rows*: find rows by more than their keys, so that none
+    may be hidden. *temporary*: have temporary tables. *creates*: make another table beside it.
+    *changes*: statements that only its owner may run.
+    """
+
+    table: Table
+    rows: tuple[str, ...]
+    all_rows: bool = False
+    temporary: bool = False
+    creates: bool = False
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +144,11 @@ class ChangeType:
     column: Column
     found: FoundColumn
 
+    @property
+    def becomes(self) -> str:
+        """What it becomes, in words: of one kind are `integer` and `bigint`."""
+        return self.found.wide if self.found.wide and self.found.holds(self.column.kind) else str(self.column.kind)
+
 
 @dataclass(frozen=True)
 class ReplaceKey:
@@ -125,10 +163,11 @@ Change = CreateTable | AddColumn | ChangeType | ReplaceKey
 
 @dataclass(frozen=True)
 class Policy:
-    """How far a table may follow: the settings `schema_changes`, `narrowing`, `max_columns`."""
+    """How far a table may follow: the settings `schema_changes`, `narrowing`, `narrow_columns`, `max_columns`."""
 
     schema_changes: str = "upgrade"  # or "add" or "fail"
     narrowing: str = "error"  # or "keep"
+    narrow_columns: str = "widen"  # or "keep"
     max_columns: int = 1600
 
 
@@ -151,15 +190,17 @@ def diff(wanted: Table, found: Found | None, policy: Policy = Policy()) -> list[
         key = _keys(wanted, found)
         changes = [*_columns(wanted, found, policy), *key]  # a new key may be a new column
         _refuse_required_columns(wanted, found)
+        _refuse_upserts(wanted, found)
     if changes and policy.schema_changes == "fail":
-        raise SchemaError(f"{wanted.full_name}: {_worded(changes[0])}, and the setting schema_changes is fail")
+        keep = or_keep(changes[0].found) if isinstance(changes[0], ChangeType) else ""
+        raise SchemaError(f"{wanted.full_name}: {_worded(changes[0])}, and the setting schema_changes is fail{keep}")
     return changes
 
 
 def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
     """Return *wanted* with the types that its columns have already.
 
-    With the wider kinds, too, under `narrowing: keep`.
+    With the wider kinds, too, under `narrowing: keep`, and the narrower types under `narrow_columns: keep`.
     """
     if found is None:
         return wanted
@@ -168,12 +209,23 @@ def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
         there = found.columns.get(column.name)
         if there is None or there.kind is None:
             return column
+        stays = policy.narrow_columns == "keep" and there.can_stay
         is_wider = policy.narrowing == "keep" and _holds(there.kind, column.kind)
-        if not there.holds(column.kind) and not is_wider:
+        if there.holds(column.kind):
+            kind = column.kind
+        elif is_wider or (stays and there.kind.name in _EXACT and column.kind.name in _NUMBERS):
+            kind = there.kind
+        else:
             return column
-        return replace(column, kind=column.kind if there.holds(column.kind) else there.kind, type="" if there.narrow else there.type)
+        if there.narrow and not stays:
+            return replace(column, kind=kind, type="")
+        return replace(column, kind=kind, type=there.type, limit=there.limit)
 
     return replace(wanted, columns=tuple(map(kept, wanted.columns)))
+
+
+_EXACT = {"integer", "decimal"}
+_NUMBERS = {*_EXACT, "number", "double"}
 
 
 def _holds(kind: Kind, narrower: Kind) -> bool:
@@ -199,7 +251,7 @@ def _columns(wanted: Table, found: Found, policy: Policy) -> list[Change]:
         there = found.columns.get(column.name)
         if there is None:
             changes.append(AddColumn(wanted, column))
-        elif not there.holds(column.kind) or there.narrow:
+        elif not there.holds(column.kind) or (there.narrow and column.type != there.type):
             changes.append(_type_change(wanted, column, there, policy))
     return changes
 
@@ -208,7 +260,7 @@ def _type_change(table: Table, column: Column, there: FoundColumn, policy: Polic
     change = ChangeType(table, column, there)
     if there.kind and (there.holds(column.kind) or kinds.can_become(there.kind, column.kind)):
         if policy.schema_changes == "add":
-            raise UpgradeError(f"{table.full_name}: {_worded(change)}, and the setting schema_changes is add")
+            raise UpgradeError(f"{table.full_name}: {_worded(change)}, and the setting schema_changes is add{or_keep(there)}")
         return change
     raise UpgradeError(
         f"{table.full_name}: column {column.name!r} is {there.type} and cannot become {column.kind} without "
@@ -218,13 +270,41 @@ def _type_change(table: Table, column: Column, there: FoundColumn, policy: Polic
 
 def _remedy(table: Table, column: Column, there: FoundColumn) -> str:
     if there.kind is None:
-        return "; change the column's type, or load the stream into another table (setting table_names)"
+        return f"; {there.remedy}change the column's type, or load the stream into another table (setting table_names)"
     if not column.source:  # ours, like the time of receipt
         return "; rename that column of the table, or load the stream into another one (setting table_names)"
     if _holds(there.kind, column.kind):
         return "; with `narrowing: keep` the column stays and takes the values"
-    name = f"{table.source}.{column.source}"
-    return f'; with `column_types: {{"{name}": "{there.kind}"}}` it takes the values that convert exactly'
+    return f"; {_exactly(table, column, there.kind)}"
+
+
+def _refuse_upserts(wanted: Table, found: Found) -> None:
+    """The first load of a table would pass, and no other."""
+    if wanted.keys and found.no_upsert:
+        raise SchemaError(f"{wanted.full_name}: {found.no_upsert}")
+    for column in wanted.columns:
+        there = found.columns.get(column.name)
+        if wanted.keys and column.name not in wanted.keys and there and there.no_update:
+            raise SchemaError(f"{wanted.full_name}: column {column.name!r} {there.no_update}")
+
+
+def or_keep(there: FoundColumn) -> str:
+    """Return the remedy for a column that cannot be widened, as the end of a message."""
+    if not there.can_stay:
+        return ""
+    return "; with `narrow_columns: keep` the column stays as it is, and values that do not fit are invalid records"
+
+
+def or_stay(change: ChangeType) -> str:
+    """Return the remedy for a type that cannot be changed, as the end of a message."""
+    column, there = change.column, change.found
+    if there.can_stay or not column.source or there.kind is None:
+        return or_keep(there)
+    return f"; {_exactly(change.table, column, there.kind)}"
+
+
+def _exactly(table: Table, column: Column, kind: Kind) -> str:
+    return f'with `column_types: {{"{table.source}.{column.source}": "{kind}"}}` it takes the values that convert exactly'
 
 
 def _refuse_required_columns(wanted: Table, found: Found) -> None:
@@ -243,5 +323,5 @@ def _worded(change: Change) -> str:
     if isinstance(change, AddColumn):
         return f"column {change.column.name!r} is missing"
     if isinstance(change, ChangeType):
-        return f"column {change.column.name!r} is {change.found.type} and would become {change.column.kind}"
+        return f"column {change.column.name!r} is {change.found.type} and would become {change.becomes}"
     return "the table's key is another one"

@@ -111,7 +111,9 @@ class Report:
     def ddl(self, stream: str, statement: str) -> None:
         """Tell of a statement that changed the database."""
         self.of(stream).ddl.append(statement)
-        if not statement.startswith("COMMENT "):
+        if statement.startswith("-- "):
+            self.warn(f"stream {stream!r}: {statement[3:]}")
+        elif not statement.startswith("COMMENT "):
             self.info(f"stream {stream!r}: {' '.join(statement.split())}")
 
     def notes(self, stream: str, notes: Notes) -> None:

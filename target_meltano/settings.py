@@ -72,6 +72,7 @@ class Settings:
     max_deletes_percent: float | None = setting(None, "Largest share of a table's rows that ACTIVATE_VERSION may delete, in percent; null: all.", least=0)
     schema_changes: PerStream = setting("upgrade", "What a table may follow: `upgrade` adds columns and widens types, `add`, `fail`; also {stream: value}.", choices=("upgrade", "add", "fail"))
     narrowing: PerStream = setting("error", "A stream's type narrower than its column's: `error`, or `keep` the column; also {stream: value}.", choices=("error", "keep"))
+    narrow_columns: PerStream = setting("widen", "A column of others that holds less than ours, `integer`, `varchar(10)`: `widen`, or `keep`: values that do not fit are invalid records; also {stream: value}.", choices=("widen", "keep"))
     max_rewrite_rows: int = setting(10_000_000, "Largest table, in rows, that a type change may rewrite.", least=0)
     state_id: str | None = setting(None, "Name of a pipeline: commit at STATEs only and keep the STATE in `__state`.")
     batch_root: str | None = setting(None, "Folder below which files of BATCH messages may be read.")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import backoff
 import sqlalchemy as sa
 
-from . import diff
+from . import diff, rights
 from .dialect import Dialect
 from .diff import Change, Found, FoundColumn, Policy, Table
 from .errors import MAX_SHOWN, DatabaseError, TargetError, UpgradeError
@@ -20,9 +20,10 @@ DDL_TRIES = 5  # each waits for locks as long as the dialect says, then we pause
 
 def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
     """Return how far the table of *stream* may follow."""
-    return Policy(
-        settings.for_stream("schema_changes", stream), settings.for_stream("narrowing", stream), dialect.max_columns
+    schema_changes, narrowing, narrow = (
+        settings.for_stream(name, stream) for name in ("schema_changes", "narrowing", "narrow_columns")
     )
+    return Policy(schema_changes, narrowing, narrow, dialect.max_columns)
 
 
 def found(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Found | None:
@@ -38,9 +39,16 @@ def lacking(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> S
 
 
 def follow(
-    dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy, done: Callable[[str], None]
+    dialect: Dialect[Any],
+    connection: sa.Connection,
+    table: Table,
+    policy: Policy,
+    done: Callable[[str], None],
+    ours: Sequence[Table] = (),
 ) -> Table:
     """Make the database have *table*, and return it as it is kept there.
+
+    What our role may do with it, and with *ours*, which come next, is looked up before.
 
     In a transaction of its own, or in the one that is open, which stays open.
 
@@ -64,16 +72,26 @@ def follow(
         found = dialect.found(connection, table.schema, table.name)
         kept = diff.kept_kinds(table, found, policy)
         changes = diff.diff(kept, found, policy)
+        rights.refuse_lacking(dialect, connection, kept, changes, ours)
+        types = [change for change in changes if isinstance(change, diff.ChangeType)]
         statements = []
         if changes:
             dialect.begin(connection, changes)
+            views = dialect.view_types(connection, types) if types else {}
             statements = ddl(dialect, connection, kept, changes)
-            _execute(dialect, connection, table, statements)
+            with _once(dialect, statements, tried):
+                _execute(dialect, connection, table, statements, types)
+            statements += _notes(views, dialect.view_types(connection, types) if types else {})
         statements += _supplied(dialect, connection, table)
+        last = dialect.after_changes(types) if types and found and not found.empty else ()
         if statements and not was_open:
+            connection.commit()
+        _execute(dialect, connection, table, last)
+        if last and not was_open:
             connection.commit()
         return kept, statements
 
+    tried: list[str] = []
     was_open = connection.in_transaction()
     with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
         kept, statements = followed()
@@ -97,7 +115,39 @@ def _supplied(dialect: Dialect[Any], connection: sa.Connection, table: Table) ->
     return statements
 
 
-def _execute(dialect: Dialect[Any], connection: sa.Connection, table: Table, statements: Sequence[str]) -> None:
+@contextmanager
+def _once(dialect: Dialect[Any], statements: Sequence[str], tried: list[str]) -> Iterator[None]:
+    """Let what is there already pass once, if the catalogue shows it from then on; else it is in the way.
+
+    Raises:
+        DatabaseError: the same *statements* met it before.
+    """
+    theirs: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
+    try:
+        yield
+    except theirs as error:
+        if dialect.is_duplicate(error) and tried == statements:
+            raise dialect.error(error, "something else has that name (settings table_names, column_names)") from None
+        tried[:] = statements
+        raise
+
+
+def _notes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return what became of views, as comments of SQL."""
+    return [
+        f"-- {name} was {spelt} and is {after[name]}: rows that nobody touched may read otherwise there"
+        for name, spelt in before.items()
+        if after.get(name, spelt) != spelt
+    ]
+
+
+def _execute(
+    dialect: Dialect[Any],
+    connection: sa.Connection,
+    table: Table,
+    statements: Sequence[str],
+    types: Sequence[diff.ChangeType] = (),
+) -> None:
     theirs: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
     for statement in statements:
         try:
@@ -106,7 +156,8 @@ def _execute(dialect: Dialect[Any], connection: sa.Connection, table: Table, sta
             if dialect.is_transient(error):
                 raise
             found = dialect.error(error, f"table {table.full_name}")
-            raise type(found)(f"{found}, in: {' '.join(statement.split())[:MAX_SHOWN]}") from error
+            keep = next(filter(None, (diff.or_keep(change.found) for change in types)), "")
+            raise type(found)(f"{found}, in: {' '.join(statement.split())[:MAX_SHOWN]}{keep}") from error
 
 
 @contextmanager
@@ -144,19 +195,28 @@ def ddl(
 def _refuse_unsafe(
     dialect: Dialect[Any], connection: sa.Connection, change: diff.ChangeType, statements: Sequence[str]
 ) -> None:
-    what = f"{change.table.full_name}: column {change.column.name!r} cannot change from {change.found.type} to {change.column.kind}"
+    what = f"{change.table.full_name}: column {change.column.name!r} cannot change from {change.found.type} to {change.becomes}"
+    remedy = diff.or_stay(change)
+    reasons = dialect.immovable(connection, change)
+    if reasons:
+        raise UpgradeError(f"{what}: {', '.join(reasons)}{remedy}")
     obstacles = dialect.obstacles(connection, change)
     if obstacles:
-        raise UpgradeError(f"{what} while {', '.join(obstacles)} depends on it; drop that, load, and create it again")
+        raise UpgradeError(f"{what} while {', '.join(obstacles)} depends on it; drop that, load, and create it again{remedy}")
     query = dialect.loses_by(change)
     if query and connection.exec_driver_sql(query).first():
         raise UpgradeError(f"{what}: a value in it would change")
     most = dialect.settings.max_rewrite_rows
-    if dialect.rewrites(change) and dialect.has_more_rows(connection, change.table, most):
+    if dialect.rewrites(change) and _has_more_rows(dialect, connection, change.table, most):
         raise UpgradeError(
             f"{what}: the table has more than {most:,} rows (setting max_rewrite_rows) and would be locked "
             f"while it is written anew; run by hand when that suits: {'; '.join(statements)}"
         )
+
+
+def _has_more_rows(dialect: Dialect[Any], connection: sa.Connection, table: Table, most: int) -> bool:
+    some = f"SELECT 1 FROM {dialect.full_name(table)} LIMIT {most + 1}"
+    return bool(connection.exec_driver_sql(f"SELECT count(*) FROM ({some}) AS rows_found").scalar_one() > most)
 
 
 class Plan:

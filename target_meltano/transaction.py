@@ -112,7 +112,7 @@ class Transaction:
         if self.kept:  # with `state_id` a transaction ends only at a STATE
             self.session.begun()
         self._shapes.clear()
-        kept = tables.follow(self.dialect, self.session.connection, table, policy, partial(self._done, stream))
+        kept = tables.follow(self.dialect, self.session.connection, table, policy, partial(self._done, stream), self._missing())
         self._follow_ours(self.ledger.loads)
         if self.quarantines:
             self._follow_ours(self.ledger.rejected)
@@ -126,6 +126,11 @@ class Transaction:
         else:
             self.session.connection.rollback()
         return kept, stamp
+
+    def _missing(self) -> list[Table]:
+        """Return those of our tables that are not known yet to be there."""
+        ours = [self.ledger.loads, *([self.ledger.rejected] if self.quarantines else [])]
+        return [table for table in ours if table.name not in self._ours]
 
     def _follow_ours(self, table: Table) -> None:
         if table.name not in self._ours:
@@ -239,7 +244,7 @@ class Transaction:
         if self.fault:
             return
         state = None if self.overwrite else self._newest()
-        if self.kept or self._rejected or (self.settings.state_id and state is not None):
+        if self.kept or self._rejected or self._open or (self.settings.state_id and state is not None):
             again = partial(self._finish_again, state)
             step = again if self._is_resting else partial(self._finish, state)
             if not self._guarded(lambda: self.session.steadily(step, again)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,17 +29,20 @@ from target_meltano import (
     Again,
     ChangeType,
     Copies,
-    DatabaseError,
     Dialect,
     Found,
+    FoundColumn,
     Kind,
+    Limit,
+    Need,
     RowCounts,
     RowError,
     Table,
 )
 
-from . import begin, embedded, extras, faults, review, session, upgrades, views
+from . import begin, catalogue, embedded, extras, faults, narrow, privileges, review, session, upgrades, views
 from .copy import READ_BYTES, NumberError, Reader, encode
+from .narrow import LIMITS
 from .session import PostgresSettings
 
 LOCK_TIMEOUT = "10s"  # for DDL; after it, others come first and we try again
@@ -88,7 +90,8 @@ class PostgresDialect(Dialect[PostgresSettings]):
         "json": JSON,
         "jsonb": JSON,
     }
-    narrow = frozenset({"smallint", "integer", "real"})
+    limits = LIMITS
+    narrow = frozenset(LIMITS)
     same_kinds: ClassVar[Mapping[str, Kind]] = {"decimal": NUMBER}  # plain numeric holds every scale
     default_schema = "raw"  # of the embedded server; elsewhere the setting is required
     reserved = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -148,6 +151,9 @@ class PostgresDialect(Dialect[PostgresSettings]):
     def is_transient(self, error: Exception) -> bool:
         return faults.is_transient(error)
 
+    def is_duplicate(self, error: Exception) -> bool:
+        return isinstance(faults.cause_of(error), faults.DUPLICATE)
+
     def is_of_data(self, error: Exception) -> bool:
         return faults.is_of_data(error)
 
@@ -180,40 +186,25 @@ class PostgresDialect(Dialect[PostgresSettings]):
         return connection.exec_driver_sql(query, (schema,)).first() is not None
 
     def found(self, connection: sa.Connection, schema: str, name: str) -> Found | None:
-        rows = connection.exec_driver_sql(_TABLE, (schema, name)).all()
-        if not rows:
-            return None
-        first = rows[0]
-        if first.relkind not in ("r", "p"):
-            what = _RELATIONS.get(first.relkind, "no table")
-            raise DatabaseError(f"{schema}.{name} is {what}, wanted a table (setting table_names)")
-        if first.is_filtered:
-            raise DatabaseError(
-                f"{schema}.{name}: row-level security hides rows of it from our role, and lets no COPY pass; "
-                f"load as a role that it is not for: ALTER ROLE {self.quote(first.role)} BYPASSRLS, or, for the "
-                "table's owner, ALTER TABLE … NO FORCE ROW LEVEL SECURITY"
-            )
-        columns = [row for row in rows if row.attname is not None]
-        keys = sorted((row.key_position, row.attname) for row in columns if row.key_position)
-        full_name = f"{self.quote(schema)}.{self.quote(name)}"
-        return Found(
-            {row.attname: self.found_column(row.attname, row.type, optional=row.optional) for row in columns},
-            tuple(key for _, key in keys),
-            first.size == 0 or connection.exec_driver_sql(f"SELECT 1 FROM {full_name} LIMIT 1").first() is None,
-            first.key_name or "",
-        )
+        def column(name: str, spelt: str, optional: bool) -> FoundColumn:
+            return self.found_column(name, spelt, optional=optional)
+
+        return catalogue.find(connection, schema, name, self.quote, column)
+
+    def found_column(self, name: str, spelt: str, *, optional: bool = True) -> FoundColumn:
+        found = super().found_column(name, spelt, optional=optional)
+        return narrow.naively(found) if narrow.naive(spelt) else found
 
     def shape(self, connection: sa.Connection, table: Table) -> Any:
         return connection.exec_driver_sql(_SHAPE, (self.full_name(table),)).all()
 
     def read_back(self, spelt: str) -> tuple[Kind | None, bool]:
         """numeric(p,s) is a kind of its own; naive times are read if the setting says so."""
-        numeric = re.fullmatch(r"numeric\((\d+),(-?\d+)\)", spelt)
-        if numeric:
-            return Kind("decimal", int(numeric[1]), max(0, int(numeric[2]))), False
-        if spelt == "timestamp without time zone" and self.settings.naive_timestamps == "utc":
-            return TIMESTAMP, False
-        return super().read_back(spelt)
+        naive = narrow.naive(spelt) if self.settings.naive_timestamps == "utc" else None
+        return narrow.numeric(spelt) or naive or super().read_back(spelt)
+
+    def limit(self, spelt: str) -> Limit | None:
+        return narrow.naive_limit(spelt) or super().limit(spelt)
 
     # --- DDL
 
@@ -229,8 +220,17 @@ class PostgresDialect(Dialect[PostgresSettings]):
     def change_type(self, change: ChangeType) -> Sequence[str]:
         name, column = self.full_name(change.table), self.quote(change.column.name)
         kind = change.column.kind
+        if narrow.naive(change.found.type) and kind == TIMESTAMP:
+            return [f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {change.found.wide}"]
         using = upgrades.conversion(column, change.found.kind, kind)
         return [f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {self.type_name(kind)} USING {using}"]
+
+    def after_changes(self, changes: Sequence[ChangeType]) -> Sequence[str]:
+        """A type that is changed takes the column's statistics with it."""
+        return [f"ANALYZE {self.full_name(changes[0].table)} ({self.names([change.column.name for change in changes])})"]
+
+    def lacking_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Sequence[str]:
+        return privileges.lacking(connection, needs, self.quote)
 
     def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
         return list(extras.lacking(connection, table, self.quote))
@@ -241,6 +241,17 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def rewrites(self, change: ChangeType) -> bool:
         return upgrades.rewrites(change.found, change.column.kind)
+
+    def immovable(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
+        looks = self.rewrites(change) or self.loses_by(change) is not None
+        parameters = (self.full_name(change.table), change.column.name, looks)
+        with begin.full_names(connection):
+            return list(connection.exec_driver_sql(upgrades.IMMOVABLE, parameters).scalars())
+
+    def view_types(self, connection: sa.Connection, changes: Sequence[ChangeType]) -> Mapping[str, str]:
+        columns = [change.column.name for change in changes]
+        with begin.full_names(connection):
+            return views.types(connection, self.full_name(changes[0].table), columns)
 
     def obstacles(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
         names = (self.full_name(change.table), change.column.name)
@@ -261,6 +272,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def encode(self, table: Table, batch: pa.RecordBatch) -> Encoded:
         """The binary form of json is its text; that of jsonb has a version in front."""
+        batch = narrow.sent(table, super().encode(table, batch))
         kinds = [STRING if column.type == "json" else column.kind for column in table.columns]
         try:
             buffers = encode(batch, kinds)
@@ -270,12 +282,18 @@ class PostgresDialect(Dialect[PostgresSettings]):
         return Encoded(buffers, bool(table.keys) and _ascends(batch.column(table.keys[0])))
 
     def write(self, connection: sa.Connection, table: Table, rows: Encoded) -> RowCounts:
-        """COPY straight into the table, 2.6 times faster, until a key was there already; then upsert."""
+        """COPY straight into the table, 2.6 times faster, until a key was there already; then upsert.
+
+        Where row-level security keeps COPY out, INSERT from the start.
+        """
         cursor = connection.connection.cursor()
         if table.full_name in self._conflicts:
             return RowCounts(self._upsert(cursor, table, rows))
         try:
             copied = self._copy(cursor, self.full_name(table), table, rows.buffers)
+        except errors.FeatureNotSupported:
+            self._conflicts.add(table.full_name)
+            raise Again from None
         except (errors.UniqueViolation, errors.DeadlockDetected):  # of rows that others are writing
             if not table.keys:
                 raise
@@ -301,12 +319,13 @@ class PostgresDialect(Dialect[PostgresSettings]):
         stage = self._stage(cursor, table)
         self._copy(cursor, stage, table, rows.buffers)
         others = [self.quote(column.name) for column in table.columns if column.name not in table.keys]
-        action = f"UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in others)}" if others else "NOTHING"
+        update = f"UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in others)}" if others else "NOTHING"
+        action = f"ON CONFLICT ({keys}) DO {update}" if keys else ""
         cursor.execute(
             f"INSERT INTO {name} ({names}) OVERRIDING SYSTEM VALUE "
-            f"SELECT {names} FROM {stage} {'' if rows.ascends else f'ORDER BY {keys} '}ON CONFLICT ({keys}) DO {action}"
+            f"SELECT {names} FROM {stage} {'' if rows.ascends or not keys else f'ORDER BY {keys} '}{action}"
         )
-        return int(cursor.rowcount) if others else None
+        return int(cursor.rowcount) if others or not keys else None
 
     def _stage(self, cursor: Any, table: Table) -> str:
         """Return the name of an empty temporary table with the columns of *table*, which ends with the transaction.
@@ -341,37 +360,7 @@ def _names(dialect: PostgresDialect, table: Table) -> str:
     return dialect.names([column.name for column in table.columns])
 
 
-_RELATIONS = {
-    "v": "a view",
-    "m": "a materialized view",
-    "f": "a foreign table",
-    "S": "a sequence",
-    "c": "a type",
-    "i": "an index",
-    "I": "an index",
-}
-
 _SHAPE = """
 SELECT attname, atttypid, atttypmod, attgenerated, attcollation FROM pg_catalog.pg_attribute
 WHERE attrelid = %s::pg_catalog.regclass AND attnum > 0
-"""
-
-# In one query, 1 ms, where SQLAlchemy's inspector takes five. A column that is generated or whose
-# collation finds different texts equal is shown with that, so that no kind is read from its type.
-_TABLE = """
-SELECT c.relkind::text, a.attname::text, k.conname::text AS key_name,
-  pg_catalog.array_position(k.conkey, a.attnum) AS key_position,
-  NOT a.attnotnull OR a.atthasdef OR a.attidentity <> '' AS optional,
-  pg_catalog.format_type(a.atttypid, a.atttypmod)
-    || CASE WHEN a.attgenerated <> '' THEN ' GENERATED' ELSE '' END
-    || COALESCE(' COLLATE ' || pg_catalog.quote_ident(l.collname), '') AS type,
-  CASE c.relkind WHEN 'r' THEN pg_catalog.pg_relation_size(c.oid) END AS size,
-  c.relkind IN ('r', 'p') AND pg_catalog.row_security_active(c.oid) AS is_filtered, CURRENT_USER::text AS role
-FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
-LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation AND NOT l.collisdeterministic
-WHERE n.nspname = %s AND c.relname = %s
-ORDER BY a.attnum
 """

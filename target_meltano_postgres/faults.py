@@ -12,15 +12,18 @@ from psycopg2 import errors
 
 from target_meltano import DatabaseError
 
-TRANSIENT = (
-    errors.LockNotAvailable,
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
+DUPLICATE = (
     errors.DuplicateSchema,
     errors.DuplicateTable,
     errors.DuplicateColumn,
     errors.DuplicateObject,
     errors.UniqueViolation,  # of the catalogue, where two make one thing at once
+)
+TRANSIENT = (
+    errors.LockNotAvailable,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    *DUPLICATE,
     errors.AdminShutdown,
     errors.CrashShutdown,
     errors.CannotConnectNow,

@@ -63,7 +63,37 @@ def rewrites(found: FoundColumn, wanted: Kind) -> bool:
     return found.kind != wanted or re.sub(r"\(.*\)", "", found.type) not in _WIDENED_IN_PLACE
 
 
-_WIDENED_IN_PLACE = {"character varying", "timestamp with time zone", "time without time zone"}
+_WIDENED_IN_PLACE = {
+    "character varying",
+    "timestamp with time zone",
+    "timestamp without time zone",
+    "time without time zone",
+}
+
+# Why PostgreSQL refuses ALTER COLUMN TYPE, whatever else is dropped before. And our own checks look at
+# all rows, of which row-level security may show us some.
+IMMOVABLE = """
+WITH w AS (
+  SELECT c.oid, c.reltype, t.typarray, a.attinhcount, a.attname FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_type t ON t.oid = c.reltype JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+  WHERE c.oid = %s::pg_catalog.regclass AND a.attname = %s
+)
+SELECT DISTINCT 'it belongs to the partition key of ' || d.refobjid::pg_catalog.regclass
+FROM w CROSS JOIN LATERAL (SELECT w.oid AS relid UNION SELECT relid FROM pg_catalog.pg_partition_tree(w.oid)) p
+JOIN pg_catalog.pg_partitioned_table k ON k.partrelid = p.relid
+JOIN pg_catalog.pg_attribute a ON a.attrelid = p.relid AND a.attname = w.attname
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = d.classid
+  AND d.objid = p.relid AND d.objsubid = a.attnum AND d.refobjid = p.relid AND d.refobjsubid = 0 AND d.deptype = 'i'
+UNION ALL
+SELECT 'it is inherited from another table' FROM w WHERE attinhcount > 0
+UNION ALL
+SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ' has the type of its rows'
+FROM w JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.refobjid IN (w.reltype, w.typarray)
+  AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid > 0
+JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'm', 'p', 'c')
+UNION ALL
+SELECT 'row-level security shows our role some of its rows only (ALTER ROLE ' || pg_catalog.quote_ident(CURRENT_USER) || ' BYPASSRLS)' FROM w WHERE %s AND pg_catalog.row_security_active(w.oid)
+"""
 
 # What ALTER COLUMN TYPE refuses: it makes anew indexes, constraints and statistics, but no views
 # (`views.py` does), triggers, rules, policies, functions, publications and generated columns.

@@ -152,6 +152,12 @@ def find(connection: sa.Connection, table: str, columns: Sequence[str], quote: Q
     return Views(views, others, role, quote, literal)
 
 
+def types(connection: sa.Connection, table: str, columns: Sequence[str]) -> dict[str, str]:
+    """Return the types of the columns of all views that depend on *columns*, by names in words."""
+    found = connection.exec_driver_sql(_TYPES.format(dependent=_DEPENDENT), (table, list(columns), DEEPEST))
+    return {row.name: row.type for row in found}
+
+
 # Which views read the columns, or read views that do, and how many are in between.
 _DEPENDENT = """
 WITH RECURSIVE dependent (oid, depth) AS (
@@ -172,6 +178,13 @@ WITH RECURSIVE dependent (oid, depth) AS (
   WHERE v.depth < %s
 )
 SELECT oid, max(depth) AS depth FROM dependent GROUP BY oid
+"""
+
+_TYPES = """
+SELECT pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, a.attrelid, a.attnum) AS name,
+  pg_catalog.format_type(a.atttypid, a.atttypmod) AS type
+FROM ({dependent}) v JOIN pg_catalog.pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0
+ORDER BY a.attrelid::pg_catalog.regclass::text, a.attnum
 """
 
 _VIEWS = """

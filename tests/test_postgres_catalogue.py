@@ -153,17 +153,15 @@ def test_times_without_zone_are_utc_if_the_setting_says_so(db: Any) -> None:
 
 def test_missing_privileges_are_told(db: Any) -> None:
     with role(db) as (name, url):
-        with pytest.raises(DatabaseError, match="permission denied for database"):
+        with pytest.raises(DatabaseError, match=r"lacks rights; .* is to run: GRANT CREATE ON DATABASE"):
             load(dialect(db, url), [schema("t")])
         make_table(db, "id bigint PRIMARY KEY")
         db.query(f"GRANT USAGE ON SCHEMA {db.schema} TO {name}; INSERT INTO {db.schema}.t VALUES (1)")
-        with pytest.raises(DatabaseError, match=r"table .*\.t: permission denied for table t"):
+        with pytest.raises(DatabaseError, match=r"GRANT SELECT, INSERT, UPDATE ON TABLE .*; ALTER TABLE .* ADD COLUMN"):
             load(dialect(db, url), [schema("t")])
         db.query(f"GRANT SELECT, INSERT, UPDATE ON {db.schema}.t TO {name}")
-        with pytest.raises(DatabaseError, match="must be owner of table t"):
-            load(dialect(db, url), [schema("t")])
         db.query(f"ALTER TABLE {db.schema}.t ADD COLUMN __loaded_at timestamptz")
-        with pytest.raises(DatabaseError, match="__loads: permission denied for schema"):
+        with pytest.raises(DatabaseError, match="to run: GRANT CREATE ON SCHEMA"):
             load(dialect(db, url), [schema("t")])
         db.query(f"GRANT CREATE ON SCHEMA {db.schema} TO {name}")
         load(dialect(db, url), [schema("t"), record("t", id=1), record("t", id=2)])

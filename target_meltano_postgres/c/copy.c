@@ -28,8 +28,8 @@ struct ArrowArray {
     void *private_data;
 };
 
-enum { BOOLEAN, INTEGER, DOUBLE, DATE, TIME, TIMESTAMP, TEXT, JSONB, NUMERIC };
-static const int SIZES[] = {1, 8, 8, 4, 8, 8, 0, 1, 15}; /* at most, beside the text: of a numeric 8 and 7 for half-filled groups */
+enum { BOOLEAN, INTEGER, DOUBLE, DATE, TIME, TIMESTAMP, TEXT, JSONB, NUMERIC, INT2, INT4, REAL };
+static const int SIZES[] = {1, 8, 8, 4, 8, 8, 0, 1, 15, 2, 4, 4}; /* at most, beside the text: of a numeric 8 and 7 for half-filled groups */
 
 typedef struct {
     int kind;
@@ -115,6 +115,13 @@ static unsigned char *put_value(unsigned char *at, const Column *column, int64_t
         put32(value, (uint32_t)(days - EPOCH_DAYS));
         break;
     }
+    case INT2:
+        put16(value, (uint16_t)((const int16_t *)column->data)[row]);
+        break;
+    case INT4:
+    case REAL: /* the same bytes */
+        put32(value, ((const uint32_t *)column->data)[row]);
+        break;
     case DOUBLE:
         memcpy(&bits, (const double *)column->data + row, sizeof bits);
         put64(value, bits);
@@ -156,7 +163,7 @@ static int kind_of(const char *format, int texts_are) {
     static const struct {
         const char *format;
         int kind;
-    } known[] = {{"b", BOOLEAN}, {"l", INTEGER}, {"g", DOUBLE}, {"tdD", DATE}, {"ttu", TIME}, {"tsu:UTC", TIMESTAMP}, {"z", TEXT}};
+    } known[] = {{"b", BOOLEAN}, {"s", INT2}, {"i", INT4}, {"f", REAL}, {"l", INTEGER}, {"g", DOUBLE}, {"tdD", DATE}, {"ttu", TIME}, {"tsu:UTC", TIMESTAMP}, {"z", TEXT}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(format, known[i].format) == 0)
             return known[i].kind;
@@ -181,7 +188,7 @@ static size_t find_columns(Column *columns, const struct ArrowSchema *schema, co
         column->is_valid = array->buffers[0];
         column->data = array->buffers[array->n_buffers - 1];
         size += (size_t)batch->length * (4 + (size_t)SIZES[column->kind]);
-        if (column->kind >= TEXT && batch->length) {
+        if (column->kind >= TEXT && column->kind <= NUMERIC && batch->length) {
             column->ends = array->buffers[1];
             size += (size_t)(column->ends[column->first + batch->length] - column->ends[column->first]);
         }
