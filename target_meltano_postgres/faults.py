@@ -47,6 +47,16 @@ class Standby(psycopg2.OperationalError):
         return "the server is a read-only standby, wanted the primary; name that one, or let the url say target_session_attrs=read-write"
 
 
+class NoTransactions(psycopg2.OperationalError):
+    """The session ended at BEGIN, where pgbouncer says nothing to the client."""
+
+    def __str__(self) -> str:
+        return (
+            "the session ends at BEGIN: a pooler seems to share sessions by statement, wanted by transaction or by session "
+            "(pgbouncer's pool_mode)"
+        )
+
+
 def cause_of(error: Exception) -> Any:
     """Return the driver's error, which SQLAlchemy may have wrapped."""
     return getattr(error, "orig", None) or error
@@ -57,8 +67,6 @@ def words(error: Exception) -> str:
     cause = cause_of(error)
     primary = getattr(getattr(cause, "diag", None), "message_primary", None) or " ".join(str(cause).split())
     found = _copied(error)
-    if "statement pooling" in primary:
-        return f"{primary}: the pooler shares sessions by statement, wanted by transaction or session (pgbouncer's pool_mode)"
     if isinstance(cause, errors.OutOfMemory) and "max_locks_per_transaction" in (cause.diag.message_hint or ""):
         return f"{primary}; raise the server's setting max_locks_per_transaction, one transaction writes to so many tables"
     return f"column {found[2]!r}: {primary}" if found and found[2] else primary

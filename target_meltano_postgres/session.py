@@ -88,13 +88,6 @@ def _parts(url: str | None) -> Mapping[str, Any]:
     return dict(parts)
 
 
-@backoff.on_exception(
-    backoff.expo,
-    psycopg2.Error,
-    max_time=lambda: CONNECT_SECONDS,
-    giveup=lambda error: not _may_pass(error),
-    logger=None,
-)
 def start(parameters: Mapping[str, Any], name: str = NAME) -> tuple[Any, bool]:
     """Return the driver's connection to a server that takes writes, and whether the server shows it by *name*.
 
@@ -105,6 +98,20 @@ def start(parameters: Mapping[str, Any], name: str = NAME) -> tuple[Any, bool]:
         psycopg2.Error: it cannot be reached, now or for CONNECT_SECONDS.
         DatabaseError: its encoding is not UTF8.
     """
+    try:
+        return _start(parameters, name)
+    except faults.NoTransactions:
+        return _start(parameters, name)  # it may have been ended by chance
+
+
+@backoff.on_exception(
+    backoff.expo,
+    psycopg2.Error,
+    max_time=lambda: CONNECT_SECONDS,
+    giveup=lambda error: not _may_pass(error),
+    logger=None,
+)
+def _start(parameters: Mapping[str, Any], name: str) -> tuple[Any, bool]:
     session = psycopg2.connect(**parameters)
     try:
         encoding = session.get_parameter_status("server_encoding")
@@ -116,15 +123,25 @@ def start(parameters: Mapping[str, Any], name: str = NAME) -> tuple[Any, bool]:
         session.autocommit = True
         with session.cursor() as cursor:
             cursor.execute(_FIRST, (session.info.backend_pid, NAME, name))
-            is_standby, shown = cursor.fetchone()
-        if is_standby:
-            raise faults.Standby
+            is_standby, pid, shown = cursor.fetchone()
+            if is_standby:
+                raise faults.Standby
+            if pid != session.info.backend_pid:
+                _check_pooler(cursor)
         session.autocommit = False
         session.set_session(isolation_level="READ COMMITTED")  # said with BEGIN; it asks nothing now
     except BaseException:
         session.close()
         raise
     return session, shown == name
+
+
+def _check_pooler(cursor: Any) -> None:
+    try:
+        cursor.execute("BEGIN")
+        cursor.execute("ROLLBACK")
+    except psycopg2.OperationalError as error:
+        raise faults.NoTransactions from error
 
 
 def _may_pass(error: Exception) -> bool:
@@ -136,7 +153,7 @@ def _may_pass(error: Exception) -> bool:
 
 # A pooler gives each of its clients a number of its own, so that it knows whose statement is to be cancelled.
 _FIRST = """
-SELECT pg_catalog.pg_is_in_recovery(), CASE
+SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid(), CASE
   WHEN pg_catalog.pg_backend_pid() = %s AND pg_catalog.current_setting('application_name') = %s
   THEN pg_catalog.set_config('application_name', %s, false) END
 """
