@@ -120,6 +120,8 @@ class Transaction:
                 self.ledger.keep_schema(self.session.connection, stream, schema)
         if self.overwrite:
             self.overwrite.follow(kept)
+        for words in self.dialect.doubts(kept):
+            self.report.warn(f"stream {stream!r}: {words}")
         stamp = self.ledger.last_stamp(self.session.connection, stream)
         if self.kept:
             self.kept.add(Followed(stream, table, policy))

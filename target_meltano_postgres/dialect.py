@@ -40,7 +40,7 @@ from target_meltano import (
     Table,
 )
 
-from . import begin, catalogue, embedded, extras, faults, narrow, privileges, review, session, upgrades, views
+from . import begin, catalogue, embedded, extras, faults, narrow, pages, privileges, review, session, upgrades, views
 from .copy import READ_BYTES, NumberError, Reader, encode
 from .narrow import LIMITS
 from .session import PostgresSettings
@@ -231,6 +231,9 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def lacking_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Sequence[str]:
         return privileges.lacking(connection, needs, self.quote)
+
+    def doubts(self, table: Table) -> Sequence[str]:
+        return pages.doubts(table)
 
     def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
         return list(extras.lacking(connection, table, self.quote))

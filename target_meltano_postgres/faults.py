@@ -12,6 +12,8 @@ from psycopg2 import errors
 
 from target_meltano import DatabaseError
 
+from . import hints
+
 DUPLICATE = (
     errors.DuplicateSchema,
     errors.DuplicateTable,
@@ -63,13 +65,14 @@ def cause_of(error: Exception) -> Any:
 
 
 def words(error: Exception) -> str:
-    """Return the primary message only: DETAIL prints whole rows."""
+    """Return the primary message, and advice that has no values: DETAIL prints whole rows."""
     cause = cause_of(error)
     primary = getattr(getattr(cause, "diag", None), "message_primary", None) or " ".join(str(cause).split())
     found = _copied(error)
     if isinstance(cause, errors.OutOfMemory) and "max_locks_per_transaction" in (cause.diag.message_hint or ""):
         return f"{primary}; raise the server's setting max_locks_per_transaction, one transaction writes to so many tables"
-    return f"column {found[2]!r}: {primary}" if found and found[2] else primary
+    behind = hints.advice(cause.diag) if getattr(cause, "diag", None) else ""
+    return f"column {found[2]!r}: {primary}{behind}" if found and found[2] else f"{primary}{behind}"
 
 
 def is_transient(error: Exception) -> bool:

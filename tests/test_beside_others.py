@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from on_postgres import database, dialect, make_table, role, rows, run
 
-from target_meltano import DatabaseError, SchemaError, load
+from target_meltano import DatabaseError, RecordError, SchemaError, load
 from target_meltano.samples import INT, NUM, STR, record, schema, state
 
 FIRST = [schema("t", id=INT, v=STR), record("t", id=1, v="a"), state(1)]
@@ -222,3 +222,47 @@ def test_statistics_of_a_changed_column_are_taken_anew(db: Any) -> None:
     run(db, schema("t", id=INT, n=NUM, m=STR))
     query = "SELECT attname::text, n_distinct FROM pg_stats WHERE schemaname = %s AND tablename = 't' AND attname IN ('n', 'm') ORDER BY 1"
     assert db.query(query, (db.schema,)) == [("m", -1.0), ("n", 3.0)]
+
+
+# --- rows wider than a page
+
+
+def test_a_table_whose_filled_rows_fit_no_page_is_warned_of_and_one_that_does_not_fit_is_told(db: Any) -> None:
+    names = [f"c{i}" for i in range(470)]
+    wanted = schema("t", id=INT, **dict.fromkeys(names, STR))
+    some = record("t", id=1, **dict.fromkeys(names[:200], "x" * 40))
+    every = record("t", id=2, **{name: f"{name}{'x' * 40}" for name in names})
+    result = run(db, wanted, some, every, invalid_records="quarantine")
+    (warning,) = [text for text in result.summary["warnings"] if "page" in text]
+    assert "stream 't': a row with a value in each of the 472 columns takes" in warning
+    ((reason,),) = rows(db, "reason", "__rejected")
+    assert re.search(r"row is too big: size \d+, maximum size 8160; .*flatten_depth", reason)
+    assert rows(db, "id") == [(1,)]
+
+
+def test_no_warning_where_a_filled_row_fits(db: Any) -> None:
+    names = [f"c{i}" for i in range(440)]
+    result = run(db, schema("t", id=INT, **dict.fromkeys(names, STR)), record("t", id=1, **dict.fromkeys(names, "x" * 40)))
+    assert [text for text in result.summary["warnings"] if "page" in text] == []
+
+
+# --- PostgreSQL's hints
+
+
+def test_what_postgresql_advises_is_shown_where_it_has_no_values(db: Any) -> None:
+    make_table(db, "id bigint, v text")
+    db.query(f"CREATE INDEX ON {db.schema}.t (v)")
+    with pytest.raises(RecordError, match="Values larger than 1/3 of a buffer page cannot be indexed"):
+        run(db, schema("t", [], id=INT, v=STR), record("t", id=1, v="".join(map(chr, range(1000, 3000)))))
+
+
+@pytest.mark.parametrize("code", ["P0001", "42501", "22023"])
+def test_hints_of_others_code_are_not_shown(db: Any, code: str) -> None:
+    make_table(db, "id bigint, v text")
+    db.query(
+        f"CREATE FUNCTION {db.schema}.f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no' USING ERRCODE = '{code}', HINT = NEW.v; END$$; "
+        f"CREATE TRIGGER r BEFORE INSERT ON {db.schema}.t FOR EACH ROW EXECUTE FUNCTION {db.schema}.f()"
+    )
+    with pytest.raises((RecordError, DatabaseError), match="no") as caught:
+        run(db, schema("t", [], id=INT, v=STR), record("t", id=1, v="secret"))
+    assert "secret" not in str(caught.value)

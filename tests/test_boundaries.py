@@ -43,6 +43,7 @@ ORDER = [
     "masking",
     "settings",
     "reviews",
+    "spelling",
     "dialect",
     "kept",
     "ledger",
