@@ -109,5 +109,5 @@ ORDER BY a.attnum
 _TYPE = """
 SELECT CASE t.typtype WHEN 'e' THEN 'an enum type' WHEN 'd' THEN 'a domain' WHEN 'r' THEN 'a range type' ELSE 'a type' END
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-WHERE n.nspname = %s AND t.typname = %s AND t.typelem = 0
+WHERE n.nspname = %s AND t.typname = %s AND t.typelem = 0 AND t.typtype <> 'c'  -- of a table that came meanwhile
 """
