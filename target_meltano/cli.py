@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, extension
-from .errors import OutputError, SettingsError, TargetError
+from . import __version__, extension, standard
+from .errors import OutputError, SettingsError, TapError, TargetError
 
 if TYPE_CHECKING:
     from .report import Report
@@ -43,21 +43,20 @@ COMMANDS = {
 def main(name: str, dialect: str, arguments: Sequence[str]) -> int:
     """Run `target-meltano-NAME` and return its exit code; *dialect* is `module:class`."""
     gc.disable()  # while modules are imported, a tenth of that time
+    standard.occupy()
     is_command = bool(arguments) and arguments[0] in COMMANDS
     options = (_command_parser(name) if is_command else _parser(name)).parse_args(arguments)
     try:
         if is_command:
             return _command(name, dialect, options)
         if options.version:
-            print(f"target-meltano-{name} {__version__}")
+            standard.write(f"target-meltano-{name} {__version__}\n")
             return 0
         return _run(name, dialect, options)
     except TargetError as error:
-        _say(error, options)
+        if not (is_command and isinstance(error.__cause__, BrokenPipeError)):  # as of `| head`
+            standard.Log(as_json=options.log_format == "json").say("critical", " ".join(str(error).split("\n")))
         return error.exit_code
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
-        return 1
     finally:
         gc.enable()
 
@@ -81,7 +80,7 @@ def _prefix(name: str) -> str:
 
 def _run(name: str, dialect: str, options: argparse.Namespace) -> int:
     if options.about:
-        print(_about(name, _class(dialect), _prefix(name), options.about))
+        standard.write(f"{_about(name, _class(dialect), _prefix(name), options.about)}\n")
     else:
         _load(_made(name, dialect, options), options)
     return 0
@@ -97,27 +96,30 @@ def _command(name: str, dialect: str, options: argparse.Namespace) -> int:
         from . import review_command
 
         return review_command.run(database, options)
-    out = sys.stdout.buffer
     if options.does == "get":
         state = commands.get_state(database)
-        out.write(f"{state}\n".encode() if state is not None else b"")
+        standard.write(f"{state}\n".encode() if state is not None else b"")
     elif options.does == "set":
         commands.set_state(database, _content(options.file))
     elif options.does == "clear":
         commands.clear_state(database)
     elif options.does == "list":
-        out.writelines(f"{line}\n".encode() for line in commands.rejected(database, options.run, options.stream))
+        for line in commands.rejected(database, options.run, options.stream):
+            standard.write(f"{line}\n".encode(), more=True)
     else:
         warn = Report(as_json=options.log_format == "json").warn
-        out.writelines(commands.replay(database, options.run, options.stream, warn))
-    out.flush()
+        for source in commands.replay(database, options.run, options.stream, warn):
+            standard.write(source, more=True)
+    standard.write(b"")
     return 0
 
 
 def _content(path: str) -> bytes:
-    if path == "-":
-        return sys.stdin.buffer.read()
+    if path == "-" and sys.stdin is None:
+        raise SettingsError("stdin is closed, where the STATE should come from")
     try:
+        if path == "-":
+            return sys.stdin.buffer.read()
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
@@ -130,7 +132,9 @@ def _load(dialect: Any, options: argparse.Namespace) -> None:
     from .target import Target
 
     report = Report(as_json=options.log_format == "json", quiet=bool(options.plan))
-    plan = Plan(lambda statement: print(f"{statement};", flush=True)) if options.plan else None
+    plan = Plan(lambda statement: standard.write(f"{statement};\n")) if options.plan else None
+    if sys.stdin is None:
+        raise TapError("stdin is closed, where a tap's output should come from")
     gc.freeze()  # what is imported stays
     gc.enable()
     with _signals() as signals, _summary(report, options.summary):
@@ -144,17 +148,19 @@ def emit(state: str) -> None:
         OutputError: nobody reads it any more.
     """
     try:
-        sys.stdout.write(f"{state}\n")
-        sys.stdout.flush()
-    except (BrokenPipeError, ValueError, OSError) as error:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
-        raise OutputError(f"stdout is gone ({error}): rows are committed, but their STATE could not be delivered") from None
+        standard.write(f"{state}\n")
+    except OutputError as error:
+        raise OutputError(f"{error}: rows are committed, but their STATE could not be delivered") from None
 
 
 def _tap_status(descriptor: int | None) -> Callable[[], int] | None:
     """Return what waits for the exit status that is written to *descriptor*; nothing written is a failure."""
     if descriptor is None:
         return None
+    try:
+        os.fstat(descriptor)
+    except (OSError, OverflowError):
+        raise SettingsError(f"--tap-status-fd {descriptor}: no descriptor that is open") from None
 
     def status() -> int:
         with open(descriptor, "rb") as file:
@@ -185,8 +191,12 @@ def _summary(report: Report, path: str | None) -> Iterator[None]:
         failed = str(error)
         raise
     finally:
-        with file:
-            json.dump({**report.summary(), "error": failed}, file, indent=2)
+        try:
+            with file:
+                json.dump({**report.summary(), "error": failed}, file, indent=2)
+        except OSError as error:
+            if failed is None:
+                raise OutputError(f"--summary {path}: {error.strerror}; what the run has loaded is committed") from None
 
 
 @contextmanager
@@ -226,15 +236,6 @@ def _about(name: str, cls: Any, prefix: str, form: str) -> str:
         "settings": settings.about(cls.settings_type, prefix),
     }
     return json.dumps(about, indent=2)
-
-
-def _say(error: TargetError, options: argparse.Namespace) -> None:
-    text = " ".join(str(error).split("\n"))
-    if options.log_format == "json":
-        text = json.dumps({"level": "critical", "message": text})
-    else:
-        text = f"CRITICAL {text}"
-    print(text, file=sys.stderr, flush=True)
 
 
 def _parser(name: str) -> argparse.ArgumentParser:

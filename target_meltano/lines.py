@@ -5,13 +5,14 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import math
 import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
-from .errors import MessageError
+from .errors import MessageError, TapError
 from .extension import reader
 from .messages import json_of
 
@@ -57,6 +58,20 @@ def read_chunks(source: Source, wait: Callable[[], float | None], wakeup: int, l
     return _chunks(_without_bom(pieces), min(longest, LONGEST))
 
 
+def of_tap(source: Source, wait: Callable[[], float | None], wakeup: int, longest: int) -> Iterator[Chunk]:
+    """Yield the chunks of a tap's output; see `read_chunks`.
+
+    Raises:
+        TapError: the file or pipe that it comes through cannot be read.
+    """
+    try:
+        yield from read_chunks(source, wait, wakeup, longest)
+    except OSError as error:
+        if not hasattr(source, "read"):
+            raise  # of whoever makes the lines
+        raise TapError(f"the input cannot be read: {error.strerror or error}") from None
+
+
 def _has_descriptor(source: io.IOBase) -> bool:
     try:
         return source.fileno() >= 0
@@ -72,21 +87,34 @@ def _pieces_as_they_come(
     # A file that was read from before has bytes in its buffer, which the descriptor does not know.
     read = source.read1 if isinstance(source, io.BufferedReader) else source.read
     _widen_pipe(descriptor)
-    wanted = [descriptor] + ([wakeup] if wakeup >= 0 else [])
+    ready, has_more = _looking_at([descriptor, wakeup]), _looking_at([descriptor])
     while True:
-        ready, _, _ = select.select(wanted, [], [], wait())
-        if descriptor not in ready:
+        if descriptor not in ready(wait()):
             yield None
             continue
         piece = read(CHUNK)
         parts, size = [piece], len(piece)
-        while piece and size < CHUNK and select.select([descriptor], [], [], 0)[0]:
+        while piece and size < CHUNK and has_more(0):
             piece = read(CHUNK)
             parts.append(piece)
             size += len(piece)
         yield b"".join(parts)
         if not piece:
             return
+
+
+def _looking_at(descriptors: Sequence[int]) -> Callable[[float | None], Sequence[int]]:
+    """Return what waits for so many seconds and tells which of *descriptors*, those that are not -1, can be read.
+
+    select() takes none from 1,024 on, and poll() is not everywhere.
+    """
+    wanted = [one for one in descriptors if one >= 0]
+    if not hasattr(select, "poll"):
+        return lambda seconds: select.select(wanted, [], [], seconds)[0]
+    poll = select.poll()
+    for one in wanted:
+        poll.register(one, select.POLLIN)
+    return lambda seconds: [one for one, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))]
 
 
 def _widen_pipe(descriptor: int) -> None:

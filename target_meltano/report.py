@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from .errors import json_path
-from .values import Notes
+from .schema import Path
+from .standard import Log
+from .values import MOST_NAMES, OTHERS, Notes
 
 if TYPE_CHECKING:
     from .ledger import Load
 
 EVERY = 10.0  # seconds between lines of progress in a log
 EVERY_ON_TERMINAL = 0.2
+MOST_WARNINGS = 1000  # of a run
+LONGEST_PATH = 200  # characters
 MOST_PATHS = 10  # in one warning
 
+_MORE = ("", "what is odd with more fields and streams")
 _ODDITIES = {
     "unknown": "the schema does not name this field, it is not stored (setting unknown_fields)",
     "cut": "digits beyond microseconds are cut",
@@ -54,31 +59,38 @@ class Result:
 
 
 class Report:
-    """Counts of a run, told on *out*: in lines of text or JSON, or in colour on a terminal."""
+    """Counts of a run, told on *out*: in lines of text or JSON, or in colour on a terminal.
+
+    Two threads tell and count: the loop's, and the database's.
+    """
 
     def __init__(self, out: IO[str] | None = None, *, as_json: bool = False, quiet: bool = False):
-        self.out = out or sys.stderr
-        self.as_json = as_json
-        self.quiet = quiet
+        self.log = Log(out, as_json=as_json, quiet=quiet)
+        self.log.begin("waiting for the tap")
         self.streams: dict[str, Counts] = {}
         self.warnings: list[str] = []
         self.bytes = 0
         self.run_id = ""
         self.state: str | None = None  # the last one that was emitted
+        self._lock = threading.Lock()
+        self._unlisted = 0  # warnings
         self._nulling: set[str] = set()  # streams where fields that a record does not have become null
         self._oddities: Counter[tuple[str, str]] = Counter()
+        self._unknown: dict[str, set[Path]] = {}  # fields that are named in warnings, by stream
         self._started = self._told = time.monotonic()
-        on_terminal = self.out.isatty() and not (as_json or quiet)
-        self._console = _console(self.out) if on_terminal else None
-        self._status = self._console.status("waiting for the tap") if self._console else None
-        if self._status:
-            self._status.start()
 
     def of(self, stream: str) -> Counts:
         """Return the counts of *stream*."""
-        if stream not in self.streams:
-            self.streams[stream] = Counts()
-        return self.streams[stream]
+        found = self.streams.get(stream)
+        if found is None:
+            with self._lock:
+                found = self.streams.setdefault(stream, Counts())
+        return found
+
+    def counted(self) -> dict[str, Counts]:
+        """Return the streams as they are now: another thread may add one meanwhile."""
+        with self._lock:
+            return dict(self.streams)
 
     def committed(self, stream: str, load: Load) -> None:
         """Take note of what is committed of *stream* by now."""
@@ -94,19 +106,18 @@ class Report:
         self._say("info", text)
 
     def warn(self, text: str) -> None:
-        self.warnings.append(text)
-        self._say("warning", text)
+        """Warn, but not without end: what a hostile input can cause again and again is counted only."""
+        with self._lock:
+            is_listed = len(self.warnings) < MOST_WARNINGS
+            self._unlisted += not is_listed
+            if is_listed:
+                self.warnings.append(text)
+            elif self._unlisted > 1:
+                return
+        self._say("warning", text if is_listed else f"more than {MOST_WARNINGS:,} warnings; from here on they are counted only")
 
     def _say(self, level: str, text: str) -> None:
-        if self.quiet:
-            return
-        if self._console:
-            style = "yellow" if level == "warning" else "dim"
-            self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-        elif self.as_json:
-            print(json.dumps({"level": level, "message": text}), file=self.out, flush=True)
-        else:
-            print(f"{level.upper():8}{text}", file=self.out, flush=True)
+        self.log.say(level, text)
 
     def ddl(self, stream: str, statement: str) -> None:
         """Tell of a statement that changed the database."""
@@ -123,12 +134,24 @@ class Report:
             absent[json_path(path)] = absent.get(json_path(path), 0) + count
         for name, words in _ODDITIES.items():
             for path, count in getattr(notes, name).items():
-                self.odd(stream, f"{json_path(path)}: {words}", count)
+                where = self._named(stream, path) if name == "unknown" else _shown(path)
+                self.odd(stream, f"{where}: {words}", count)
+
+    def _named(self, stream: str, path: Path) -> str:
+        """Return a field that the schema does not name; all after the first ones are one."""
+        named = self._unknown.setdefault(stream, set())
+        if path != OTHERS and (path in named or len(named) < MOST_NAMES):
+            named.add(path)
+            return _shown(path)
+        return f"fields after the first {MOST_NAMES}"
 
     def odd(self, stream: str, what: str, count: int) -> None:
         """Warn of *what* is odd with a stream once, and count it from then on."""
         if (stream, what) not in self._oddities:
-            self.warn(f"stream {stream!r}: {what}")
+            if len(self._oddities) >= MOST_WARNINGS:
+                stream, what = _MORE
+            else:
+                self.warn(_of(stream, what))
         self._oddities[stream, what] += count
 
     def note_absent(self, stream: str, *, is_null: bool) -> None:
@@ -150,32 +173,35 @@ class Report:
     def progress(self) -> None:
         """Tell how far the run is, if it is time to."""
         now = time.monotonic()
-        if now - self._told < (EVERY_ON_TERMINAL if self._status else EVERY):
+        if now - self._told < (EVERY_ON_TERMINAL if self.log.is_on_terminal else EVERY):
             return
         self._told = now
-        rows = sum(counts.read for counts in self.streams.values())
+        streams = self.counted()
+        rows = sum(counts.read for counts in streams.values())
         speed = rows / (now - self._started)
-        line = f"{rows:,} rows, {speed:,.0f} rows/s, {self.bytes / 1e6:,.0f} MB, {len(self.streams)} streams"
-        if self._status:
-            self._status.update(line)
+        line = f"{rows:,} rows, {speed:,.0f} rows/s, {self.bytes / 1e6:,.0f} MB, {len(streams)} streams"
+        if self.log.is_on_terminal:
+            self.log.status(line)
         else:
             self.info(line)
 
     def finish(self) -> None:
         """Tell the counts of the run, for people, and as Singer metrics for programs."""
-        if self._status:
-            self._status.stop()
+        self.log.status(None)
         self._tell_absent()
         for (stream, what), count in self._oddities.items():
-            self.info(f"stream {stream!r}: {what}: {count:,} times")
-        for stream, counts in self.streams.items():
+            self.info(f"{_of(stream, what)}: {count:,} times")
+        if self._unlisted:
+            self.info(f"{self._unlisted:,} more warnings")
+        streams = self.counted()
+        for stream, counts in streams.items():
             metric = {"type": "counter", "metric": "record_count", "value": counts.written, "tags": {"stream": stream}}
             self.info(f"METRIC: {json.dumps(metric)}")
-        if self._console and self.streams:
-            self._console.print(_table(self.streams))
-        rows = sum(counts.written for counts in self.streams.values())
+        if self.log.is_on_terminal and streams:
+            self.log.show(_table(streams))
+        rows = sum(counts.written for counts in streams.values())
         seconds = time.monotonic() - self._started
-        self.info(f"{rows:,} rows of {len(self.streams)} streams committed in {seconds:.1f} s")
+        self.info(f"{rows:,} rows of {len(streams)} streams committed in {seconds:.1f} s")
 
     def result(self) -> Result:
         return Result(self.summary(), self.state)
@@ -188,16 +214,20 @@ class Report:
             "state": self.state,
             "seconds": round(time.monotonic() - self._started, 3),
             "bytes": self.bytes,
-            "streams": {name: asdict(counts) for name, counts in self.streams.items()},
+            "streams": {name: asdict(counts) for name, counts in self.counted().items()},
             "oddities": oddities,
             "warnings": self.warnings,
+            "more_warnings": self._unlisted,
         }
 
 
-def _console(out: IO[str]) -> Any:
-    from rich.console import Console  # only on a terminal: it takes its time to import
+def _of(stream: str, what: str) -> str:
+    return f"stream {stream!r}: {what}" if stream else what
 
-    return Console(file=out)
+
+def _shown(path: Path) -> str:
+    text = json_path(path)
+    return text if len(text) <= LONGEST_PATH else f"{text[:LONGEST_PATH]}…"
 
 
 def _table(streams: dict[str, Counts]) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from typing import Any
 
 from . import reviews
 from .dialect import Dialect
 from .errors import SettingsError, shown
 from .reviews import Copies
+from .standard import Log, write
 
 
 def run(dialect: Dialect[Any], options: argparse.Namespace) -> int:
@@ -62,9 +62,9 @@ def _gc(copies: Copies, options: argparse.Namespace) -> int:
     for name in reviews.drop_old(copies, age, failed.append):
         _say(name=name)
     for words in failed:
-        print(f"CRITICAL {words}", file=sys.stderr, flush=True)
+        Log().say("critical", words)
     return 1 if failed else 0
 
 
 def _say(**told: str) -> None:
-    print(json.dumps(told, ensure_ascii=False), flush=True)
+    write(f"{json.dumps(told, ensure_ascii=False)}\n")

@@ -173,7 +173,7 @@ class _RowReader:
             return
         if self.rules.unknown_fields == "fail":
             raise self.error(path, "the schema does not name this field (setting unknown_fields: warn or keep)")
-        self.notes.unknown[path] += 1
+        self.notes.see_unknown(path)
         extra[name] = value
 
     def value(self, leaf: Leaf, value: Any) -> Any:

@@ -18,7 +18,7 @@ from .diff import Table
 from .errors import RecordError
 from .kept import LINE, SOURCE, Written
 from .ledger import Rejected
-from .values import Notes
+from .values import MOST_NAMES, OTHERS, Notes
 from .wanting import Wanted
 
 RECOMPILES = 50  # a map whose keys are data would make the decoder anew for ever
@@ -137,7 +137,8 @@ class Stream:
         """Make the decoder anew so that it knows the next record with the same oddities."""
         decoder = self.decoder
         keeps = decoder.layout.rules.unknown_fields == "keep"
-        expected = decoder.expected if keeps else decoder.expected.union(notes.unknown)
+        expected = decoder.expected if keeps else decoder.expected.union(notes.unknown) - {OTHERS}
+        expected = expected if len(expected) <= MOST_NAMES else decoder.expected
         loose = decoder.loose.union(rows.odd_leaves(decoder.layout, line, notes))
         if (expected, loose) != (decoder.expected, decoder.loose) and self.recompiles < RECOMPILES:
             self.recompiles += 1

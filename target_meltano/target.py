@@ -29,10 +29,11 @@ from .errors import (
     Stopped,
     TapError,
     TargetError,
+    shown,
 )
 from .kept import Lines
 from .ledger import Ledger, new_run_id
-from .lines import Chunk, Source, read_chunks
+from .lines import Chunk, Source, of_tap
 from .loader import Loader
 from .logbased import NewFields
 from .outbox import Flush, Outbox
@@ -112,7 +113,7 @@ class Target:
 
     def _read(self, source: Source) -> None:
         try:
-            for chunk in read_chunks(source, self._wait, self.signals.wakeup, self.settings.max_message_bytes):
+            for chunk in of_tap(source, self._wait, self.signals.wakeup, self.settings.max_message_bytes):
                 self._take(chunk)
             self._end()
         except LOST:
@@ -262,7 +263,7 @@ class Target:
         elif isinstance(message, messages.Batch):
             self._batch(message, number)
         else:
-            self.report.warn(f"a message of type {message.type!r} is skipped")
+            self.report.odd(message.stream or "", f"a message of type {shown(message.type)} is skipped", 1)
 
     def _record(self, line: bytes, number: int, stream: Stream, version: int | None = None) -> None:
         """Take one record, by the fast path if it has not been tried yet."""

@@ -21,6 +21,8 @@ from .errors import shown
 from .schema import INT64, Leaf, Path
 
 MAX_DEPTH = 500
+MOST_NAMES = 100  # of fields that a stream's schema does not name: a map's keys may be data, and have no end
+OTHERS: Path = ()  # stands for the rest of them
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BAD_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -45,9 +47,17 @@ class Notes:
     def __bool__(self) -> bool:
         return any(vars(self).values())
 
+    def see_unknown(self, path: Path, count: int = 1) -> None:
+        """Count a field that the schema does not name; all after the first ones as one."""
+        is_named = path in self.unknown or len(self.unknown) < MOST_NAMES
+        self.unknown[path if is_named else OTHERS] += count
+
     def add(self, other: Notes) -> None:
         for name, counter in vars(other).items():
-            getattr(self, name).update(counter)
+            if name != "unknown":
+                getattr(self, name).update(counter)
+        for path, count in other.unknown.items():
+            self.see_unknown(path, count)
 
 
 @dataclass(frozen=True)

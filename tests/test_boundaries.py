@@ -17,6 +17,7 @@ MAX_LINES = 400
 ORDER = [
     "extension",
     "errors",
+    "standard",
     "kinds",
     "limits",
     "naming",
