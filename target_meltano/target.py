@@ -268,7 +268,7 @@ class Target:
     def _record(self, line: bytes, number: int, stream: Stream, version: int | None = None) -> None:
         """Take one record, by the fast path if it has not been tried yet."""
         if version is not None and stream.decoder.layout.versioned is False:
-            self._widen(stream, stream.wanted.with_versions(self.dialect), number)
+            self._widen(stream, lambda: stream.wanted.with_versions(self.dialect), number)
         if self.flush.is_full(stream.name):
             self._flush()
         if stream.key not in self.reader:
@@ -278,7 +278,7 @@ class Target:
         try:
             stream.add_slow(line, number)
         except NewFields as new:
-            self._widen(stream, widening.with_fields(stream.wanted, new.fields, self.dialect), number)
+            self._widen(stream, lambda fields=new.fields: widening.with_fields(stream.wanted, fields, self.dialect), number)
             self._record(line, number, stream)
         except RecordError:
             self._count(stream, 1)
@@ -349,10 +349,10 @@ class Target:
             self._flush()
         self.current = stream
 
-    def _widen(self, stream: Stream, wanted: wanting.Wanted, number: int) -> None:
+    def _widen(self, stream: Stream, wanted: Callable[[], wanting.Wanted], number: int) -> None:
         """Let the table have the columns that a record needs and the SCHEMA did not name."""
         try:
-            self._followed(stream.name, wanted, stream)
+            self._followed(stream.name, wanted(), stream)
         except SchemaError as error:
             raise type(error)(f"line {self.lines.of(number)[0]}: stream {stream.name!r}: {error}") from None
 

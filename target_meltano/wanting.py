@@ -40,12 +40,28 @@ class Wanted:
     known: frozenset[str] = frozenset()
 
     def with_versions(self, dialect: Dialect[Any]) -> Wanted:
-        """Return the same with the columns that ACTIVATE_VERSION needs, before the stamp."""
+        """Return the same with the columns that ACTIVATE_VERSION needs, before the stamp.
+
+        Raises:
+            SchemaError: a property has such a column, and its values would be taken for versions.
+        """
+        taken = self.takes(dialect)
+        if taken:
+            raise SchemaError(
+                f"property {taken.source!r} has the column {taken.name!r}, which the versions of its records need "
+                "(setting column_names for another name, or activate_version: ignore)"
+            )
         last = len(self.table.columns) - self.stamped
         columns = self.table.columns
         more = tuple(Column(dialect.fold(name), kind) for name, kind in VERSION_COLUMNS.items())
         table = replace(self.table, columns=(*columns[:last], *more, *columns[last:]))
         return replace(self, table=table, versioned=True)
+
+
+    def takes(self, dialect: Dialect[Any]) -> Column | None:
+        """Return the first column of a property that has a name which versions need."""
+        names = set(map(dialect.fold, VERSION_COLUMNS)) if not self.versioned else set()
+        return next((column for column in self.table.columns if column.name in names), None)
 
 
 @dataclass

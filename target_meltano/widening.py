@@ -29,7 +29,8 @@ def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Want
     if found is None:
         return wanted
     has_versions = set(map(dialect.fold, wanting.VERSION_COLUMNS)) <= set(found.columns)
-    if has_versions and not wanted.versioned and dialect.settings.activate_version != "ignore":
+    is_ours = has_versions and not wanted.takes(dialect)  # and not of a property
+    if is_ours and not wanted.versioned and dialect.settings.activate_version != "ignore":
         wanted = wanted.with_versions(dialect)
     kinds: dict[str, Kind] = {}
     for field in (*wanted.more, *(mark for mark in logbased.MARKS if mark in wanted.known)):

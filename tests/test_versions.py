@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from on_postgres import dialect, rows, run
 
-from target_meltano import MessageError, load
+from target_meltano import MessageError, SchemaError, load
 from target_meltano.samples import INT, record, schema, state
 
 
@@ -92,3 +92,40 @@ def test_nothing_is_looked_at_where_nothing_is_to_end(db: Any) -> None:
 def test_a_version_is_an_integer(db: Any, version: Any) -> None:
     with pytest.raises(MessageError, match="line 2: .*version"):
         run(db, schema("t", id=INT), {"type": "ACTIVATE_VERSION", "stream": "t", "version": version})
+
+
+NAMES = {"__version": INT, "__deleted_at": {"type": ["string", "null"]}}
+
+
+@pytest.mark.parametrize("named", [["__version"], ["__deleted_at"], ["__version", "__deleted_at"]], ids=" and ".join)
+@pytest.mark.parametrize("method", ["upsert", "append", "overwrite"])
+def test_a_property_with_a_name_that_versions_need(db: Any, named: list[str], method: str) -> None:
+    """Without versions it is a property like others, in each run; with them the run ends by name, after what came before."""
+    properties = {"id": INT, **{name: NAMES[name] for name in named}}
+    values = {name: 5 if name == "__version" else "x" for name in named}
+    for number in (1, 2):
+        run(db, schema("t", **properties), record("t", id=number, **values), activate(5), state(number), load_method=method)
+    last = [(1, *values.values()), (2, *values.values())]
+    columns = ", ".join(("id", *named))
+    assert rows(db, columns) == (last[1:] if method == "overwrite" else last)
+    states: list[str] = []
+    lines = [schema("t", **properties), record("t", id=3, **values), state(3), versioned(1, id=4, **values), state(4)]
+    with pytest.raises(SchemaError, match=rf"^line 4: stream 't': property '{named[0]}' has the column .*column_names.*activate_version: ignore"):
+        load(dialect(db, load_method=method), lines, on_state=states.append)
+    if method != "overwrite":
+        assert (states, rows(db, "max(id)")) == (["3"], [(3,)])
+    run(db, *lines, load_method=method, activate_version="ignore")
+    assert rows(db, "max(id)") == [(4,)]
+    names = {f"t.{name}": f"of_the_tap{name}" for name in named}
+    run(db, *lines, load_method=method, column_names=names, table_names={"t": "other"})
+    assert rows(db, "id, __version", "other") == [(3, None), (4, 1)]
+
+
+def test_a_table_of_versions_whose_schema_gets_such_a_property(db: Any) -> None:
+    run(db, schema("t"), versioned(1, id=1), activate(1))
+    lines = [schema("t", id=INT, __version=INT), versioned(2, id=1, __version=9), activate(2)]
+    with pytest.raises(SchemaError, match="stream 't': property '__version' has the column"):
+        run(db, *lines)
+    with pytest.raises(SchemaError, match="stream 't': property '__version' has the column"):
+        run(db, schema("t"), versioned(2, id=1), *lines)
+    assert rows(db, CURRENT)[0][0] == 1
