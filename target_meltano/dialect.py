@@ -74,6 +74,9 @@ class Dialect(Spelling, ABC, Generic[S]):
     reserved: ClassVar[frozenset[str]] = frozenset()
     """Names that no column may have, folded."""
 
+    takes_absent: ClassVar[bool] = False
+    """`encode` takes a last column with the fields that rows lack, as `rows.mask`; else they come with fewer columns."""
+
     driver_errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What the driver raises where SQLAlchemy is not in between."""
 

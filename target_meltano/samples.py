@@ -151,6 +151,7 @@ PART = {
     "id": INT,
     "a": STR,
     "o": {"type": ["object", "null"], "properties": {"b": INT}},
+    "c": INT,
     "_sdc_deleted_at": {"type": ["string", "null"], "format": "date-time"},
 }
 PARTS = st.fixed_dictionaries(
@@ -158,22 +159,27 @@ PARTS = st.fixed_dictionaries(
     optional={
         "a": st.none() | st.sampled_from("xyz"),
         "o": st.none() | st.fixed_dictionaries({}, optional={"b": st.none() | st.integers(0, 9)}),
+        "c": st.none() | st.integers(0, 9),
         "_sdc_deleted_at": st.none() | st.just(NOON.isoformat()),
     },
 )
 
 
-def applied(parts: list[Any], *, keep: bool, hard: bool) -> list[tuple[Any, ...]]:
-    """Return the rows that records of `PARTS` leave, one after the other: id, a, o.b, time of deletion."""
+def applied(parts: list[Any], *, absent: str, hard: bool, named: bool) -> list[tuple[Any, ...]]:
+    """Return the rows that records of `PARTS` leave, one after the other: id, a, o.b, c, time of deletion.
+
+    *absent* is the setting `absent_fields`; the SCHEMA has *named* the time of deletion or not.
+    """
     rows: dict[int, tuple[Any, ...]] = {}
     for part in parts:
+        named = named or "_sdc_deleted_at" in part
         deleted = NOON if part.get("_sdc_deleted_at") else None
         if deleted and hard:
             rows.pop(part["id"], None)
             continue
-        there = rows.get(part["id"]) if keep or deleted else None
-        _, a, b, _ = there or (None, None, None, None)
+        keeps = absent == "keep" or (absent == "auto" and named) or deleted
+        _, a, b, c, _ = (rows.get(part["id"]) if keeps else None) or (None,) * 5
         o = part.get("o", {"b": b})
         b = o.get("b", b) if o is not None else None
-        rows[part["id"]] = (part["id"], part.get("a", a), b, deleted)
+        rows[part["id"]] = (part["id"], part.get("a", a), b, part.get("c", c), deleted)
     return sorted(rows.values(), key=lambda row: row[0])

@@ -262,17 +262,26 @@ class Conformance(Harness):
         assert self.read("id", "a", "b") == [(1, None, "z")]
 
     @few
-    @given(st.lists(PARTS, max_size=12), st.booleans(), st.booleans(), st.integers(1, 4))
+    @given(
+        st.lists(PARTS, max_size=12),
+        st.sampled_from(["auto", "keep", "null"]),
+        st.booleans(),
+        st.sampled_from([1, 2, 3, 4, 100]),
+        st.booleans(),
+    )
     def test_absent_fields_keep_values_and_deleted_rows_go(
-        self, parts: list[Any], keep: bool, hard: bool, batch_rows: int
+        self, parts: list[Any], absent: str, hard: bool, batch_rows: int, named: bool
     ) -> None:
-        settings: Any = {"absent_fields": "keep" if keep else "null", "hard_delete": hard, "batch_rows": batch_rows}
+        """As they would one by one, be the time of deletion *named* in the SCHEMA or not."""
+        settings: Any = {"absent_fields": absent, "hard_delete": hard, "batch_rows": batch_rows}
         stream = f"parts_{next(counted)}"
-        self.load(schema(stream, **PART), *(record(stream, **part) for part in parts), **settings)
-        assert self.read("id", "a", "o__b", "_sdc_deleted_at", table=stream) == applied(parts, keep=keep, hard=hard)
+        described = {name: its for name, its in PART.items() if named or name != "_sdc_deleted_at"}
+        parts = [*parts, {"id": 4, "_sdc_deleted_at": None}]
+        self.load(schema(stream, **described), *(record(stream, **part) for part in parts), **settings)
+        assert self.read("id", "a", "o__b", "c", "_sdc_deleted_at", table=stream) == applied(parts, absent=absent, hard=hard, named=named)
 
     def test_absent_fields_are_counted_per_column(self) -> None:
-        records = [record(id=1), record(id=2, o=None, a=None), record(id=3, o={}, _sdc_deleted_at=None)]
+        records = [record(id=1, c=0), record(id=2, o=None, a=None, c=0), record(id=3, o={}, c=0, _sdc_deleted_at=None)]
         summary = self.load(schema(**PART), *records).summary
         assert summary["streams"]["orders"]["absent"] == {"$.a": 2, "$.o.b": 2, "$._sdc_deleted_at": 2}
 

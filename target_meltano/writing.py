@@ -35,10 +35,10 @@ class Tried:
 def ready(dialect: Dialect[Any], written: Written) -> Written:
     """Return *written* ready to be written, unless that takes several statements or a row is refused."""
     rows = last_by_key(written.batch, written.table)
-    if not rows.num_rows or written.table.deletes or _is_split(rows):
+    if not rows.num_rows or written.table.deletes or (_is_split(rows) and not dialect.takes_absent):
         return written
     try:
-        return replace(written, ready=Ready(rows, dialect.encode(written.table, _visible(rows))))
+        return replace(written, ready=Ready(rows, dialect.encode(*next(_parts(dialect, written.table, rows)))))
     except RowError:
         return written
 
@@ -130,7 +130,7 @@ def _write(dialect: Dialect[Any], session: Session, table: Table, rows: pa.Recor
         deleted = rows.column(table.deletes)
         _delete(dialect, session, table, rows.filter(deleted.is_valid()))
         rows = rows.filter(deleted.is_null())
-    parts = _parts(table, rows) if rows.num_rows else ()
+    parts = _parts(dialect, table, rows) if rows.num_rows else ()
     return _counted(rows.num_rows, [dialect.write(session.connection, part, dialect.encode(part, its)) for part, its in parts])
 
 
@@ -145,11 +145,14 @@ def _counted(sent: int, parts: Sequence[RowCounts]) -> Tried:
     )
 
 
-def _parts(table: Table, rows: pa.RecordBatch) -> Iterator[tuple[Table, pa.RecordBatch]]:
-    """Yield *table* with fewer columns, and the rows that have no fields for the others."""
+def _parts(dialect: Dialect[Any], table: Table, rows: pa.RecordBatch) -> Iterator[tuple[Table, pa.RecordBatch]]:
+    """Yield what `Dialect.encode` takes: all rows, or *table* with fewer columns and the rows that lack the others."""
     visible = _visible(rows)
     if not _is_split(rows):
         yield table, visible
+        return
+    if dialect.takes_absent:
+        yield table, visible.append_column(ABSENT, rows.column(ABSENT))
         return
     absent = rows.column(ABSENT).dictionary_encode(null_encoding="encode")
     for code, mask in enumerate(absent.dictionary.to_pylist()):

@@ -40,7 +40,21 @@ from target_meltano import (
     Table,
 )
 
-from . import begin, catalogue, embedded, extras, faults, narrow, pages, privileges, review, session, upgrades, views
+from . import (
+    begin,
+    catalogue,
+    embedded,
+    extras,
+    faults,
+    merging,
+    narrow,
+    pages,
+    privileges,
+    review,
+    session,
+    upgrades,
+    views,
+)
 from .copy import READ_BYTES, NumberError, Reader, encode
 from .narrow import LIMITS
 from .session import PostgresSettings
@@ -50,10 +64,14 @@ LOCK_TIMEOUT = "10s"  # for DDL; after it, others come first and we try again
 
 @dataclass(frozen=True)
 class Encoded:
-    """A whole COPY in *buffers*, sorted by the first column of the key or not."""
+    """A whole COPY in *buffers*, sorted by the first column of the key or not.
+
+    *absent* are the columns that some rows have no value for; then the last column of the COPY says which rows.
+    """
 
     buffers: list[bytes]
     ascends: bool
+    absent: frozenset[int] = frozenset()
 
 
 class PostgresDialect(Dialect[PostgresSettings]):
@@ -93,6 +111,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
     limits = LIMITS
     narrow = frozenset(LIMITS)
     same_kinds: ClassVar[Mapping[str, Kind]] = {"decimal": NUMBER}  # plain numeric holds every scale
+    takes_absent = True
     default_schema = "raw"  # of the embedded server; elsewhere the setting is required
     reserved = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
     driver_errors = (psycopg2.Error,)
@@ -277,12 +296,14 @@ class PostgresDialect(Dialect[PostgresSettings]):
         """The binary form of json is its text; that of jsonb has a version in front."""
         batch = narrow.sent(table, super().encode(table, batch))
         kinds = [STRING if column.type == "json" else column.kind for column in table.columns]
+        absent = merging.absent_columns(batch.column(-1)) if batch.num_columns > len(kinds) else frozenset()
+        kinds += [BINARY] * (batch.num_columns - len(kinds))
         try:
             buffers = encode(batch, kinds)
         except NumberError as error:
             column = table.columns[error.column].name
             raise RowError(f"column {column!r}: {error.fault}", row=error.row) from None
-        return Encoded(buffers, bool(table.keys) and _ascends(batch.column(table.keys[0])))
+        return Encoded(buffers, bool(table.keys) and _ascends(batch.column(table.keys[0])), absent)
 
     def write(self, connection: sa.Connection, table: Table, rows: Encoded) -> RowCounts:
         """COPY straight into the table, 2.6 times faster, until a key was there already; then upsert.
@@ -290,10 +311,12 @@ class PostgresDialect(Dialect[PostgresSettings]):
         Where row-level security keeps COPY out, INSERT from the start.
         """
         cursor = connection.connection.cursor()
+        if rows.absent:
+            return self._merge(cursor, table, rows)
         if table.full_name in self._conflicts:
             return RowCounts(self._upsert(cursor, table, rows))
         try:
-            copied = self._copy(cursor, self.full_name(table), table, rows.buffers)
+            copied = self._copy(cursor, self.full_name(table), _names(self, table), rows.buffers)
         except errors.FeatureNotSupported:
             self._conflicts.add(table.full_name)
             raise Again from None
@@ -304,9 +327,9 @@ class PostgresDialect(Dialect[PostgresSettings]):
             raise Again from None
         return RowCounts(copied, copied)
 
-    def _copy(self, cursor: Any, into: str, table: Table, buffers: list[bytes]) -> int:
+    def _copy(self, cursor: Any, into: str, names: str, buffers: list[bytes]) -> int:
         """Return how many rows the server says it has stored."""
-        statement = f"COPY {into} ({_names(self, table)}) FROM STDIN (FORMAT binary)"
+        statement = f"COPY {into} ({names}) FROM STDIN (FORMAT binary)"
         cursor.copy_expert(statement, Reader(buffers), size=READ_BYTES)
         return int(cursor.rowcount)
 
@@ -320,7 +343,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
         """
         name, names, keys = self.full_name(table), _names(self, table), self.names(table.keys)
         stage = self._stage(cursor, table)
-        self._copy(cursor, stage, table, rows.buffers)
+        self._copy(cursor, stage, names, rows.buffers)
         others = [self.quote(column.name) for column in table.columns if column.name not in table.keys]
         update = f"UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in others)}" if others else "NOTHING"
         action = f"ON CONFLICT ({keys}) DO {update}" if keys else ""
@@ -330,17 +353,26 @@ class PostgresDialect(Dialect[PostgresSettings]):
         )
         return int(cursor.rowcount) if others or not keys else None
 
-    def _stage(self, cursor: Any, table: Table) -> str:
+    def _merge(self, cursor: Any, table: Table, rows: Encoded) -> RowCounts:
+        """COPY into a temporary table, and from there over the rows of the same keys, which keep what is absent."""
+        mask = self.quote(merging.mask_column(table))
+        stage = self._stage(cursor, table, f", NULL::pg_catalog.bytea AS {mask}")
+        sent = self._copy(cursor, stage, f"{_names(self, table)}, {mask}", rows.buffers)
+        return merging.Merge(table, self.full_name(table), stage, rows.absent, self.quote).run(cursor, sent)
+
+    def _stage(self, cursor: Any, table: Table, more: str = "") -> str:
         """Return the name of an empty temporary table with the columns of *table*, which ends with the transaction.
+
+        *more* is what else it is to have.
 
         A transaction has one for all batches of the same columns: each new one takes locks until
         COMMIT, and a server has so many only. An ALTER in between makes for other columns.
         """
         columns = [(column.name, column.type, str(column.kind)) for column in table.columns]
-        mark = hashlib.sha256(repr((self.run_id, table.full_name, columns)).encode()).hexdigest()[:16]
+        mark = hashlib.sha256(repr((self.run_id, table.full_name, columns, more)).encode()).hexdigest()[:16]
         name, names = self.full_name(table), _names(self, table)
         cursor.execute(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS __stage_{mark} ON COMMIT DROP AS SELECT {names} FROM {name} WITH NO DATA; "
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS __stage_{mark} ON COMMIT DROP AS SELECT {names}{more} FROM {name} WITH NO DATA; "
             f"TRUNCATE pg_temp.__stage_{mark}"
         )
         return f"pg_temp.__stage_{mark}"

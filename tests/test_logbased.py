@@ -155,65 +155,6 @@ def test_they_take_the_fast_path(db: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert slow == [2]
 
 
-# --- absent fields
-
-
-TOASTED = [record("t", id=1, name="long", owner="x", _sdc_lsn=1), record("t", id=1, owner="y", _sdc_lsn=2)]
-
-
-@pytest.mark.parametrize("batch_rows", [1, 100])
-@pytest.mark.parametrize(
-    ("named", "setting", "name"),
-    [
-        ({}, {}, "long"),
-        ({"_sdc_lsn": INT}, {}, "long"),
-        ({}, {"absent_fields": "null"}, None),
-        ({}, {"absent_fields": {"t": "null"}}, None),
-        ({"_sdc_lsn": INT}, {"absent_fields": {"u": "null"}}, "long"),
-        ({"_sdc_lsn": INT}, {"absent_fields": {"*": "null", "t": "keep"}}, "long"),
-    ],
-    ids=["record", "schema", "null", "null of it", "null of another", "keep of it"],
-)
-def test_log_based_streams_keep_absent_fields(db: Any, batch_rows: int, named: Any, setting: Any, name: str | None) -> None:
-    run(db, schema("t", id=INT, name=STR, owner=STR, **named), *TOASTED, batch_rows=batch_rows, **setting)
-    assert rows(db, "id, name, owner, _sdc_lsn") == [(1, name, "y", 2)]
-
-
-def test_absent_fields_that_may_replace_values_are_told_once(db: Any) -> None:
-    lines = [PETS, ADA, record("t", id=2, name="Bob")]
-    assert run(db, *lines).summary["warnings"] == []  # all rows are new
-    (warning,) = run(db, *lines).summary["warnings"]
-    assert warning.startswith("stream 't': $.owner: some records have no such field")
-    assert rows(db, "id, owner") == [(1, "x"), (2, None)]
-    for quiet in ([PETS, *[record("t", id=i, name="Bob") for i in range(3)]], [PETS, ADA, BOB]):
-        assert run(db, *quiet).summary["warnings"] == []  # all lack it, or none
-    assert run(db, *lines, absent_fields="keep").summary["warnings"] == []
-
-
-def test_few_of_many_absent_fields_are_named(db: Any) -> None:
-    wide = schema("t", id=INT, **{f"c{i:02}": INT for i in range(30)})
-    run(db, wide, record("t", id=1), record("t", id=1, **{f"c{i:02}": 1 for i in range(30)}), record("t", id=1))
-    (warning,) = run(db, wide, record("t", id=1), record("t", id=1, **{f"c{i:02}": 1 for i in range(30)})).summary["warnings"]
-    assert "$.c09 and 20 more: " in warning
-
-
-@pytest.mark.parametrize("setting", ["auto", "null", "keep"])
-@pytest.mark.parametrize("batch_rows", [1, 100])
-def test_a_column_that_the_stream_no_longer_sends_keeps_its_values(db: Any, setting: str, batch_rows: int) -> None:
-    """Be it of another run, of others, or of this run's SCHEMA before."""
-    run(db, PETS, ADA, BOB)
-    db.query(f'ALTER TABLE "{db.schema}".t ADD note text DEFAULT \'of ours\'')
-    less = schema("t", id=INT, name=STR)
-    lines = [record("t", id=1, name="Ada II"), record("t", id=3, name="Cy")]
-    run(db, less, *lines, PETS, record("t", id=4, name="Di", owner="z"), less, record("t", id=4, name="Di II"), batch_rows=batch_rows, absent_fields=setting)
-    assert rows(db, "id, name, owner, note") == [
-        (1, "Ada II", "x", "of ours"),
-        (2, "Bob", "y", "of ours"),
-        (3, "Cy", None, "of ours"),
-        (4, "Di II", "z", "of ours"),
-    ]
-
-
 def test_a_table_of_others_may_have_the_field(db: Any) -> None:
     make_table(db, "id bigint PRIMARY KEY, name text, owner text, _sdc_deleted_at uuid, __loaded_at timestamptz")
     run(db, PETS, ADA)
