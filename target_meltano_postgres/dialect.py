@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -342,7 +341,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
         what is sorted costs 5 % of an upsert.
         """
         name, names, keys = self.full_name(table), _names(self, table), self.names(table.keys)
-        stage = self._stage(cursor, table)
+        stage = merging.staging(cursor, self.run_id, table, name, names)
         self._copy(cursor, stage, names, rows.buffers)
         others = [self.quote(column.name) for column in table.columns if column.name not in table.keys]
         update = f"UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in others)}" if others else "NOTHING"
@@ -355,27 +354,10 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def _merge(self, cursor: Any, table: Table, rows: Encoded) -> RowCounts:
         """COPY into a temporary table, and from there over the rows of the same keys, which keep what is absent."""
-        mask = self.quote(merging.mask_column(table))
-        stage = self._stage(cursor, table, f", NULL::pg_catalog.bytea AS {mask}")
-        sent = self._copy(cursor, stage, f"{_names(self, table)}, {mask}", rows.buffers)
-        return merging.Merge(table, self.full_name(table), stage, rows.absent, self.quote).run(cursor, sent)
-
-    def _stage(self, cursor: Any, table: Table, more: str = "") -> str:
-        """Return the name of an empty temporary table with the columns of *table*, which ends with the transaction.
-
-        *more* is what else it is to have.
-
-        A transaction has one for all batches of the same columns: each new one takes locks until
-        COMMIT, and a server has so many only. An ALTER in between makes for other columns.
-        """
-        columns = [(column.name, column.type, str(column.kind)) for column in table.columns]
-        mark = hashlib.sha256(repr((self.run_id, table.full_name, columns, more)).encode()).hexdigest()[:16]
-        name, names = self.full_name(table), _names(self, table)
-        cursor.execute(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS __stage_{mark} ON COMMIT DROP AS SELECT {names}{more} FROM {name} WITH NO DATA; "
-            f"TRUNCATE pg_temp.__stage_{mark}"
-        )
-        return f"pg_temp.__stage_{mark}"
+        name, names, mask = self.full_name(table), _names(self, table), self.quote(merging.mask_column(table))
+        stage = merging.staging(cursor, self.run_id, table, name, f"{names}, NULL::pg_catalog.bytea AS {mask}")
+        sent = self._copy(cursor, stage, f"{names}, {mask}", rows.buffers)
+        return merging.Merge(table, name, stage, rows.absent, self.quote).run(cursor, sent)
 
 
 def _name(run_id: str) -> str:

@@ -1,11 +1,13 @@
-"""Rows over those of the same keys, some of which have no value for some columns: three statements, however many sets.
+"""Staging tables, and rows that come from one over those of the same keys, where some keep what the table has.
 
-The staging table has a column more, with a bit for each column that a row has no value for. Rows that are
-there keep theirs; new ones get the default that the table has.
+These are three statements, however many sets of columns there are: the staging table has a column more, with
+a bit for each column that a row has no value for. Rows that are there keep theirs; new ones get the default
+that the table has.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -29,6 +31,22 @@ def mask_column(table: Table) -> str:
     while any(column.name == name for column in table.columns):
         name += "_"
     return name
+
+
+def staging(cursor: Any, run_id: str, table: Table, name: str, columns: str) -> str:
+    """Return the name of an empty temporary table, which ends with the transaction.
+
+    It has the *columns*, in SQL, of *table*, whose quoted name is *name*. A transaction has one for all batches
+    of the same columns: each new one takes locks until COMMIT, and a server has so many only. An ALTER in
+    between makes for other columns.
+    """
+    types = [(column.name, column.type, str(column.kind)) for column in table.columns]
+    mark = hashlib.sha256(repr((run_id, table.full_name, types, columns)).encode()).hexdigest()[:16]
+    cursor.execute(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS __stage_{mark} ON COMMIT DROP AS SELECT {columns} FROM {name} WITH NO DATA; "
+        f"TRUNCATE pg_temp.__stage_{mark}"
+    )
+    return f"pg_temp.__stage_{mark}"
 
 
 @dataclass(frozen=True)
