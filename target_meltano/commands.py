@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -109,8 +110,9 @@ def _checked_state(text: bytes) -> str:
 def rejected(dialect: Dialect[Any], run_id: str | None, stream: str | None) -> Iterator[str]:
     """Yield a line per invalid record: run, time, stream, line, path, reason, with tabs in between."""
     with _opened(dialect, "rejected") as (connection, ledger):
-        if _is_there(dialect, connection, ledger.rejected):
-            for one in ledger.rejections(connection, run_id, stream):
+        there = dialect.found(connection, ledger.rejected.schema, ledger.rejected.name)
+        if there:
+            for one in ledger.rejections(connection, run_id, stream, dialect.fold("record") in there.columns):
                 found = (one.run_id, f"{one.at:%Y-%m-%dT%H:%M:%S.%fZ}", one.stream or "-", one.line, one.path, one.reason)
                 yield "\t".join(_printable(str(word)) for word in found)
 
@@ -127,10 +129,12 @@ def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: 
     loaded later, and *warn* is told of how many.
     """
     with _opened(dialect, "rejected") as (connection, ledger):
-        if not _is_there(dialect, connection, ledger.rejected):
+        there = dialect.found(connection, ledger.rejected.schema, ledger.rejected.name)
+        if there is None:
             return
+        rejections = partial(ledger.rejections, connection, run_id, stream, dialect.fold("record") in there.columns)
         is_later: dict[str | None, IsLater] = {None: lambda one: False}
-        for name in sorted({one.stream for one in ledger.rejections(connection, run_id, stream) if one.stream}):
+        for name in sorted({one.stream for one in rejections() if one.stream}):
             schema = ledger.schema(connection, name)
             if schema:
                 is_later[name] = _lookup(dialect, connection, schema)
@@ -140,7 +144,7 @@ def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: 
                 warn(f"stream {name!r}: no SCHEMA of it is kept; put one in front")
         left_out: dict[str | None, int] = {}
         withheld = 0
-        for one in ledger.rejections(connection, run_id, stream):
+        for one in rejections():
             if masking.is_withheld(one.source):
                 withheld += 1
             elif is_later[one.stream](one):

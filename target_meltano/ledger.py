@@ -100,7 +100,7 @@ class Rejected:
     path: str
     reason: str
     source: bytes
-    at: dt.datetime = field(default_factory=now)
+    at: dt.datetime = field(default_factory=lambda: now())
     run_id: str = ""
 
     @classmethod
@@ -109,6 +109,10 @@ class Rejected:
         if isinstance(fault, RecordError):
             return cls(fault.line, fault.stream, fault.path, fault.reason, line)
         return cls(fault.line, None, "$", fault.fault, line)
+
+    def load(self) -> Load:
+        """Return what it adds to its stream: the rows of later runs are stamped after it, whatever their clock says."""
+        return Load(rows_read=1, rows_rejected=1, last_loaded_at=self.at)
 
     def message(self) -> str | None:
         """Return the line as JSON, None where a database could not hold it as such."""
@@ -163,7 +167,7 @@ class Load:
             self.bytes + other.bytes,
             self.seconds + other.seconds,
             self.ddl + other.ddl,
-            other.last_loaded_at or self.last_loaded_at,
+            max(filter(None, (self.last_loaded_at, other.last_loaded_at)), default=None),
             self.rows_left_out + other.rows_left_out,
         )
 
@@ -183,6 +187,7 @@ class Ledger:
         self._rejected = dialect.as_sqlalchemy(self.rejected)
         self._schemas: dict[str, str] = {}  # the SCHEMA messages that are to be kept
         self._fold = dialect.fold
+        self._is_last = False  # it is known that no other run has started later
 
     def note(
         self,
@@ -216,12 +221,23 @@ class Ledger:
             if stream in known:
                 old.append({"of": stream, **found})
             else:
-                new.append({"run_id": self.run_id, "stream": stream, "started_at": self.started_at, **found})
+                new.append({"run_id": self.run_id, "stream": stream, **found})
         if new:
+            self._begin_after_others(connection)
+            for row in new:
+                row["started_at"] = self.started_at
             rows = [{self._fold(name): value for name, value in row.items()} for row in new]
             connection.execute(sa.insert(self._loads), rows)
         if old:
             connection.execute(self._renewal(old[0]), old)
+
+    def _begin_after_others(self, connection: sa.Connection) -> None:
+        """Let this run have started after those that are noted: their order is not that of a clock, which may be set back."""
+        if not self._is_last:
+            others = sa.select(sa.func.max(self._loads.c[self._fold("started_at")]))
+            latest = _micros(connection.execute(others).scalar_one())
+            self.started_at = max(self.started_at, EPOCH + dt.timedelta(microseconds=latest + 1))
+            self._is_last = True
 
     def _renewal(self, row: Mapping[str, Any]) -> sa.Update:
         """Return the statement that brings a row up to date with values of such names, for the stream `of`."""
@@ -237,10 +253,7 @@ class Ledger:
         """
         column = self._loads.c[self._fold("last_loaded_at")]
         found = sa.select(sa.func.max(column)).where(self._loads.c[self._fold("stream")] == stream)
-        latest = connection.execute(found).scalar_one()
-        if isinstance(latest, str):  # of a database without a type for it
-            return times.timestamp(latest)[0]
-        return (latest - EPOCH) // dt.timedelta(microseconds=1) if latest else 0
+        return _micros(connection.execute(found).scalar_one())
 
     def keep_schema(self, connection: sa.Connection, stream: str, message: str) -> None:
         """Let `note` keep the SCHEMA message of *stream*, if it is another one than that of the runs before."""
@@ -255,15 +268,28 @@ class Ledger:
         ).scalar()
         return found
 
-    def rejections(self, connection: sa.Connection, run_id: str | None, stream: str | None) -> Iterator[Rejected]:
-        """Yield what is in quarantine, in the order in which it came: of all runs and streams, or of one."""
+    def rejections(self, connection: sa.Connection, run_id: str | None, stream: str | None, has_records: bool = True) -> Iterator[Rejected]:
+        """Yield what is in quarantine, in the order in which it came: of all runs and streams, or of one.
+
+        *has_records*: the table knows the places of records in a BATCH; it may be older.
+        """
         names = ("line", "stream", "path", "reason", "source", "rejected_at", "run_id")
         columns = {name: self._rejected.c[self._fold(name)] for name in names}
-        query = sa.select(*columns.values()).order_by(columns["run_id"], columns["line"], columns["rejected_at"])
-        for name, wanted in (("run_id", run_id), ("stream", stream)):
-            query = query.where(columns[name] == wanted) if wanted is not None else query
-        for line, of, path, reason, source, at, run in connection.execute(query.execution_options(yield_per=100)):
-            yield Rejected(line, of, path, reason, bytes(source), at, run)
+        chosen = [columns[name] == wanted for name, wanted in (("run_id", run_id), ("stream", stream)) if wanted is not None]
+        record = [sa.func.coalesce(self._rejected.c[self._fold("record")], 0)] if has_records else []
+        runs = connection.execute(sa.select(columns["run_id"]).where(*chosen).distinct()).scalars().all()
+        for run in self._in_order(connection, runs):
+            query = sa.select(*columns.values()).where(columns["run_id"] == run, *chosen)
+            query = query.order_by(columns["line"], *record, columns["rejected_at"]).execution_options(yield_per=100)
+            for line, of, path, reason, source, at, _ in connection.execute(query):
+                yield Rejected(line, of, path, reason, bytes(source), at, run)
+
+    def _in_order(self, connection: sa.Connection, runs: Collection[str]) -> list[str]:
+        """Return the ids of runs in the order in which they started."""
+        run, started = self._loads.c[self._fold("run_id")], self._loads.c[self._fold("started_at")]
+        found = connection.execute(sa.select(run, sa.func.min(started)).group_by(run)) if len(runs) > 1 else ()
+        begun = {one: _micros(at) for one, at in found}
+        return sorted(runs, key=lambda one: (begun.get(one, 0), one))
 
     def take_over(self, connection: sa.Connection, state_id: str) -> str | None:
         """Make this run the owner of *state_id*, and return the STATE that was kept last."""
@@ -307,7 +333,7 @@ class Ledger:
         """
         loads, fold = self._loads.c, self._fold
         latest = sa.select(loads[fold("live_version")]).where(loads[fold("stream")] == stream)
-        found: int | None = connection.execute(latest.order_by(loads[fold("committed_at")].desc()).limit(1)).scalar()
+        found: int | None = connection.execute(latest.order_by(loads[fold("started_at")].desc()).limit(1)).scalar()
         return found
 
     def has(self, connection: sa.Connection, state_id: str | None, at: dt.datetime) -> bool:
@@ -323,3 +349,10 @@ class Ledger:
 
     def _insert(self, connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> None:
         connection.execute(sa.insert(table).values({self._fold(name): value for name, value in row.items()}))
+
+
+def _micros(found: Any) -> int:
+    """Return a time that a database has, in microseconds since 1970; 0 for none."""
+    if isinstance(found, str):  # of a database without a type for it
+        return times.timestamp(found)[0]
+    return (found - EPOCH) // dt.timedelta(microseconds=1) if found else 0

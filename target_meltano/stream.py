@@ -237,7 +237,7 @@ class Stream:
 
     def received(self, line: int) -> int:
         """Return the stamp of what came in *line* and makes no row: rows of later lines have later ones."""
-        if self.batches:
+        if self.batches and self.wanted.stamped:
             batch = self.batches[-1]
             later = int(np.searchsorted(batch.column(LINE).to_numpy(), line))
             if later < batch.num_rows:
@@ -256,7 +256,7 @@ class Stream:
 def stamped(rejected: Rejected, streams: Mapping[str, Stream]) -> Rejected:
     """Return an invalid record with the time of its receipt, on the clock of its stream."""
     stream = streams.get(rejected.stream or "")
-    if stream is None or not stream.wanted.stamped:
+    if stream is None:
         return rejected
     at = pa.scalar(stream.received(rejected.line), kinds.arrow_type(kinds.TIMESTAMP))
     return replace(rejected, at=at.as_py())

@@ -12,7 +12,7 @@ writes the newest STATE that came before it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import batches, decode, masking, messages, tables, values, wanting, widening
@@ -268,7 +268,7 @@ class Target:
     def _record(self, line: bytes, number: int, stream: Stream, version: int | None = None) -> None:
         """Take one record, by the fast path if it has not been tried yet."""
         if version is not None and stream.decoder.layout.versioned is False:
-            self._widen(stream, lambda: stream.wanted.with_versions(self.dialect), number)
+            self._widen(stream, number)
         if self.flush.is_full(stream.name):
             self._flush()
         if stream.key not in self.reader:
@@ -278,7 +278,7 @@ class Target:
         try:
             stream.add_slow(line, number)
         except NewFields as new:
-            self._widen(stream, lambda fields=new.fields: widening.with_fields(stream.wanted, fields, self.dialect), number)
+            self._widen(stream, number, new.fields)
             self._record(line, number, stream)
         except RecordError:
             self._count(stream, 1)
@@ -317,7 +317,6 @@ class Target:
                 chunk = part.chunk(count + 1)
                 count += len(chunk.lines)
                 self.lines.add(number, count, part.place)
-                self.current = stream
                 self._take(chunk, stream)
         except batches.Unreadable as error:
             raise BatchError(f"stream {message.stream!r}: {error}", line=number) from None
@@ -349,10 +348,11 @@ class Target:
             self._flush()
         self.current = stream
 
-    def _widen(self, stream: Stream, wanted: Callable[[], wanting.Wanted], number: int) -> None:
-        """Let the table have the columns that a record needs and the SCHEMA did not name."""
+    def _widen(self, stream: Stream, number: int, fields: Mapping[str, Any] | None = None) -> None:
+        """Let the table have the columns that a record needs and the SCHEMA did not name: *fields*, or versions."""
         try:
-            self._followed(stream.name, wanted(), stream)
+            wanted = stream.wanted.with_versions(self.dialect) if fields is None else widening.with_fields(stream.wanted, fields, self.dialect)
+            self._followed(stream.name, wanted, stream)
         except SchemaError as error:
             raise type(error)(f"line {self.lines.of(number)[0]}: stream {stream.name!r}: {error}") from None
 

@@ -302,7 +302,7 @@ class Transaction:
         """Write what goes with the rows, and commit all of it."""
         connection, at = self.session.begun(), now()
         for one in self._rejected:
-            self._add(one.stream or "", Load(rows_read=1, rows_rejected=1))
+            self._add(one.stream or "", one.load())
         if self._rejected:
             self._put_rejected()
         if self.settings.state_id:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
@@ -124,8 +126,8 @@ def test_state_is_left_alone_while_a_run_is_under_way(db: Any, cli: Cli, action:
 # --- rejected
 
 
-def quarantined(db: Any, *lines: Any) -> None:
-    run(db, *lines, invalid_records="quarantine")
+def quarantined(db: Any, *lines: Any, **settings: Any) -> None:
+    run(db, *lines, invalid_records="quarantine", **settings)
 
 
 def test_rejected_are_listed(db: Any, cli: Cli) -> None:
@@ -223,6 +225,44 @@ def test_stamps_go_on_after_an_invalid_record(db: Any) -> None:
     assert db.query(f"{newer} WHERE t.id < (x.message->'record'->>'id')::bigint") == [(0,)]
     older = newer.replace(">", "<=")
     assert db.query(f"{older} WHERE t.id > (x.message->'record'->>'id')::bigint") == [(0,)]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets the clock of this machine to so many hours from what it is."""
+    real = time.time_ns
+
+    def ahead(hours: int) -> None:
+        monkeypatch.setattr("time.time_ns", lambda: real() + hours * 3600 * 10**9)
+        monkeypatch.setattr("target_meltano.ledger.now", lambda: dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=hours))
+
+    return ahead
+
+
+@pytest.mark.parametrize("stamp", ["__loaded_at", "n"], ids=["stamps", "no stamps"])
+@pytest.mark.parametrize("hours", [24, -24])
+def test_the_order_of_runs_is_not_that_of_a_clock(db: Any, cli: Cli, clock: Callable[[int], None], hours: int, stamp: str) -> None:
+    """The first run was a day ahead, or behind: a newer row is newer, and of two invalid records the later one comes last."""
+    settings = {"timestamp_column": stamp}
+    old = [record(id=1, n="old"), record(id=2, n="old")]
+    clock(hours)
+    quarantined(db, schema(), *old, **settings)
+    clock(0)
+    run(db, schema(), record(id=1, n=5), **settings)
+    quarantined(db, schema(), record(id=2, n="new"), **settings)
+    replayed = messages(cli("rejected", "replay", **settings).stdout)[1:]
+    assert replayed == [*(old[1:] if stamp == "__loaded_at" else old), record(id=2, n="new")]
+    assert [line.split(b"\t")[3] for line in cli("rejected", "list").stdout.splitlines()] == [b"2", b"3", b"2"]
+
+
+def test_invalid_records_of_a_file_are_replayed_in_their_order(db: Any, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("".join(json.dumps({"id": n % 3, "n": f"x{n}"}) + "\n" for n in range(40)))
+    batch = {"type": "BATCH", "stream": "t", "encoding": {"format": "jsonl"}, "manifest": [path.as_uri()]}
+    quarantined(db, schema(), batch, record(id=1, n="last"), batch_root=str(tmp_path))
+    assert [one["record"]["n"] for one in messages(cli("rejected", "replay").stdout)[1:]] == [*(f"x{n}" for n in range(40)), "last"]
+    db.query(f"ALTER TABLE {db.schema}.__rejected DROP record, DROP file")  # of an older version
+    assert len(messages(cli("rejected", "replay").stdout)[1:]) == len(cli("rejected", "list").stdout.splitlines()) == 41
 
 
 def test_dialect_is_what_the_command_uses(db: Any) -> None:
