@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from . import kinds
 from .errors import SchemaError, UpgradeError
-from .kinds import Kind
+from .kinds import BINARY, DOUBLE, JSON, NUMBER, STRING, Kind
 from .limits import Limit
 
 
@@ -269,13 +269,32 @@ def _type_change(table: Table, column: Column, there: FoundColumn, policy: Polic
 
 
 def _remedy(table: Table, column: Column, there: FoundColumn) -> str:
+    """Return what takes the stream's values; tests/test_remedies.py does what it says, for each pair of kinds."""
     if there.kind is None:
         return f"; {there.remedy}change the column's type, or load the stream into another table (setting table_names)"
     if not column.source:  # ours, like the time of receipt
         return "; rename that column of the table, or load the stream into another one (setting table_names)"
     if _holds(there.kind, column.kind):
         return "; with `narrowing: keep` the column stays and takes the values"
-    return f"; {_exactly(table, column, there.kind)}"
+    name, wide = f"{table.source}.{column.source}", _common(there.kind, column.kind)
+    if there.kind == DOUBLE and column.kind.name in _NUMBERS:
+        return f'; with `column_types: {{"{name}": "double"}}` it takes the nearest double of each number, with "{wide}" all digits'
+    if wide == there.kind:
+        return f'; with `column_types: {{"{name}": "{wide}"}}` it takes the values'
+    if wide:
+        return f'; with `column_types: {{"{name}": "{wide}"}}` it becomes {wide}, which takes both'
+    return f'; with `column_names: {{"{name}": "{column.name}_2"}}` the values go into a column of their own'
+
+
+def _common(found: Kind, wanted: Kind) -> Kind | None:
+    """Return the narrowest kind that values of both become, losing nothing; any text is a text, whatever it encodes."""
+    if wanted == BINARY and found in (STRING, JSON):
+        return found
+
+    def becomes(kind: Kind, wider: Kind) -> bool:
+        return kind == wider or kinds.can_become(kind, wider)
+
+    return next((kind for kind in (NUMBER, STRING, JSON) if becomes(found, kind) and becomes(wanted, kind)), None)
 
 
 def _refuse_upserts(wanted: Table, found: Found) -> None:

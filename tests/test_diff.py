@@ -95,13 +95,13 @@ def test_a_narrow_column_is_widened_to_its_own_kind() -> None:
             BOOLEAN,
             INTEGER,
             "raw.orders: column 'a' is bigint and cannot become boolean without losing something; "
-            """with `column_types: {"orders.a": "integer"}` it takes the values that convert exactly""",
+            """with `column_types: {"orders.a": "string"}` it becomes string, which takes both""",
         ),
         (
             NUMBER,
             DOUBLE,
             "raw.orders: column 'a' is double precision and cannot become number without losing something; "
-            """with `column_types: {"orders.a": "double"}` it takes the values that convert exactly""",
+            """with `column_types: {"orders.a": "double"}` it takes the nearest double of each number, with "string" all digits""",
         ),
         (
             STRING,
