@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .cli import main
     from .dialect import Dialect, RowCounts
     from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, Need, ReplaceKey, Table
+    from .digits import NOT_FINITE
     from .errors import (
         Again,
         DatabaseError,
@@ -43,6 +44,7 @@ _HOMES = {
     "cli": "main",
     "dialect": "Dialect RowCounts",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn Need ReplaceKey Table",
+    "digits": "NOT_FINITE",
     "errors": "Again DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
     "extension": "in_c",
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
@@ -62,6 +64,7 @@ __all__ = [
     "DOUBLE",
     "INTEGER",
     "JSON",
+    "NOT_FINITE",
     "NUMBER",
     "SINGLE",
     "STRING",

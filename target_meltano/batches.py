@@ -159,7 +159,7 @@ def _record(start: bytes, line: bytes) -> bytes:
         msgspec.json.decode(line, type=msgspec.Raw)
     except REFUSED:
         try:
-            values.parse(line, _LENIENT)
+            values.parse(line, _LENIENT, not_finite=True)
         except ValueError as error:
             return _invalid(start, line.decode("utf-8", "surrogateescape"), str(error))
     return b"%b%b}" % (start, line)

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from . import kinds, times, values
+from . import kinds, times, times_columns, values
 from .cells import Cells
+from .digits import MAX_SCALE, NOT_FINITE, SAFE, shortest
 from .schema import Leaf, Path
 from .values import Notes, Rules
 
@@ -29,7 +30,7 @@ def way_of(leaf: Leaf, loose: frozenset[Path] = frozenset()) -> Any:
 
     bool, int, float, str: as these. "timestamp", "date", "time", "decimal": a str to be parsed.
     "raw …": raw JSON text, for a whole column at once. "cell": raw JSON text, converted one by one
-    as the slow path does.
+    as the slow path does. "text timestamp": as "timestamp", but always a str.
     """
     kind, types = leaf.kind, leaf.types
     way: Any = "cell"
@@ -45,8 +46,15 @@ def way_of(leaf: Leaf, loose: frozenset[Path] = frozenset()) -> Any:
     elif types == {kind.name} and kind in (kinds.BOOLEAN, kinds.INTEGER):
         way = bool if kind == kinds.BOOLEAN else int
     if leaf.path in loose:
+        if way == "timestamp":
+            return "text timestamp"
         return "raw integer" if way is int and not leaf.coerce else "cell"
     return way
+
+
+def is_text(way: Any) -> bool:
+    """Tell whether values of this way come as text that is to be parsed."""
+    return way in TEXTS or way == "decimal"
 
 
 def is_raw(way: Any) -> bool:
@@ -56,9 +64,15 @@ def is_raw(way: Any) -> bool:
 
 def converter(leaf: Leaf, way: Any, rules: Rules) -> Converter:
     if way in TEXTS:
-        return _parsed(leaf, TEXTS[way])
+        return _parsed(leaf, rules, TEXTS[way])
+    if way == "decimal":
+        return _decimals(leaf)
     if way == "raw json":
         return _json(leaf.types)
+    if way is float:
+        return _plain if leaf.holds >= NOT_FINITE else _finite
+    if way in ("raw number", "raw whole number"):
+        return _numbers(leaf, way == "raw whole number")
     return _cells(leaf, rules) if way == "cell" else _CONVERTERS.get(way, _plain)
 
 
@@ -71,6 +85,10 @@ def _plain(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
     return cells.values, ()
 
 
+def _finite(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+    return cells.values, positions(pc.invert(pc.is_finite(cells.values)))
+
+
 def _strings(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
     texts = cells.values
     data = texts.buffers()[2]
@@ -79,24 +97,46 @@ def _strings(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
     return texts, positions(pc.match_substring(texts, "\0"))
 
 
-def _parsed(leaf: Leaf, parse: Callable[[pa.Array], times.Parsed]) -> Converter:
+def _parsed(leaf: Leaf, rules: Rules, parse: Callable[[pa.Array], times_columns.Parsed]) -> Converter:
+    zero_is_null = rules.zero_dates == "null" and values.has_zero_dates(leaf)
+
     def convert(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
-        if not pa.types.is_string(cells.values.type):  # parsed already
-            if cells.cut is not None and (count := int(cells.cut.sum())):
-                notes.cut[leaf.path] += count
-            return cells.values, ()
-        parsed = parse(cells.values)
-        if parsed.cut:
-            notes.cut[leaf.path] += parsed.cut
-        return parsed.values, list(parsed.refused)
+        found, cut = cells.values, cells.cut
+        refused: list[int] = []
+        if pa.types.is_string(found.type):  # else it is parsed already
+            parsed = parse(_without_zero(leaf, found, notes) if zero_is_null else found)
+            found, cut, refused = parsed.values, parsed.cut, list(parsed.refused)
+        if cut is None or not cut.any():
+            return found, refused
+        rows = np.flatnonzero(cut).tolist()
+        if values.refuses_cut(leaf, rules):
+            return found, sorted({*refused, *rows})
+        notes.changed("cut", leaf.path, rows[0], len(rows))
+        return found, refused
 
     return convert
 
 
-def _decimals(texts: pa.Array) -> times.Parsed:
+def _without_zero(leaf: Leaf, texts: pa.Array, notes: Notes) -> pa.Array:
+    """Return *texts* with null for each of MySQL's zero dates, which are counted."""
+    if not pc.any(pc.starts_with(texts, "0000-00-00")).as_py():
+        return texts
+    zero = pc.match_substring_regex(texts, f"^(?:{times.ZERO})$")
+    if rows := positions(zero):
+        notes.changed("zero", leaf.path, rows[0], len(rows))
+    return pc.if_else(zero, pa.nulls(len(texts), texts.type), texts)
+
+
+def _decimals(leaf: Leaf) -> Converter:
     """Numbers in strings: singer.decimal."""
-    fine = pc.match_substring_regex(texts, f"^(?:{values.NUMBER.pattern})$")
-    return times.Parsed(texts, 0, dict.fromkeys(positions(pc.invert(fine)), "is no number"))
+    spelt = "|".join([values.NUMBER.pattern, *sorted(leaf.holds)])
+
+    def convert(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+        texts = cells.values
+        refused = positions(pc.invert(pc.match_substring_regex(texts, f"^(?:{spelt})$")))
+        return _shortened(leaf, texts, refused, notes), refused
+
+    return convert
 
 
 def _starts(texts: pa.Array) -> np.ndarray[Any, Any]:
@@ -123,19 +163,43 @@ _STARTS = {
     "object": "{",
     "any": 'tf-0123456789"[{',
 }
-_NUMBER_STARTS = _starting(_STARTS["number"] + "n")
 
 
-def _numbers(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+def _numbers(leaf: Leaf, is_whole: bool) -> Converter:
     """Numbers with all their digits; the parser has checked their grammar."""
-    texts = cells.values
-    fine = _NUMBER_STARTS[_starts(texts)]
-    return texts, () if fine.all() else np.flatnonzero(~fine).tolist()
+    starts = _starting(_STARTS["number"] + "n" + "".join(word[0] for word in leaf.holds))
+    has_all = leaf.holds >= NOT_FINITE
+
+    def convert(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
+        texts = cells.values
+        fine = starts[_starts(texts)]
+        refused: list[int] = [] if fine.all() else np.flatnonzero(~fine).tolist()
+        if is_whole:
+            refused += positions(pc.match_substring_regex(texts, "[^-0-9]"))
+        elif not has_all and ord("I") in np.frombuffer(texts.buffers()[2] or b"", np.uint8):
+            refused += positions(pc.starts_with(texts, "-I"))
+        return _shortened(leaf, texts, refused, notes), refused
+
+    return convert
 
 
-def _whole_numbers(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
-    texts, bad = _numbers(cells, notes)
-    return texts, [*bad, *positions(pc.match_substring_regex(texts, "[^-0-9]"))]
+def _shortened(leaf: Leaf, texts: pa.Array, refused: Refused, notes: Notes) -> pa.Array:
+    """Return numbers with those in short that have all binary digits of a float; they are counted."""
+    if leaf.scale is None or leaf.scale >= MAX_SCALE or not pc.any(pc.greater(pc.binary_length(texts), SAFE)).as_py():
+        return texts
+    beyond = pc.match_substring_regex(texts, rf"\.[0-9]{{{leaf.scale + 1}}}|[eE]")
+    found = {}
+    for row in set(positions(beyond)).difference(refused):
+        text = texts[row].as_py()
+        if (short := shortest(text, leaf.scale)) != text:
+            found[row] = short
+    if not found:
+        return texts
+    rows = sorted(found)
+    notes.changed("shortened", leaf.path, rows[0], len(rows))
+    mask = np.zeros(len(texts), bool)
+    mask[rows] = True
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array([found[row] for row in rows], texts.type))
 
 
 def _loose_integers(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
@@ -177,6 +241,7 @@ def _cells(leaf: Leaf, rules: Rules) -> Converter:
     def convert(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:
         found, bad = [], []
         for position, cell in enumerate(cells.values.cast(pa.binary()).to_pylist()):
+            notes.at = position
             try:
                 value = None if cell is None else values.parse(cell)
                 found.append(values.convert(leaf, value, rules, notes))
@@ -188,15 +253,10 @@ def _cells(leaf: Leaf, rules: Rules) -> Converter:
     return convert
 
 
-TEXTS: dict[Any, Callable[[pa.Array], times.Parsed]] = {
-    "timestamp": times.timestamps,
-    "date": times.dates,
-    "time": times.times,
-    "decimal": _decimals,
+TEXTS: dict[Any, Callable[[pa.Array], times_columns.Parsed]] = {
+    "timestamp": times_columns.timestamps,
+    "text timestamp": times_columns.timestamps,
+    "date": times_columns.dates,
+    "time": times_columns.times,
 }
-_CONVERTERS: dict[Any, Converter] = {
-    str: _strings,
-    "raw number": _numbers,
-    "raw whole number": _whole_numbers,
-    "raw integer": _loose_integers,
-}
+_CONVERTERS: dict[Any, Converter] = {str: _strings, "raw integer": _loose_integers}

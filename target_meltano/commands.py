@@ -167,7 +167,7 @@ def _lookup(dialect: Dialect[Any], connection: sa.Connection, schema: str) -> Is
     A record whose key cannot be read was not.
     """
     settings = dialect.settings
-    rules = values.Rules(settings.on_bad_text == "replace", settings.unknown_fields)
+    rules = wanting.rules_of(settings)
     message = messages.parse(schema.encode(), 0, rules)
     assert isinstance(message, messages.Schema)
     wanted = wanting.wanted(message, settings, dialect)
@@ -176,7 +176,7 @@ def _lookup(dialect: Dialect[Any], connection: sa.Connection, schema: str) -> Is
     if found is None or not wanted.table.keys or received is None or received not in found.columns:
         return lambda one: False
     kept = diff.kept_kinds(wanted.table, found, Policy(narrowing="keep"))
-    layout = wanting.layout(wanted, kept, settings, rules)
+    layout = wanting.layout(wanted, kept, settings, dialect)
     table = dialect.as_sqlalchemy(kept)
 
     def is_later(one: Rejected) -> bool:
@@ -184,7 +184,7 @@ def _lookup(dialect: Dialect[Any], connection: sa.Connection, schema: str) -> Is
         for position in layout.keys:
             leaf, column = layout.leaves[position], table.c[kept.columns[position].name]
             try:
-                cell = values.convert(leaf, values.parse(one.source, rules)["record"][leaf.path[0]], rules, values.Notes())
+                cell = values.convert(leaf, values.parse(one.source, rules, not_finite=True)["record"][leaf.path[0]], rules, values.Notes())
             except (ValueError, KeyError, TypeError):
                 return False
             if cell is None:

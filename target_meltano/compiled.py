@@ -22,10 +22,10 @@ from .schema import Leaf, Node, Path
 
 IS_THERE = _reader is not None
 
-BOOL, INT, FLOAT, TIME, TEXT, RAW, SKIP = range(7)  # as in c/columns.h
-_KINDS = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, "timestamp": TIME}
+BOOL, INT, FLOAT, TIME, TEXT, RAW, DIGITS, SKIP = range(8)  # as in c/columns.h
+_KINDS = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, "timestamp": TIME, "raw number": DIGITS, "raw whole number": DIGITS}
 _TIMES = arrow_type(TIMESTAMP)
-_ARROW = {BOOL: pa.bool_(), INT: pa.int64(), FLOAT: pa.float64(), TIME: _TIMES, TEXT: pa.string(), RAW: pa.string()}
+_ARROW = {BOOL: pa.bool_(), INT: pa.int64(), FLOAT: pa.float64(), TIME: _TIMES, **dict.fromkeys((TEXT, RAW, DIGITS), pa.string())}
 
 
 class Plan:

@@ -69,6 +69,9 @@ class Decoder:
         if refused and notes:
             notes = Notes()
             self._columns([one.take(fine) for one in cells], notes)
+        if notes.first:
+            numbers = records.numbers()[:count][fine]
+            notes.first = {what: int(numbers[at]) for what, at in notes.first.items()}
         self._count(taken, cells, fine, notes)
         if self.layout.rules.unknown_fields == "keep":
             arrays.append(pa.nulls(count, pa.string()))  # else the reader had refused them

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import sqlalchemy as sa
 
 from . import limits, naming
-from .diff import Change, ChangeType, Found, FoundColumn, Need, Table
+from .diff import Change, ChangeType, Column, Found, FoundColumn, Need, Table
 from .errors import DatabaseError, SettingsError, TargetError
 from .kinds import Kind
 from .limits import Limit, type_parts
@@ -133,6 +133,13 @@ class Dialect(Spelling, ABC, Generic[S]):
             TargetError: for a value that the column does not take; the driver's errors may pass.
             Again: undo what was done since the call, and call again.
         """
+
+    def holds(self, column: Column) -> frozenset[str]:
+        """Return which of NaN, Infinity and -Infinity a column holds.
+
+        It is asked once a connection was made, or where none will be (`--plan`).
+        """
+        return frozenset()
 
     # --- what may differ
 

@@ -150,7 +150,7 @@ class MaskedStream:
     def slow(self, line: bytes) -> bytes:
         """Return a record's line masked, or withheld: what `record` is a shortcut to."""
         try:
-            found = values.parse(line, LENIENT)
+            found = values.parse(line, LENIENT, not_finite=True)
             if MARK in found:
                 if found[MARK] == self.mark:
                     self.has_records = True

@@ -18,11 +18,11 @@ from typing import IO, Any
 
 import msgspec
 
-from . import pii, values
+from . import pii
 from .errors import MaskingError, MessageError, shown
 from .lines import LONGEST, Chunk, Source, read_chunks
 from .masked_stream import LENIENT, MARK, WITHHELD, MaskedStream, Withheld, as_json, is_text, near, withheld
-from .messages import REFUSED
+from .messages import REFUSED, read
 from .pii import Rules
 from .pii import of_pipelinewise as of_pipelinewise
 from .values import Number
@@ -146,7 +146,7 @@ class Stage:
         if not line.strip():
             return line
         try:
-            return self._message(line, values.parse(line, LENIENT))
+            return self._message(line, read(line, LENIENT))
         except MaskingError as fault:
             text = str(fault)
             return withheld(line, self.secret, lambda number, at: MaskingError(f"line {at}: {text}"))

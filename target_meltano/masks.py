@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from . import times, values
+from .digits import NOT_FINITE, exact
 from .values import Number
 
 Mask = Callable[[Any], Any]
@@ -231,7 +232,9 @@ def text_of(value: Any) -> str:
 def _number_text(number: Number) -> str:
     if number.isdigit() and number[0] != "0" and len(number) <= LONGEST_NUMBER:
         return str(number)
-    digits, power = values.exact(number)
+    if number in NOT_FINITE:
+        return str(number)
+    digits, power = exact(number)
     if not digits:
         return "0"
     sign = "-" if number.startswith("-") else ""

@@ -6,6 +6,7 @@ line is, when the reader has refused it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -14,6 +15,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from . import values
+from .digits import NOT_FINITE, exact
 from .errors import BatchError, MessageError, shown
 
 LONGEST_INT = 4000  # digits; Python converts some more, but not many
@@ -30,7 +32,10 @@ class Schema:
 
 @dataclass(frozen=True)
 class Record:
+    """A RECORD message, which is read elsewhere. *version* is None also where it is no version."""
+
     stream: str
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def parse(line: bytes, number: int, rules: values.Rules) -> Message:
     """
     kind = ""
     try:
-        found = values.parse(line, rules)
+        found = read(line, rules)
         if not isinstance(found, dict):
             raise ValueError("a message is a JSON object")
         named = found.get("type")
@@ -104,12 +109,22 @@ def parse(line: bytes, number: int, rules: values.Rules) -> Message:
         kind = named.upper()
         if rules.replace_bad_text and kind != "RECORD":
             found = values.parse(line)
-        read = _READERS.get(kind, _other)
-        return read(found)
+        return _READERS.get(kind, _other)(found)
     except ValueError as error:
         raise (BatchError if kind == "BATCH" else MessageError)(str(error), line=number) from None
     except RecursionError:
         raise MessageError("nested too deeply", line=number) from None
+
+
+def read(line: bytes, rules: values.Rules) -> Any:
+    """Parse the line of a message: NaN and the infinities are numbers in a RECORD, and a fault elsewhere.
+
+    Raises:
+        ValueError: with the fault in words.
+    """
+    found = values.parse(line, rules, not_finite=True)
+    is_record = isinstance(found, dict) and str(found.get("type")).upper() == "RECORD"
+    return found if is_record or not (b"NaN" in line or b"Infinity" in line) else values.parse(line, rules)
 
 
 def _schema(found: dict[str, Any]) -> Schema:
@@ -129,7 +144,10 @@ def _record(found: dict[str, Any]) -> Record:
     stream = _stream(found)
     if "record" not in found:
         raise ValueError(f'stream {stream!r}: a RECORD has a "record"')
-    return Record(stream)
+    try:
+        return Record(stream, values.version_of(found))
+    except ValueError:  # it may be of no interest
+        return Record(stream)
 
 
 def _state(found: dict[str, Any]) -> State:
@@ -194,7 +212,9 @@ def json_of(value: Any) -> str:
 
 
 def _as_parsed(value: Any) -> Any:
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+    if isinstance(value, float):
+        return values.Number(json.dumps(value))  # NaN, where str says nan
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return values.Number(value)
     if isinstance(value, (list, tuple)):
         return [_as_parsed(item) for item in value]
@@ -227,7 +247,9 @@ def numbers_as_python(value: Any) -> Any:
 
 
 def _number_as_python(number: values.Number) -> int | Decimal:
-    digits, power = values.exact(number)
+    if number in NOT_FINITE:
+        return Decimal(number)
+    digits, power = exact(number)
     if power >= 0 and len(digits) + power <= LONGEST_INT:  # 1.0, too
         return int(f"{'-' * number.startswith('-')}{digits or 0}{'0' * power}")
     try:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from .errors import MessageError, RecordError, TargetError
+from .kept import Lines
 from .ledger import Rejected
 from .loader import Loader
 from .report import Report
@@ -71,6 +72,7 @@ class Outbox:
     streams: dict[str, Stream] = field(default_factory=dict)
     states: list[tuple[int, str]] = field(default_factory=list)  # since the last `settle`, with their lines
     rejected: list[Rejected] = field(default_factory=list)  # since then
+    lines: Lines = field(default_factory=Lines)
     has_sent: bool = False  # something to the database since the last COMMIT
 
     def reject(self, fault: MessageError, line: bytes) -> None:
@@ -102,7 +104,7 @@ class Outbox:
         for stream, settled in done:
             stream.pending.clear()
             settled.notes.add(stream.take_notes())
-            self.report.notes(stream.name, settled.notes)
+            self.report.notes(stream.name, settled.notes, lambda number: self.lines.of(number)[0])
             for invalid, line in settled.faults:
                 self.reject(invalid, line)
             if settled.parts and not self.dry:

@@ -6,13 +6,14 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from .errors import json_path
+from .notes import MOST_NAMES, OTHERS, Notes
 from .schema import Path
 from .standard import Log
-from .values import MOST_NAMES, OTHERS, Notes
 
 if TYPE_CHECKING:
     from .ledger import Load
@@ -26,7 +27,9 @@ MOST_PATHS = 10  # in one warning
 _MORE = ("", "what is odd with more fields and streams")
 _ODDITIES = {
     "unknown": "the schema does not name this field, it is not stored (setting unknown_fields)",
-    "cut": "digits beyond microseconds are cut",
+    "cut": "digits beyond microseconds are cut (setting excess_digits)",
+    "zero": "MySQL's zero date became null (setting zero_dates)",
+    "shortened": "all binary digits of a float became the shortest number for it, as its schema has fewer places",
     "coerced": "values of another type than the schema's were converted",
     "replaced": "characters that a database cannot store became U+FFFD",
 }
@@ -127,15 +130,16 @@ class Report:
         elif not statement.startswith("COMMENT "):
             self.info(f"stream {stream!r}: {' '.join(statement.split())}")
 
-    def notes(self, stream: str, notes: Notes) -> None:
-        """Warn of each oddity of a field once, and count the others."""
+    def notes(self, stream: str, notes: Notes, line_of: Callable[[int], int] = int) -> None:
+        """Warn of each oddity of a field once, and count the others. *line_of* gives the line of a record's number."""
         absent = self.of(stream).absent
         for path, count in notes.absent.items():
             absent[json_path(path)] = absent.get(json_path(path), 0) + count
         for name, words in _ODDITIES.items():
             for path, count in getattr(notes, name).items():
                 where = self._named(stream, path) if name == "unknown" else _shown(path)
-                self.odd(stream, f"{where}: {words}", count)
+                first = notes.first.get((name, path))
+                self.odd(stream, f"{where}: {words}", count, f", first in line {line_of(first)}" if first else "")
 
     def _named(self, stream: str, path: Path) -> str:
         """Return a field that the schema does not name; all after the first ones are one."""
@@ -145,13 +149,13 @@ class Report:
             return _shown(path)
         return f"fields after the first {MOST_NAMES}"
 
-    def odd(self, stream: str, what: str, count: int) -> None:
-        """Warn of *what* is odd with a stream once, and count it from then on."""
+    def odd(self, stream: str, what: str, count: int, where: str = "") -> None:
+        """Warn of *what* is odd with a stream, and *where*, once, and count it from then on."""
         if (stream, what) not in self._oddities:
             if len(self._oddities) >= MOST_WARNINGS:
                 stream, what = _MORE
             else:
-                self.warn(_of(stream, what))
+                self.warn(f"{_of(stream, what)}{where}")
         self._oddities[stream, what] += count
 
     def note_absent(self, stream: str, *, is_null: bool) -> None:

@@ -77,7 +77,7 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
         NewFields: it has some of the fields that are *known*.
     """
     try:
-        message = values.parse(line, layout.rules)
+        message = values.parse(line, layout.rules, not_finite=True)
         if "record" not in message:
             raise ValueError('a RECORD has a "record"')
         version = values.version_of(message) if layout.versioned else None
@@ -85,7 +85,7 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
         raise RecordError(str(error), line=number, stream=layout.stream) from None
     if isinstance(message["record"], dict) and not layout.known.isdisjoint(message["record"]):
         raise NewFields(fields_of(message["record"], layout.known))
-    ours = Notes()
+    ours = Notes(at=number)
     row = read_row(message["record"], layout.node, layout.rules, ours, line=number, stream=layout.stream)
     notes.add(ours)
     for key in layout.keys:
@@ -185,9 +185,9 @@ class _RowReader:
 
 def odd_leaves(layout: Layout, line: bytes, notes: Notes) -> frozenset[Path]:
     """Return the leaves of an accepted record whose values are not written as declared."""
-    found = {*notes.coerced, *notes.replaced}
+    found = {*notes.coerced, *notes.replaced, *notes.zero}
     if re.search(rb"\.0+\s*[,}]", line):
-        record = values.parse(line, layout.rules)["record"]
+        record = values.parse(line, layout.rules, not_finite=True)["record"]
         integers = [leaf.path for leaf in layout.leaves if way_of(leaf) in (int, "raw whole number")]
         found.update(path for path in integers if "." in str(_at(record, path)))
     return frozenset(found)

@@ -13,14 +13,14 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
-from . import kinds
+from . import kinds, ranges
 from .errors import SchemaError, shown
 from .kinds import Kind
+from .ranges import INT64 as INT64
 
 JsonSchema = Mapping[str, Any]
 Path = tuple[str, ...]
 
-INT64 = range(-(2**63), 2**63)
 SCALARS = frozenset({"boolean", "integer", "number", "string"})
 TYPES = SCALARS | {"array", "object", "null"}
 FORMATS = {"date-time": kinds.TIMESTAMP, "date": kinds.DATE, "time": kinds.TIME}
@@ -35,7 +35,9 @@ class Leaf:
 
     *types* are the JSON types that its values may have, besides null; "any" is among them where
     the schema does not say. *encoding* is base64 or base16, for BINARY. *coerce*: values of other
-    types are converted where they convert back exactly.
+    types are converted where they convert back exactly. *scale* is how many digits a number has behind
+    the point, where the schema says so. *is_key* and *holds*, which of `digits.NOT_FINITE`, are of the
+    column.
     """
 
     path: Path
@@ -43,6 +45,9 @@ class Leaf:
     types: frozenset[str]
     encoding: str | None = None
     coerce: bool = False
+    scale: int | None = None
+    is_key: bool = False
+    holds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -141,11 +146,12 @@ class _Reader:
         branches = [b for schema in schemas for b in self.branches(schema, refs) if b.type != "null"]
         types = frozenset(branch.type for branch in branches)
         if override:
-            return Leaf(path, override, types or frozenset({"any"}), _encoding(branches), coerce=True)
+            return Leaf(path, override, types or frozenset({"any"}), _encoding(branches), coerce=True, scale=override.scale)
         if types == {"object"}:
             return self.object(path, branches)
         kind = kind_of(branches, self.options)
-        return Leaf(path, kind, types, _encoding(branches), self.options.coerce) if kind else None
+        scale = kind.scale if kind and kind.scale is not None else scale_of(branches)
+        return Leaf(path, kind, types, _encoding(branches), self.options.coerce, scale) if kind else None
 
     def object(self, path: Path, branches: Sequence[Branch]) -> Leaf | Node:
         """Flatten an object, unless it is open, too deep or contains itself: then it is JSON."""
@@ -356,32 +362,16 @@ def _kind_of_string(words: Mapping[str, Any]) -> Kind:
 
 def _number_kind(branches: Sequence[Branch], options: Options) -> Kind:
     if all(branch.type == "integer" for branch in branches):
-        return kinds.INTEGER if all(map(_fits_int64, branches)) else kinds.decimal(38, 0)
-    scales = [_scale(branch) for branch in branches]
+        return kinds.INTEGER if all(ranges.fits_int64(branch.words) for branch in branches) else kinds.decimal(38, 0)
+    scale = scale_of(branches)
+    if scale is None or scale > 38:
+        return kinds.DOUBLE if options.double else kinds.NUMBER
+    # The bounds of a numeric without precision, as taps of PostgreSQL write them, leave no decimal(38,s).
+    return kinds.decimal(38, scale) if max(ranges.whole_digits(b.words) for b in branches) + scale <= 38 else kinds.NUMBER
+
+
+def scale_of(branches: Sequence[Branch]) -> int | None:
+    """Return how many digits numbers have behind the point, None where one of the *branches* does not say."""
+    scales = [0 if branch.type == "integer" else ranges.scale(branch.words) for branch in branches]
     known = [scale for scale in scales if scale is not None]
-    if len(known) == len(scales) and max(known) <= 38:
-        return kinds.decimal(38, max(known))
-    return kinds.DOUBLE if options.double else kinds.NUMBER
-
-
-def _fits_int64(branch: Branch) -> bool:
-    """Tell whether all bounds are in 64 bits; draft 4's exclusive ones are booleans and say nothing."""
-    words = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-    bounds = [branch.words[word] for word in words if _is_number(branch.words.get(word))]
-    return all(INT64[0] <= bound <= INT64[-1] for bound in bounds)
-
-
-def _scale(branch: Branch) -> int | None:
-    """Return the fractional digits of numbers that are multiples of 10^-s, None where unknown."""
-    if branch.type == "integer":
-        return 0
-    step: Any = branch.words.get("multipleOf")
-    if not _is_number(step) or step <= 0:
-        return None
-    _, digits, exponent = Decimal(str(step)).as_tuple()
-    text = "".join(map(str, digits)).rstrip("0")
-    return max(0, -int(exponent) - (len(digits) - len(text))) if text == "1" else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+    return max(known) if known and len(known) == len(scales) else None

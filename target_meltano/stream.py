@@ -18,7 +18,7 @@ from .diff import Table
 from .errors import RecordError
 from .kept import LINE, SOURCE, Written
 from .ledger import Rejected
-from .values import MOST_NAMES, OTHERS, Notes
+from .notes import MOST_NAMES, OTHERS, Notes
 from .wanting import Wanted
 
 RECOMPILES = 50  # a map whose keys are data would make the decoder anew for ever

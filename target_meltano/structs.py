@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from . import values
 from .cells import Cells, Flags, Runs, Taken
-from .columns import TEXTS, is_raw
+from .columns import is_raw, is_text
 from .messages import REFUSED
 from .rows import Layout
 from .schema import INT64, Node, Path
@@ -216,7 +216,7 @@ def attribute(position: int) -> Callable[[list[Any]], list[Any]]:
 
 def _type(way: Any) -> Any:
     """Return as what a value of this way is decoded."""
-    return str if way in TEXTS else msgspec.Raw if is_raw(way) else way
+    return str if is_text(way) else msgspec.Raw if is_raw(way) else way
 
 
 def _with_absent(values: pa.Array, column: list[Any], nothing: Any, bad: Flags | None = None) -> Cells:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import batches, decode, masking, messages, tables, values, wanting, widening
+from . import batches, decode, masking, messages, tables, wanting, widening
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import diff, kept_kinds
@@ -70,7 +70,7 @@ class Target:
         self.signals = signals or Signals()
         self.plan = plan
         self.tap_status = tap_status
-        self.rules = values.Rules(self.settings.on_bad_text == "replace", self.settings.unknown_fields)
+        self.rules = wanting.rules_of(self.settings)
         self.masking = masking.stage(self.settings.pii)
         self.names = wanting.Names()
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
@@ -101,7 +101,7 @@ class Target:
         ledger = Ledger(self.dialect, schema, self.report.run_id)
         self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
         keeps = self.settings.invalid_records == "quarantine"
-        self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams)
+        self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams, lines=self.lines)
         try:
             if not self.plan:
                 self.loader.start()
@@ -253,7 +253,7 @@ class Target:
         if isinstance(message, messages.Record):
             if message.stream not in self.streams:
                 raise MessageError(f"a RECORD of stream {message.stream!r} before its SCHEMA", line=number)
-            self._record(line, number, self.streams[message.stream])
+            self._record(line, number, self.streams[message.stream], message.version)
         elif isinstance(message, messages.State):
             self._state(message, number)
         elif isinstance(message, messages.Schema):
@@ -374,7 +374,7 @@ class Target:
         elif stream.pending or stream.batches:
             self._settle()
             self.outbox.send(stream)
-        layout = wanting.layout(wanted, table, self.settings, self.rules)
+        layout = wanting.layout(wanted, table, self.settings, self.dialect)
         self.report.note_absent(name, is_null=bool(table.keys) and layout.keeps != "all")
         stream.follow(wanted, table, Decoder(layout))
         return stream

@@ -11,18 +11,17 @@ import base64
 import json
 import math
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from . import kinds, times
+from .digits import NOT_FINITE, exact, shortest
 from .errors import shown
-from .schema import INT64, Leaf, Path
+from .notes import Notes as Notes
+from .schema import INT64, Leaf
 
 MAX_DEPTH = 500
-MOST_NAMES = 100  # of fields that a stream's schema does not name: a map's keys may be data, and have no end
-OTHERS: Path = ()  # stands for the rest of them
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BAD_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -34,50 +33,27 @@ class Number(str):
     __slots__ = ()
 
 
-@dataclass
-class Notes:
-    """What was noticed on the way that is no fault, counted by path: for one warning each."""
-
-    unknown: Counter[Path] = field(default_factory=Counter)
-    cut: Counter[Path] = field(default_factory=Counter)
-    coerced: Counter[Path] = field(default_factory=Counter)
-    replaced: Counter[Path] = field(default_factory=Counter)
-    absent: Counter[Path] = field(default_factory=Counter)  # so usual that nobody is warned
-
-    def __bool__(self) -> bool:
-        return any(vars(self).values())
-
-    def see_unknown(self, path: Path, count: int = 1) -> None:
-        """Count a field that the schema does not name; all after the first ones as one."""
-        is_named = path in self.unknown or len(self.unknown) < MOST_NAMES
-        self.unknown[path if is_named else OTHERS] += count
-
-    def add(self, other: Notes) -> None:
-        for name, counter in vars(other).items():
-            if name != "unknown":
-                getattr(self, name).update(counter)
-        for path, count in other.unknown.items():
-            self.see_unknown(path, count)
-
-
 @dataclass(frozen=True)
 class Rules:
     """The settings that decide what becomes of a doubtful value."""
 
     replace_bad_text: bool = False
     unknown_fields: str = "warn"  # or "fail" or "keep"
+    excess_digits: str = "cut"  # or "fail"
+    zero_dates: str = "fail"  # or "null"
 
 
-def parse(line: bytes, rules: Rules = Rules()) -> Any:
+def parse(line: bytes, rules: Rules = Rules(), not_finite: bool = False) -> Any:
     """Parse one line of JSON; numbers come as `Number`, the last of equal keys wins.
 
     Where bad text is to be replaced, bytes that are not UTF-8 come as lone surrogates: bad text, too.
+    With *not_finite* the words of `NOT_FINITE` are numbers; JSON does not know them.
 
     Raises:
         ValueError: with the fault in words.
     """
     try:
-        return _DECODER.decode(line.decode("utf-8", "surrogateescape" if rules.replace_bad_text else "strict"))
+        return (_WITH_NAN if not_finite else _DECODER).decode(line.decode("utf-8", "surrogateescape" if rules.replace_bad_text else "strict"))
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start + 1} is not valid UTF-8") from None
     except json.JSONDecodeError as error:
@@ -91,6 +67,7 @@ def _refuse_constant(name: str) -> None:
 
 
 _DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=_refuse_constant)
+_WITH_NAN = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=Number)
 
 
 def convert(leaf: Leaf, value: Any, rules: Rules, notes: Notes) -> Any:
@@ -132,24 +109,7 @@ def json_type(value: Any) -> str:
 
 def is_integral(number: Number) -> bool:
     """Tell whether the number has no fraction: 5, 5.0 and 5e3, but not 5e-1."""
-    return number.isdigit() or exact(number)[1] >= 0
-
-
-def exact(number: str) -> tuple[str, int]:
-    """Return a number's digits, without zeros at either end, and the power of ten behind the last.
-
-    Decimal is of no use: 1e999999999 fills its memory, and larger exponents it does not take. No
-    digits: 0. Of the power, 20 digits count; no database comes near.
-    """
-    mantissa, _, power = number.lower().partition("e")
-    whole, _, fraction = mantissa.lstrip("-").partition(".")
-    digits = (whole + fraction).lstrip("0")
-    stripped = digits.rstrip("0")
-    if not stripped:
-        return "", 0
-    sign = -1 if power.startswith("-") else 1
-    power = power.lstrip("+-0")[:20] or "0"
-    return stripped, sign * int(power) - len(fraction) + len(digits) - len(stripped)
+    return number.isdigit() or (number not in NOT_FINITE and exact(number)[1] >= 0)
 
 
 def _may_be_coerced(value: Any, leaf: Leaf) -> bool:
@@ -180,20 +140,35 @@ def _integer(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
     return found
 
 
-def _remedy(leaf: Leaf) -> str:
-    return f'; setting column_types: "STREAM.{".".join(leaf.path)}": "number" holds it'
+def _remedy(leaf: Leaf, kind: str = "number") -> str:
+    return f'; setting column_types: "STREAM.{".".join(leaf.path)}": "{kind}" holds it'
 
 
 def _number(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
-    """Return the digits of a number, or of a string that is spelt like a JSON number."""
+    """Return the digits of a number, or of a string that is spelt like one; the words of `NOT_FINITE` are, too."""
     if isinstance(value, str) and NUMBER.fullmatch(value):
-        return str(value)
+        if leaf.scale is None or (short := shortest(value, leaf.scale)) == value:
+            return str(value)
+        notes.changed("shortened", leaf.path)
+        return short
+    if isinstance(value, str) and value in NOT_FINITE:
+        return _not_finite(value, leaf)
     raise ValueError(f"{shown_value(value)} is no {'integer' if leaf.kind == kinds.INTEGER else 'number'}")
+
+
+def _not_finite(value: str, leaf: Leaf) -> str:
+    """Return NaN or an infinity, where the column can hold it."""
+    if value in leaf.holds:
+        return str(value)
+    remedy = "" if leaf.kind == kinds.DOUBLE else _remedy(leaf, "double")
+    raise ValueError(f"{value} is no value that the column, of kind {leaf.kind}, can hold{remedy}")
 
 
 def _double(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> float:
     token = _number(value, leaf, rules, notes)
     found = float(token)
+    if token in NOT_FINITE:
+        return found
     if math.isinf(found):
         raise ValueError(f"{shown_value(value)} is beyond a double precision column{_remedy(leaf)}")
     if not isinstance(value, Number) and exact(repr(found)) != exact(token):  # a string has to convert back
@@ -202,7 +177,7 @@ def _double(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> float:
 
 
 def _string(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and not (isinstance(value, Number) and value in NOT_FINITE):
         return _text(value, leaf, rules, notes)
     return _json(value, leaf, rules, notes)
 
@@ -219,16 +194,40 @@ def _text(value: str, leaf: Leaf, rules: Rules, notes: Notes) -> str:
     return _BAD_TEXT.sub(REPLACEMENT, value)
 
 
-def _timestamp(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
-    found, cut = times.timestamp(_is_text(value))
-    notes.cut.update([leaf.path] * cut)
+def _moment(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int | None:
+    """Return a date or time; MySQL's zero date is null where the rules say so."""
+    text = _is_text(value)
+    if rules.zero_dates == "null" and has_zero_dates(leaf) and times.is_zero(text):
+        notes.changed("zero", leaf.path)
+        return None
+    try:
+        found, cut = _MOMENTS[leaf.kind.name](text)
+    except ValueError as fault:
+        what = "MySQL's zero date (setting zero_dates: null)" if has_zero_dates(leaf) and times.is_zero(text) else fault
+        raise ValueError(f"{shown(text)}: {what}{_remedy(leaf, 'string')}") from None
+    if cut and refuses_cut(leaf, rules):
+        only = "" if leaf.is_key else " (setting excess_digits: cut)"
+        where = "in a key" if leaf.is_key else "that the column does not have"
+        raise ValueError(f"{shown(text)} has digits beyond microseconds, {where}{only}{_remedy(leaf, 'string')}")
+    if cut:
+        notes.changed("cut", leaf.path)
     return found
 
 
-def _time(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
-    found, cut = times.time(_is_text(value))
-    notes.cut.update([leaf.path] * cut)
-    return found
+def refuses_cut(leaf: Leaf, rules: Rules) -> bool:
+    """Tell whether a time must not lose digits: two keys could become one."""
+    return leaf.is_key or rules.excess_digits == "fail"
+
+
+def has_zero_dates(leaf: Leaf) -> bool:
+    return leaf.kind in (kinds.TIMESTAMP, kinds.DATE)
+
+
+_MOMENTS: dict[str, Callable[[str], tuple[int, bool]]] = {
+    "timestamp": times.timestamp,
+    "date": lambda text: (times.date(text), False),
+    "time": times.time,
+}
 
 
 def _is_text(value: Any) -> str:
@@ -250,7 +249,19 @@ def _binary(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bytes:
 
 
 def _json(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
-    return json_text(value, lambda text: _quoted(_text(text, leaf, rules, notes)))
+    text = json_text(value, lambda text: _quoted(_text(text, leaf, rules, notes)))
+    if ("NaN" in text or "Infinity" in text) and (found := next(_not_finite_in(value), None)):
+        raise ValueError(f"it holds {found}, and JSON has no such number")
+    return text
+
+
+def _not_finite_in(value: Any) -> Iterator[str]:
+    """Yield what of `NOT_FINITE` is in a parsed value."""
+    if isinstance(value, Number) and value in NOT_FINITE:
+        yield value
+    if isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _not_finite_in(item)
 
 
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
@@ -261,9 +272,9 @@ _CONVERTERS: dict[str, Callable[[Any, Leaf, Rules, Notes], Any]] = {
     "number": _number,
     "double": _double,
     "string": _string,
-    "timestamp": _timestamp,
-    "date": lambda value, leaf, rules, notes: times.date(_is_text(value)),
-    "time": _time,
+    "timestamp": _moment,
+    "date": _moment,
+    "time": _moment,
     "binary": _binary,
     "json": _json,
 }
@@ -314,6 +325,8 @@ def version_of(message: Mapping[str, Any]) -> int | None:
 def canonical(value: Any) -> str:
     """Return one JSON text for all that are equal as values: 1.0 is 1, the order of names is none."""
     if isinstance(value, Number):
+        if value in NOT_FINITE:
+            return str(value)
         digits, power = exact(value)
         return f"{'-' * value.startswith('-')}{digits}e{power}" if digits else "0"
     items = []

@@ -239,11 +239,18 @@ def _indexes(
     return tuple({index.name: index for index in found}.values())
 
 
-def layout(wanted: Wanted, table: Table, settings: Settings, rules: values.Rules) -> Layout:
+def rules_of(settings: Settings) -> values.Rules:
+    """Return the settings that decide what becomes of a doubtful value."""
+    replaces = settings.on_bad_text == "replace"
+    return values.Rules(replaces, settings.unknown_fields, settings.excess_digits, settings.zero_dates)
+
+
+def layout(wanted: Wanted, table: Table, settings: Settings, dialect: Dialect[Any]) -> Layout:
     """Return the layout of the rows that fill *table*, whose columns may be wider than wanted."""
+    rules = rules_of(settings)
     columns = table.columns[: len(table.columns) - wanted.stamped]
     leaves = tuple(
-        replace(leaf, kind=column.kind)
+        replace(leaf, kind=column.kind, is_key=column.name in table.keys, holds=dialect.holds(column))
         for leaf, column in zip(wanted.leaves, columns, strict=False)
     )
     fields = [pa.field(column.name, kinds.arrow_type(column.kind)) for column in columns]
@@ -283,13 +290,13 @@ def _validator(text: str, more: Collection[str]) -> Callable[[bytes], None]:
     validator = draft(found, format_checker=None)
 
     def validate(line: bytes) -> None:
-        record = messages.numbers_as_python(values.parse(line)["record"])
+        record = messages.numbers_as_python(values.parse(line, not_finite=True)["record"])
         record = {name: value for name, value in record.items() if name not in more}
         try:
             with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
                 fault = next(validator.iter_errors(record), None)
         except (ArithmeticError, RecursionError):
-            raise ValueError("$: too large a number, or too deep, for validation: schema") from None
+            raise ValueError("$: too large a number, NaN beside a bound, or too deep, for validation: schema") from None
         if fault:
             raise ValueError(f"{json_path(map(str, fault.path))}: {_worded(fault)}")
 

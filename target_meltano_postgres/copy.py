@@ -42,6 +42,7 @@ MAX_PLACES = 16383  # digits after the point
 NUMBER = re.compile(rb"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?)0*([0-9]+))?")
 EXPONENT_DIGITS = 12  # more move the point further than any token is long
 NEGATIVE = 0x4000  # the sign's word in the header of a numeric
+NOT_FINITE = {b"NaN": 0xC000, b"Infinity": 0xD000, b"-Infinity": 0xF000}  # in its place; infinities since PostgreSQL 14
 WORD_DIGITS = 19  # numbers of so many digits fit 64 bits, unsigned
 SHOWN = 40  # bytes of a token in a message
 MINUS, POINT, ZERO = b"-.0"
@@ -53,7 +54,7 @@ _c = in_c("target_meltano_postgres._copy")
 
 
 class NumberError(ValueError):
-    """A token is no JSON number or does not fit its column; *row* and *column* count from 0."""
+    """A token is no number of JSON or Python, or does not fit its column; *row* and *column* count from 0."""
 
     def __init__(self, fault: str, *, row: int = 0, column: int = 0) -> None:
         super().__init__(f"row {row}, column {column}: {fault}")
@@ -141,7 +142,7 @@ def _builder(field: pa.Field[Any], kind: Kind) -> EncoderBuilder:
 def numeric(
     tokens: pa.Array[Any], whole: int = MAX_WHOLE, places: int = MAX_PLACES
 ) -> pa.Array[Any]:
-    """Return *tokens*, JSON numbers or null, as the binary form of numeric, each with its own scale.
+    """Return *tokens*, JSON numbers, NaN, infinities or null, as the binary form of numeric, each with its own scale.
 
     A number has at most *whole* digits before the point and *places* after it, but for zeros at the
     end, which are left out.
@@ -243,6 +244,8 @@ def _groups(short: _Short) -> NDArray[np.uint16]:
 
 def _alone(token: bytes, row: int, whole: int, places: int) -> bytes:
     """Return one token as a numeric, in 3 to 6 µs, or raise NumberError."""
+    if token in NOT_FINITE:
+        return _pack(b"", 0, 0, NOT_FINITE[token])
     found = NUMBER.fullmatch(token)
     if not found:
         shown = token[:SHOWN].decode(errors="replace")

@@ -21,12 +21,14 @@ from target_meltano import (
     DOUBLE,
     INTEGER,
     JSON,
+    NOT_FINITE,
     NUMBER,
     STRING,
     TIME,
     TIMESTAMP,
     Again,
     ChangeType,
+    Column,
     Copies,
     Dialect,
     Found,
@@ -58,6 +60,7 @@ from .copy import READ_BYTES, NumberError, Reader, encode
 from .narrow import LIMITS
 from .session import PostgresSettings
 
+INFINITIES = 140000  # the first version whose numeric holds them
 LOCK_TIMEOUT = "10s"  # for DDL; after it, others come first and we try again
 
 
@@ -121,6 +124,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
         self._url = settings.url
         self._lock: str | None = None  # that each transaction shares
         self._is_named = False  # whether the server shows our session by the name of the run
+        self._has_infinities = True
         self._lease = ExitStack()  # of our own server, for as long as we are connected
 
     # --- the session
@@ -150,6 +154,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
         parameters = session.parameters(self.settings, self._url)
         try:
             raw, self._is_named = session.start(parameters, _name(self.run_id))
+            self._has_infinities = raw.server_version >= INFINITIES
         except psycopg2.Error as error:
             raise self.error(error, "cannot connect") from error
         connection = begin.engine(raw).connect()
@@ -196,6 +201,14 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def was_committed(self, connection: sa.Connection, transaction: str | None) -> bool:
         return transaction is not None and faults.was_committed(connection, begin.Begun.parse(transaction).xid)
+
+    # --- what columns hold
+
+    def holds(self, column: Column) -> frozenset[str]:
+        """A numeric holds NaN, and since PostgreSQL 14 infinities; one with a precision never does."""
+        if column.kind == DOUBLE or (column.kind == NUMBER and self._has_infinities):
+            return NOT_FINITE
+        return frozenset({"NaN"}) if column.kind.name in ("number", "decimal") else frozenset()
 
     # --- the catalogue
 

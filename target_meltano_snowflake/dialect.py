@@ -19,6 +19,7 @@ from target_meltano import (
     DOUBLE,
     INTEGER,
     JSON,
+    NOT_FINITE,
     NUMBER,
     STRING,
     TIME,
@@ -40,7 +41,7 @@ from target_meltano import (
 )
 
 from . import faults, session, upgrades
-from .encode import encode
+from .encode import MAX_SCALE, encode
 from .review import SnowflakeCopies
 from .session import SnowflakeSettings
 from .sql import SnowflakeSQL, Timestamp, Type
@@ -204,8 +205,10 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             if self.settings.number == "double":
                 return DOUBLE
             return (session.number_kind(self.settings.number) or NUMBER) if kind == NUMBER else DOUBLE
-        if kind.precision and (kind.precision > 38 or (kind.scale or 0) > 37):
-            return Kind("decimal", 38, min(kind.scale or 0, 37))
+        if (kind.scale or 0) > MAX_SCALE:
+            return self.kind(NUMBER)  # NUMBER(38,37) would hold nothing from 10 on
+        if kind.precision and kind.precision > 38:
+            return Kind("decimal", 38, kind.scale)
         return kind
 
     def column_type(self, kind: Kind) -> TypeEngine[Any]:
@@ -216,6 +219,11 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         if kind == TIMESTAMP:
             return Timestamp("TIMESTAMP_NTZ" if self.settings.timestamps == "ntz" else "TIMESTAMP_TZ")
         return self.types[kind.name]
+
+    def holds(self, column: Column) -> frozenset[str]:
+        """No NUMBER and no DECFLOAT holds NaN or an infinity."""
+        is_float = column.kind in (NUMBER, DOUBLE) and base_of(self._type_of(column))[0] == "FLOAT"
+        return NOT_FINITE if is_float else frozenset()
 
     def _type_of(self, column: Column) -> str:
         return column.type or self.type_name(column.kind)

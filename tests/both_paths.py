@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from target_meltano import compiled, decode, kinds, messages, schema, structs
+from target_meltano import compiled, decode, kinds, messages, schema, structs, wanting
 from target_meltano.decode import Decoder
 from target_meltano.errors import MessageError, RecordError
 from target_meltano.lines import is_utf8
@@ -22,10 +22,24 @@ NAME = "s"
 PATHS = [structs, *([compiled] if compiled.IS_THERE else [])]  # test_decode.py says loudly if one is not there
 
 
-def layout(properties: object, rules: Rules = Rules(), keys: Sequence[int] = (), **options: Any) -> Layout:
-    """Return the layout of a stream whose schema has *properties*; *keys* are positions of columns."""
+def layout(
+    properties: object,
+    rules: Rules = Rules(),
+    keys: Sequence[int] = (),
+    holds: frozenset[str] = frozenset(),
+    as_stored: Callable[[kinds.Kind], kinds.Kind] = lambda kind: kind,
+    **options: Any,
+) -> Layout:
+    """Return the layout of a stream whose schema has *properties*; *keys* are positions of columns.
+
+    Columns of numbers hold what *holds* says; *as_stored* is what the database makes of a kind.
+    """
     node = schema.read(NAME, {"type": "object", "properties": properties}, schema.Options(**options))
-    leaves = tuple(node.leaves())
+    leaves = []
+    for at, leaf in enumerate(node.leaves()):
+        its = holds if leaf.kind.name in ("number", "decimal", "double") else frozenset[str]()
+        leaves.append(replace(leaf, kind=as_stored(leaf.kind), is_key=at in keys, holds=its))
+    node, leaves = wanting.rebuilt(node, iter(leaves)), tuple(leaves)
     fields = [pa.field(f"c{i}", kinds.arrow_type(leaf.kind)) for i, leaf in enumerate(leaves)]
     if rules.unknown_fields == "keep":
         fields.append(pa.field("extra", pa.string()))
@@ -57,7 +71,8 @@ def is_record(line: bytes, rules: Rules) -> bool:
         return True
     if not line.strip():
         return False
-    return messages.parse(line, 0, rules) == messages.Record(NAME)
+    found = messages.parse(line, 0, rules)
+    return isinstance(found, messages.Record) and found.stream == NAME
 
 
 def read_slow(layout: Layout, lines: Sequence[bytes]) -> Read:
@@ -139,7 +154,10 @@ def rows_of(batch: pa.RecordBatch) -> list[list[Any]]:
     for column in batch.columns:
         is_exact = pa.types.is_timestamp(column.type) or pa.types.is_time(column.type)
         columns.append((column.cast(pa.int64()) if is_exact else column).to_pylist())
-    return [list(row) for row in zip(*columns, strict=True)]
+    return [[_NAN if isinstance(cell, float) and cell != cell else cell for cell in row] for row in zip(*columns, strict=True)]
+
+
+_NAN = ("NaN",)  # equal to itself
 
 
 def comparable(layout: Layout, rows: list[list[Any]]) -> list[list[Any]]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
+from target_meltano.digits import NOT_FINITE
 from target_meltano.kinds import INTEGER, Kind, arrow_type
 from target_meltano_postgres import copy
 from target_meltano_postgres.copy import Reader, encode
@@ -42,6 +43,7 @@ tokens = st.one_of(
     st.decimals(allow_nan=False, allow_infinity=False).map(lambda x: str(x).replace("E", "e")),
     floats,
     money,
+    st.sampled_from(sorted(NOT_FINITE)),
 )
 
 
@@ -94,12 +96,16 @@ def send(cursor: Any, table: str, buffers: list[bytes]) -> None:
 def plain(token: str) -> str:
     """Return the digits of *token* without an exponent, as PostgreSQL writes them."""
     number = Decimal(token)
+    if token in NOT_FINITE:
+        return token
     return format(abs(number) if number == 0 else number, "f")
 
 
 def parts(value: bytes) -> tuple[Fraction, int]:
     """Return a binary numeric as its exact value and its display scale."""
     length, weight, sign, scale = struct.unpack(">HhHH", value[:8])
+    if sign >= 0xC000:  # NaN and the infinities
+        return Fraction(sign), length
     groups = struct.unpack(f">{length}H", value[8:])
     assert all(group < 10000 for group in groups)
     number = sum(Fraction(g) * Fraction(10000) ** (weight - i) for i, g in enumerate(groups))

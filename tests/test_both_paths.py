@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from itertools import starmap
 from typing import Any
 
@@ -12,7 +13,9 @@ from both_paths import assert_same, layout, record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from target_meltano.digits import NOT_FINITE
 from target_meltano.errors import SchemaError
+from target_meltano.kinds import NUMBER, Kind
 from target_meltano.rows import ABSENT, Layout
 from target_meltano.values import Rules
 
@@ -45,6 +48,11 @@ TIMES = {
         "0001-01-01T00:00:00+01:00",
         "2024-02-29T24:00:00",
         "2016-12-31T23:59:60Z",
+        "2024-02-29T12:00:00.0000019-01",
+        "2024-02-29T9:00:00Z",
+        "0000-00-00 00:00:00",
+        "0000-00-00T00:00:00.000Z",
+        "2024-00-00 00:00:00",
         "now",
     ],
     "date": [
@@ -53,10 +61,12 @@ TIMES = {
         "2024-02-29 00:00+02:00",
         "2023-02-29",
         "20240229",
+        "0000-00-00",
+        "0000-00-00T00:00:01",
         "2024-02-29T00:00:01",
     ],
-    "time": ["12:00:00", "12:00", "12:00:00.1234567+01", "23:59:59.999999Z", "24:00:00", "23:59:60"],
-    "singer.decimal": ["1.50", "-0", "1e5", "1_000", " 1", "NaN", "01", "123456789012345678901234567890.1"],
+    "time": ["12:00:00", "12:00", "12:00:00.1234567+01", "23:59:59.999999Z", "24:00:00", "23:59:60", "7:05:00", "0:00:00.0000001", "1 day, 1:00:00", "7:30 PM"],
+    "singer.decimal": ["1.50", "-0", "1e5", "1_000", " 1", "NaN", "-Infinity", "Infinity ", "01", "123456789012345678901234567890.1", f"{Decimal(float(7) / 100)}"],
     "email": ["a@b", "", "\0"],
 }
 NUMBERS = (
@@ -92,13 +102,17 @@ NUMBERS = (
             "1e00000000000000000000002",
             "0.10",
             "123456789012345678901234567890.1234567890123456789",
+            "NaN",
+            "Infinity",
+            "-Infinity",
         ]
     )
+    | st.decimals(-(10**6), 10**6, places=3).map(lambda n: f"{Decimal(float(n))}")  # all binary digits
     | st.integers().map(str)
     | st.floats(allow_nan=False, allow_infinity=False).map(repr)
     | st.just("7" * 5000)
 )
-NO_JSON = st.sampled_from(["NaN", "-Infinity", "01", "1.", "+1", "tru", "'a'", "[1,]", "", '"\t"', '"\\x"', '"\\u00"'])
+NO_JSON = st.sampled_from(["nan", "-NaN", "Infinit", "+Infinity", "01", "1.", "+1", "tru", "'a'", "[1,]", "", '"\t"', '"\\x"', '"\\u00"'])
 WORDS = st.sampled_from(
     [
         "",
@@ -168,7 +182,7 @@ def schemas(draw: st.DrawFn, depth: int = 2) -> dict[str, Any]:
     if draw(st.integers(0, 9)) == 0:
         found["contentEncoding"] = draw(st.sampled_from(["base64", "base16"]))
     if draw(st.integers(0, 4)) == 0:
-        found |= draw(st.sampled_from([{"maximum": 10**20}, {"multipleOf": 0.01}, {"minimum": -5}]))
+        found |= draw(st.sampled_from([{"maximum": 10**20}, {"multipleOf": 0.01}, {"minimum": -5}, {"multipleOf": 1e-38, "maximum": 10**62}]))
     if depth and "object" in found.get("type", ()):
         found["properties"] = draw(st.dictionaries(PLAIN, schemas(depth - 1), max_size=3))
     if draw(st.integers(0, 9)) == 0:
@@ -211,7 +225,9 @@ def objects(draw: st.DrawFn, properties: dict[str, Any]) -> str:
 
 
 VERSIONS = st.sampled_from(["", *(f', "version": {it}' for it in ("null", "7", "-0", "7.0", '"7"', "true", str(2**63), "1e2", "[]"))])
-RULES = st.builds(Rules, st.booleans(), st.sampled_from(["warn", "fail", "keep"]))
+CUT, ZERO = st.sampled_from(["cut", "cut", "fail"]), st.sampled_from(["fail", "null"])
+RULES = st.builds(Rules, st.booleans(), st.sampled_from(["warn", "fail", "keep"]), CUT, ZERO)
+HOLDS = st.sampled_from([NOT_FINITE, NOT_FINITE, frozenset({"NaN"}), frozenset()])
 OPTIONS = st.fixed_dictionaries(
     {
         "flatten_depth": st.sampled_from([None, None, 0, 1]),
@@ -220,6 +236,15 @@ OPTIONS = st.fixed_dictionaries(
         "coerce": st.booleans(),
     }
 )
+
+
+def plainly(kind: Kind) -> Kind:
+    return kind
+
+
+def unscaled(kind: Kind) -> Kind:
+    """Return what PostgreSQL makes of a kind: a numeric has any scale."""
+    return NUMBER if kind.name == "decimal" else kind
 
 
 @st.composite
@@ -232,7 +257,7 @@ def streams(draw: st.DrawFn) -> tuple[Layout, list[bytes]]:
     if keeps:
         properties["_sdc_deleted_at"] = {"type": ["null", "string"], "format": "date-time"}
     try:
-        made = layout(properties, draw(RULES), keys, **draw(OPTIONS))
+        made = layout(properties, draw(RULES), keys, draw(HOLDS), draw(st.sampled_from([plainly, unscaled])), **draw(OPTIONS))
     except SchemaError:  # nothing but nulls
         made = layout({"a": {}}, draw(RULES))
         properties, keeps = {"a": {}}, ""

@@ -23,7 +23,7 @@ UTC = dt.timezone.utc
 VALUES = [
     (kinds.BOOLEAN, [True, False]),
     (INTEGER, [0, -1, 2**63 - 1, -(2**63)]),
-    (kinds.DOUBLE, [0.1, -0.0, 5e-324, 1.7976931348623157e308, float("inf"), float("-inf")]),
+    (kinds.DOUBLE, [0.1, -0.0, 5e-324, 1.7976931348623157e308, float("inf"), float("-inf"), float("nan")]),
     (kinds.STRING, ["", "a", "\\N", "\t\n\r\\.", "Grüße, 世界 🐘", "x" * 70_000]),
     (kinds.DATE, [dt.date(1, 1, 1), dt.date(1969, 12, 31), dt.date(2000, 1, 1), dt.date.max]),
     (kinds.TIME, [dt.time.min, dt.time(12, 0, 0, 1), dt.time.max]),

@@ -60,6 +60,9 @@ NUMBERS = {
     "1e-16383": "0." + "0" * 16382 + "1",
     "0." + "9" * 16383: "0." + "9" * 16383,
     "10e-16384": "0." + "0" * 16382 + "1",
+    "NaN": "NaN",
+    "Infinity": "Infinity",
+    "-Infinity": "-Infinity",
 }
 
 
@@ -100,7 +103,7 @@ def test_common_numbers_are_not_made_alone(token: str, monkeypatch: pytest.Monke
 NOT_NUMBERS = [
     "", " ", " 1", "1 ", "1\n", "+1", "-", "--1", "-+1", "1-", "1-2", ".", ".5", "5.", "-.5", "1..2",
     "1.2.3", "1.-2", "-1.2-", "00", "01", "-01", "01.5", "1_000", "1,5", "0x1", "0x10", "1e", "1e+",
-    "e1", "1e1.5", "1e1e1", "NaN", "nan", "Infinity", "-inf", "null", "true", "١", "1١", "½", "1\x00",
+    "e1", "1e1.5", "1e1e1", "NaNs", "nan", "-NaN", "+Infinity", "-inf", "null", "true", "١", "1١", "½", "1\x00",
     "9" * 30 + "x", "1e99999x",
 ]  # fmt: skip
 

@@ -33,7 +33,7 @@ def test_messages() -> None:
     assert found == [
         Schema("s", wanted, ("a", "b")),
         Schema("s", {}, ()),
-        Record("s"),
+        Record("s", 1),
         State('{"at":1.10,"t":"\\ud800\\u00e9"}'),
         Activate("s", 1),
         Other("WHATEVER", None),

@@ -16,10 +16,10 @@ import pytest
 from on_postgres import dialect, rows
 
 from target_meltano import load
+from target_meltano.notes import MOST_NAMES
 from target_meltano.report import MOST_WARNINGS, Report
 from target_meltano.samples import record, schema, state
 from target_meltano.standard import Log
-from target_meltano.values import MOST_NAMES
 
 COMMAND = [sys.executable, "-c", "from target_meltano_postgres import main; main()"]
 LINES = [schema("t"), record("t", id=1), state(1), record("t", id=2), state(2)]

@@ -15,7 +15,6 @@ from target_meltano import wanting
 from target_meltano.errors import SchemaError
 from target_meltano.messages import Schema
 from target_meltano.settings import make
-from target_meltano.values import Rules
 
 INT = {"type": "integer"}
 
@@ -82,7 +81,7 @@ DEFINITIONS = {"definitions": {"list": {"type": "array", "items": LISTS}}}
 )
 def test_validation_by_schema_takes_numbers_as_they_are(schema: Any, text: str, fault: str | None) -> None:
     found, dialect = wanted({**properties(a=schema), **DEFINITIONS}, validation="schema")
-    validate = wanting.layout(found, found.table, dialect.settings, Rules()).validate
+    validate = wanting.layout(found, found.table, dialect.settings, dialect).validate
     assert validate
     line = f'{{"record": {{"a": {text}}}}}'.encode()
     if fault is None:

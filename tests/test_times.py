@@ -162,7 +162,33 @@ TIMES: dict[str, tuple[object, ...]] = {
     "12:00Z": ("12:00:00", False),
     "01:00:00+02:00": ("23:00:00", False),
     "23:00:00 -0230": ("01:30:00", False),
+    "9:30:00": ("09:30:00", False),
+    "0:00": ("00:00:00", False),
+    "7:08:09.0000001Z": ("07:08:09", True),
+    "1:15+02": ("23:15:00", False),
+    "8:00am": ("08:00:00", False),
+    "12:15 AM": ("00:15:00", False),
+    "12:15pm": ("12:15:00", False),
+    "11:59:59.9999999 pM": ("23:59:59.999999", True),
 }
+
+ZEROS = {
+    "0000-00-00": True,
+    "0000-00-00 00:00": True,
+    "0000-00-00t00:00:00,00 z": True,
+    "0000-00-00T00:00:00-0000": True,
+    "0000-00-00T00:00:00+01:00": False,
+    "0000-00-00 00:00:00.001": False,
+    "0000-00-01": False,
+    "00:00:00": False,
+    "0000-00-00\n": False,
+}
+
+
+@pytest.mark.parametrize("text", ZEROS)
+def test_zero_date(text: str) -> None:
+    assert times.is_zero(text) is ZEROS[text]
+
 
 
 @pytest.mark.parametrize(("text", "wanted", "cut"), rows(TIMES))
@@ -171,12 +197,20 @@ def test_time(text: str, wanted: str, cut: bool) -> None:
     assert (times.time_text(value), was_cut) == (wanted, cut)
 
 
+HALF_DAY = "with am or pm the hour is from 1 to 12, and there is no offset"
 NO_TIMES: dict[str, tuple[object, ...]] = {
-    "": ("no time in RFC 3339, like 12:00:00",),
-    "12": ("no time in RFC 3339, like 12:00:00",),
-    "T12:00:00": ("no time in RFC 3339, like 12:00:00",),
-    "1:00": ("no time in RFC 3339, like 12:00:00",),
-    "12:00:00 ": ("no time in RFC 3339, like 12:00:00",),
+    "": ("no time of a day, like 12:00:00",),
+    "12": ("no time of a day, like 12:00:00",),
+    "T12:00:00": ("no time of a day, like 12:00:00",),
+    "100:00": ("no time of a day, like 12:00:00",),
+    "1 day, 2:03:04": ("no time of a day, like 12:00:00",),
+    "-1 day, 22:00:00": ("no time of a day, like 12:00:00",),
+    "-9:30:00": ("no time of a day, like 12:00:00",),
+    "8am": ("no time of a day, like 12:00:00",),
+    "0:30am": (HALF_DAY,),
+    "13:30 PM": (HALF_DAY,),
+    "8:30am+02:00": (HALF_DAY,),
+    "12:00:00 ": ("no time of a day, like 12:00:00",),
     "24:00:00": ("the hour must be below 24",),
     "24:00:00+02:00": ("the hour must be below 24",),
     "25:00": ("the hour must be below 24, or the time exactly 24:00:00",),

@@ -2,7 +2,8 @@
 
 #define LONGEST INT32_MAX /* bytes in a column of texts: Arrow's offsets have 32 bits */
 
-enum { BOOL, INT, FLOAT, TIME, TEXT, RAW, SKIP, KINDS }; /* RAW: JSON as it is written; SKIP: only whether it came */
+/* RAW: JSON as it is written; DIGITS: a number, as it is written; SKIP: only whether it came */
+enum { BOOL, INT, FLOAT, TIME, TEXT, RAW, DIGITS, SKIP, KINDS };
 enum { NOTHING, VALUE, ABSENT, CUT };                    /* of a row: null, a value, no such field, a value but for its last digits */
 enum { ONLY_NULL = -1, OBJECT = -2 };                    /* instead of the number of a column */
 
@@ -45,6 +46,10 @@ static void free_object(Object *object) {
     free(object);
 }
 
+static int has_ends(int kind) {
+    return kind == TEXT || kind == RAW || kind == DIGITS;
+}
+
 static int fixed_size(int kind) {
     return kind == BOOL ? 1 : 8;
 }
@@ -70,7 +75,7 @@ static int append_nothing(Columns *into, Column *column, int state) {
         return 0;
     if (column->kind == SKIP)
         return 1;
-    if (column->kind == TEXT || column->kind == RAW)
+    if (has_ends(column->kind))
         return end_text(column);
     return append(&column->data, zeros, fixed_size(column->kind));
 }
@@ -82,7 +87,7 @@ static void undo(Columns *into) {
         Column *column = &into->columns[i];
         if (column->states.size > into->rows)
             column->states.size = into->rows;
-        if (column->kind == TEXT || column->kind == RAW) {
+        if (has_ends(column->kind)) {
             int32_t end = 0;
             column->ends.size = (into->rows + 1) * sizeof end;
             memcpy(&end, column->ends.at + into->rows * sizeof end, sizeof end);

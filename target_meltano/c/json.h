@@ -4,6 +4,7 @@ Behind each line stands its line end, or the NUL that ends a bytes object. No to
 nothing else need be known of where a line ends, and a line with a NUL in it is refused. */
 
 #include <float.h>
+#include <math.h>
 
 #define LEVELS 200 /* of nested values; deeper ones are left to the slow path */
 
@@ -147,6 +148,17 @@ static Text literal(Text p, const char *word) {
         if (*p++ != (unsigned char)*word++)
             return NULL;
     return p;
+}
+
+/* Read NaN, Infinity or -Infinity, which JSON does not know and Python writes: values of numbers, if digits.NOT_FINITE
+are what their column holds. */
+static Text not_finite(Text p, double *value) {
+    if (*p == 'N') {
+        *value = NAN;
+        return literal(p, "NaN");
+    }
+    *value = *p == '-' ? -INFINITY : INFINITY;
+    return literal(p + (*p == '-'), "Infinity");
 }
 
 /* Read any value, and keep nothing of it. */

@@ -171,7 +171,7 @@ static PyObject *columns_new(PyTypeObject *type, PyObject *arguments, PyObject *
             return NULL;
         }
         self->columns[i].kind = (int)kind;
-        if ((kind == TEXT || kind == RAW) && !append(&self->columns[i].ends, &start, sizeof start)) {
+        if (has_ends((int)kind) && !append(&self->columns[i].ends, &start, sizeof start)) {
             Py_DECREF(self);
             return PyErr_NoMemory();
         }
@@ -194,7 +194,7 @@ static PyObject *column_taken(Column *column, size_t rows) {
     PyObject *parts[5] = {NULL};
     for (size_t i = 0; i < rows; i++)
         counts[column->states.at[i]]++;
-    if (column->kind == TEXT || column->kind == RAW)
+    if (has_ends(column->kind))
         parts[0] = block(&column->ends);
     if (column->kind == BOOL)
         parts[1] = bits(column->data.at, rows, 1, 1);

@@ -22,13 +22,20 @@ static Text cell(Text p, Text end, Columns *into, Column *column) {
         if (!(p = skip(p, end, 1)) || !append(&column->data, start, (size_t)(p - start)))
             return NULL;
         return end_text(column) ? p : NULL;
+    case DIGITS: {
+        int is_integer;
+        if (!(p = number(start, &is_integer)) && !(p = not_finite(start, &value.real)))
+            return NULL;
+        return append(&column->data, start, (size_t)(p - start)) && end_text(column) ? p : NULL;
+    }
     case SKIP:
-        return skip(p, end, 1);
+        return (p = skip(start, end, 1)) ? p : not_finite(start, &value.real);
     case INT:
         p = integer(p, &value.integer);
         break;
     case FLOAT:
-        p = nearest(p, &value.real);
+        if (!(p = nearest(start, &value.real)))
+            p = not_finite(start, &value.real);
         break;
     case TIME:
         p = *p == '"' ? timestamp(p + 1, &value.integer, &is_cut) : NULL;

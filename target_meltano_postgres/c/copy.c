@@ -72,13 +72,24 @@ static const char *behind_digits(const char *p, const char *end) {
     return p;
 }
 
+/* Put NaN or an infinity: a numeric without groups, and a word in place of its sign. NULL for any other text. */
+static unsigned char *put_not_finite(unsigned char *at, const char *p, size_t size) {
+    uint32_t sign = size == 3 && !memcmp(p, "NaN", 3)            ? 0xc000
+                    : size == 8 && !memcmp(p, "Infinity", 8)  ? 0xd000
+                    : size == 9 && !memcmp(p, "-Infinity", 9) ? 0xf000
+                                                              : 0;
+    return sign ? put16(put16(put32(at, 0), sign), 0) : NULL;
+}
+
 /* Put a number of JSON's grammar as the server's numeric_recv reads it: groups of four digits, the point between
 two of them. NULL for one with an exponent, of no such grammar, or of more digits than its column may have. */
 static unsigned char *put_numeric(unsigned char *at, const char *p, const char *end, const Column *column) {
     int is_negative = p < end && *p == '-';
     const char *whole = p + is_negative, *point = behind_digits(whole, end);
     const char *fraction = point < end && *point == '.' ? point + 1 : end;
-    if (point == whole || (*whole == '0' && point - whole > 1))
+    if (point == whole)
+        return put_not_finite(at, p, (size_t)(end - p));
+    if (*whole == '0' && point - whole > 1)
         return NULL;
     if (point < end && (fraction == end || behind_digits(fraction, end) != end))
         return NULL;
