@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import options, runs, transforms
+from . import options, runs, stale, transforms
 from .display import Display
 from .pipeline import Outcome, Stop
 from .runs import Where
@@ -29,6 +29,10 @@ def command(arguments: list[str]) -> int:
         if failed and not chosen.keep_going:
             why = f"{', '.join(failed)} failed; --keep-going transforms all the same"
             return [*outcomes, Outcome("transform", "skipped", (why,))]
-        return outcomes + runs.transform(project, (*transforms.BUILD, *select), where, logs, stop, display)
+        was_told = stale.has_manifest(project)
+        built = runs.transform(project, (*transforms.BUILD, *select), where, logs, stop, display)
+        for line in () if was_told else stale.warnings(project, outcomes):  # dbt has told only now what it has
+            display.say(line)
+        return outcomes + built
 
     return runs.run(project, steps, chosen.summary)

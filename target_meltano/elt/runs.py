@@ -15,7 +15,7 @@ from typing import Any
 
 from target_meltano import TargetError
 
-from . import pipeline, transforms, warehouse
+from . import pipeline, stale, transforms, warehouse
 from .display import Display, table
 from .pipeline import Outcome, Stop
 from .project import Project
@@ -63,7 +63,10 @@ def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_ref
         return outcome
 
     with display.shown(), ThreadPoolExecutor(jobs or project.jobs) as threads:
-        return list(threads.map(one, project.taps))
+        outcomes = list(threads.map(one, project.taps))
+    for line in stale.warnings(project, outcomes):
+        display.say(line)
+    return outcomes
 
 
 def transform(
