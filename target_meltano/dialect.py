@@ -187,11 +187,14 @@ class Dialect(Spelling, ABC, Generic[S]):
         return False
 
     def is_of_data(self, error: Exception) -> bool:
-        """Tell whether the database refused a value of the rows that were written."""
+        """Tell whether a row that was written can be the cause, and not the server, the session or others.
+
+        Where it can, rows are tried in smaller and smaller parts until it is known which one it is.
+        """
         return False
 
     def refused_row(self, error: Exception) -> int | None:
-        """Return the position in the batch of the row that was refused, where *error* tells."""
+        """Return the position in the batch of the row that was refused, where *error* tells; it is a hint."""
         return None
 
     def try_lock(self, connection: sa.Connection, name: str) -> bool:
@@ -207,6 +210,10 @@ class Dialect(Spelling, ABC, Generic[S]):
     def is_connected(self, connection: sa.Connection, run_id: str) -> bool | None:
         """Tell whether another session shows that it is of the run; None where that cannot be known."""
         return False
+
+    def is_answer(self, error: Exception) -> bool:
+        """Tell whether *error* at a COMMIT is the server's word that nothing is committed."""
+        return not self.is_transient(error)
 
     def transaction_id(self, connection: sa.Connection) -> str | None:
         """Return a name of the open transaction by which `was_committed` finds it."""
@@ -231,9 +238,27 @@ class Dialect(Spelling, ABC, Generic[S]):
         """
         raise SettingsError(f"there are no reviews on {self.name}: it is not known how a database is copied there")
 
-    def shape(self, connection: sa.Connection, table: Table) -> Any:
-        """Return what is equal for as long as the columns of *table* have the same types; quicker than `found`."""
-        return None
+    def shapes(self, connection: sa.Connection, tables: Sequence[Table]) -> Mapping[str, tuple[Any, Any]]:
+        """Return for the full names of *tables* by what the database knows them, and their columns, types and keys.
+
+        Two values for each, which stay equal for as long as nothing changes. In one query, which spares a
+        call of `found` for each table; one that is missing here is looked at with `found` each time.
+        """
+        return {}
+
+    def is_as_made(self, column: Column, found: FoundColumn) -> bool:
+        """Tell whether *found* takes the values of *column* as they are encoded for it."""
+        return found.holds(column.kind) and (not found.narrow or found.type == column.type)
+
+    def check_constraints(self, connection: sa.Connection) -> None:
+        """Have the open transaction check now what constraints would check at COMMIT, and from now on at once.
+
+        Raises:
+            Exception: the driver's, where one is violated.
+        """
+
+    def defer_constraints(self, connection: sa.Connection) -> None:
+        """Have constraints that can wait checked at COMMIT, or by `check_constraints`, again."""
 
     def has_schema(self, connection: sa.Connection, schema: str) -> bool:
         return sa.inspect(connection).has_schema(schema)

@@ -83,6 +83,10 @@ class Again(Exception):
     """Raised by `Dialect.write`: undo what it has done, and call it again."""
 
 
+class InDoubt(Exception):
+    """The database refuses rows, and which ones is only known when all that came before them is here."""
+
+
 class SchemaError(TargetError):
     """A SCHEMA message cannot become a table."""
 

@@ -102,6 +102,12 @@ class Written:
     bytes: int
     ready: Ready | None = None
 
+    @property
+    def first(self) -> int:
+        """The line of the first of the rows."""
+        line: int = self.batch.column(LINE)[0].as_py() if self.batch.num_rows else 0
+        return line
+
     def rows(self, before: int | None, without: Collection[int]) -> pa.RecordBatch:
         """Return the rows of lines before *before* (None: all), and not of the lines *without*."""
         batch = self.batch
@@ -115,11 +121,12 @@ class Written:
 
 @dataclass(frozen=True)
 class Followed:
-    """DDL that was done within the transaction."""
+    """DDL that was done within the transaction, for the SCHEMA of line *line*."""
 
     stream: str
     table: Table
     policy: Policy
+    line: int
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class _Spooled:
     stream: str
     table: Table
     bytes: int
+    first: int
     start: int
     size: int
 
@@ -157,12 +165,31 @@ class Kept:
     def __bool__(self) -> bool:
         return bool(self._items)
 
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def first(self, position: int) -> int:
+        """Return the line at which the step at *position* begins; it need not be read for that."""
+        item = self._items[position]
+        return item.first if isinstance(item, (Written, _Spooled)) else item.line
+
+    def stream(self, position: int) -> str | None:
+        """Return the stream whose rows the step at *position* has, None where it has none."""
+        item = self._items[position]
+        return item.stream if isinstance(item, (Written, _Spooled)) else None
+
+    def __getitem__(self, position: int) -> Step:
+        item = self._items[position]
+        if isinstance(item, _Spooled):
+            return Written(item.stream, item.table, self._read(item.start, item.size), item.bytes)
+        return item
+
     def add(self, step: Step) -> None:
         """Keep *step*, too."""
         if isinstance(step, Written):
             self.size += step.batch.nbytes
             if self.size > IN_MEMORY:
-                self._items.append(_Spooled(step.stream, step.table, step.bytes, *self._spool(step.batch)))
+                self._items.append(_Spooled(step.stream, step.table, step.bytes, step.first, *self._spool(step.batch)))
                 return
         self._items.append(step)
 
@@ -175,11 +202,8 @@ class Kept:
             self._file = None
 
     def __iter__(self) -> Iterator[Step]:
-        for item in self._items:
-            if isinstance(item, _Spooled):
-                yield Written(item.stream, item.table, self._read(item.start, item.size), item.bytes)
-            else:
-                yield item
+        for position in range(len(self)):
+            yield self[position]
 
     def _spool(self, batch: pa.RecordBatch) -> tuple[int, int]:
         sink = pa.BufferOutputStream()

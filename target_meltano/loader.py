@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from . import tables, writing
 from .dialect import Dialect
 from .diff import Found, Policy, Table
+from .errors import InDoubt
 from .kept import Activated, Lines, Written
 from .ledger import Ledger, Rejected
 from .report import Report
 from .transaction import Transaction
 from .worker import Worker
+
+T = TypeVar("T")
 
 
 class Loader:
@@ -28,6 +31,7 @@ class Loader:
     ):
         self._dialect = dialect
         self._worker = Worker()
+        self.send_rest: Callable[[], None] = lambda: None  # write all that came; who has it says how
         try:
             self._transaction = self._worker.call(partial(Transaction, dialect, emit, report, ledger, lines))
         except BaseException:
@@ -54,13 +58,33 @@ class Loader:
         self._worker.submit(function, *arguments, size=size)
         self._check()
 
+    def _prepared(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return what *function* of the transaction does, after it is known which rows are refused."""
+        try:
+            return self._worker.call(function, *arguments)
+        except InDoubt:
+            self.send_rest()
+            self.sort_out()
+            return self._worker.call(function, *arguments)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Tell whether rows wait to be applied in the order of their arrival, over all streams."""
+        return self._transaction.in_order
+
+    def sort_out(self) -> None:
+        """Apply what waits, and let it be known which rows are refused; all that came has to be written before."""
+        self._worker.call(self._transaction.sort_out)
+        self._check()
+
     def write(self, written: Written) -> None:
         """Write rows into the open transaction.
 
         They are made ready here, so that the database does not wait for it.
         """
         size = 2 * written.batch.nbytes  # with what is encoded
-        self._submit(self._transaction.step, writing.ready(self._dialect, written), size=size)
+        ready = written if self.is_in_doubt else writing.ready(self._dialect, written)
+        self._submit(self._transaction.step, ready, size=size)
 
     def activate(self, stream: str, table: Table, version: int, line: int) -> None:
         """Let rows of older versions not be current any more, in the open transaction."""
@@ -107,18 +131,18 @@ class Loader:
 
     def found(self, table: Table) -> Found | None:
         """Return *table* as the database has it."""
-        return self._worker.call(self._transaction.found, table)
+        return self._prepared(self._transaction.found, table)
 
     def lacking(self, table: Table) -> Sequence[str]:
         """Return the statements for the indexes and readers that *table* wants and does not have."""
-        return self._worker.call(self._transaction.lacking, table)
+        return self._prepared(self._transaction.lacking, table)
 
-    def follow(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
+    def follow(self, stream: str, table: Table, policy: Policy, schema: str | None, line: int) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept there, and the stream's last stamp.
 
-        *schema* is the SCHEMA message, which is kept where invalid records are.
+        *schema* is the SCHEMA message of line *line*, which is kept where invalid records are.
         """
-        return self._worker.call(self._transaction.follow, stream, table, policy, schema)
+        return self._prepared(self._transaction.follow, stream, table, policy, schema, line)
 
     def plan(self, table: Table, policy: Policy, plan: tables.Plan) -> Table:
         """Show what `follow` would do, and return the table that it would return."""

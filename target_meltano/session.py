@@ -54,7 +54,7 @@ class Session:
         try:
             self.connection.commit()
         except self.errors as error:
-            if not self.dialect.is_transient(error):
+            if self.dialect.is_answer(error):
                 raise
             was_committed = self._was_committed(is_there)
             self._warn(f"COMMIT got no answer; it was found to be {'done' if was_committed else 'undone'}: {self.dialect.words(error)}")

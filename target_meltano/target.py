@@ -102,6 +102,7 @@ class Target:
         self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
         keeps = self.settings.invalid_records == "quarantine"
         self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams, lines=self.lines)
+        self.loader.send_rest = self._send_all
         try:
             if not self.plan:
                 self.loader.start()
@@ -171,6 +172,9 @@ class Target:
         return bool(self.flush.rows or self.outbox.rejected or self.outbox.states)
 
     def _end_of_chunk(self, is_idle: bool) -> None:
+        if self.loader.is_in_doubt and self.outbox.has_sent:
+            self._send_all()
+            self.loader.sort_out()
         if not self._has_uncommitted() or not (is_idle or self.flush.is_due()):
             return
         if not self.settings.state_id or self.is_covered:
@@ -339,7 +343,7 @@ class Target:
             stream = self.streams.get(message.stream)
             wanted = widening.like(wanted, stream.wanted, self.dialect) if stream else wanted
             if stream is None or stream.wanted != wanted:
-                stream = self._followed(message.stream, wanted, stream, line.decode("utf-8", "replace"))
+                stream = self._followed(message.stream, wanted, stream, number, line.decode("utf-8", "replace"))
         except SchemaError as error:
             raise type(error)(f"line {self.lines.of(number)[0]}: stream {message.stream!r}: {error}") from None
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
@@ -352,11 +356,11 @@ class Target:
         """Let the table have the columns that a record needs and the SCHEMA did not name: *fields*, or versions."""
         try:
             wanted = stream.wanted.with_versions(self.dialect) if fields is None else widening.with_fields(stream.wanted, fields, self.dialect)
-            self._followed(stream.name, wanted, stream)
+            self._followed(stream.name, wanted, stream, number)
         except SchemaError as error:
             raise type(error)(f"line {self.lines.of(number)[0]}: stream {stream.name!r}: {error}") from None
 
-    def _followed(self, name: str, wanted: wanting.Wanted, stream: Stream | None, line: str | None = None) -> Stream:
+    def _followed(self, name: str, wanted: wanting.Wanted, stream: Stream | None, number: int, line: str | None = None) -> Stream:
         policy, found = tables.policy(name, self.settings, self.dialect), self.loader.found(wanted.table)
         wanted = widening.as_found(wanted, found, self.dialect)
         if self.plan:
@@ -366,7 +370,7 @@ class Target:
             # A new table is in the way of no rows that only wait here: 20 new streams would be 20 COMMITs.
             if (lacks or (self.overwrites and not stream)) and (stream or self.outbox.has_sent):
                 self._send_all() if self.settings.state_id and not self.is_covered else self._flush()
-            table, stamp = self.loader.follow(name, wanted.table, policy, line)
+            table, stamp = self.loader.follow(name, wanted.table, policy, line, number)
             self.is_whole = False
         self.reader.clear()  # the decoder will be another one
         if stream is None:

@@ -1,32 +1,29 @@
 """The one open transaction of a run, over all streams, and how it is done again.
 
 What it has written is kept until COMMIT: after a lost connection or a deadlock all of it is written
-again, after a fault what came before the fault. A STATE is emitted right after the COMMIT of the
-rows before it, so none can run ahead. All of this runs in the second thread.
+again, after a fault what came before the fault. Where the database refuses rows, what was written
+is applied again in the order of its arrival (`replay.py`). A STATE is emitted right after the
+COMMIT of the rows before it, so none can run ahead. All of this runs in the second thread.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-import pyarrow.compute as pc
-
-from . import ownership, tables, writing
+from . import ownership, tables
 from .dialect import Dialect
 from .diff import Found, Policy, Table
-from .errors import MessageError, RecordError
-from .kept import LINE, SOURCE, Activated, Followed, Kept, Lines, Step, Written
-from .keyed import last_by_key
-from .ledger import Ledger, Load, Rejected, now, rejected_batch
-from .overwrite import Overwrite
+from .errors import InDoubt, MessageError, RecordError
+from .kept import Followed, Kept, Lines, Step, Written
+from .ledger import Ledger, Load, Rejected, now
+from .quarantine import Quarantine
 from .report import Report
 from .session import Session
 from .settings import Settings
-from .versions import Versions
+from .steps import Steps
 
 T = TypeVar("T")
 PATIENCE = 1.0  # seconds that the database may need to see that the run before is gone
@@ -46,20 +43,16 @@ class Transaction:
         self.lines = lines
         self.emit = emit
         self.session = Session(dialect, report.warn)
-        self.versions = Versions(dialect, self.session, ledger)
-        self.overwrite = Overwrite(dialect, self.session, ledger) if self.settings.load_method == "overwrite" else None
-        self.quarantines = self.settings.invalid_records == "quarantine"
+        self.quarantine = Quarantine(dialect, self.session, ledger, lines)
         self.fault: MessageError | None = None  # why nothing is written or committed any more
         self.kept = Kept()
+        self.steps = Steps(dialect, self.session, ledger, report, self.kept, self.quarantine)
+        self.overwrite = self.steps.overwrite
+        self.in_order = False  # steps are only kept, and applied in the order of their arrival when all are here
         self.states: list[tuple[int, str]] = []  # that wait for the COMMIT, with their lines
         self._loads: dict[str, Load] = {}  # as committed
-        self._open: dict[str, Load] = {}  # of the open transaction
-        self._rejected: list[Rejected] = []  # of it
-        self._rejections = 0  # that are committed
-        self._limit: int | None = None  # only rows of lines before this one are to be written
         self._is_resting = False  # it was rolled back, to be written again
         self._ours: set[str] = set()  # our tables that are there
-        self._shapes: dict[str, Any] = {}  # by table: what tells that its columns are as they were
 
     def close(self) -> None:
         """Roll back what is not committed."""
@@ -91,30 +84,42 @@ class Transaction:
         """Return the statements for the indexes and readers that *table* wants and does not have."""
         return self._prepared(lambda: tables.lacking(self.dialect, self.session.connection, table))
 
-    def follow(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
+    def follow(self, stream: str, table: Table, policy: Policy, schema: str | None, line: int) -> tuple[Table, int]:
         """Make the database have *table*; return it as it is kept there, and the stream's last stamp."""
-        return self._prepared(partial(self._followed, stream, table, policy, schema))
+        return self._prepared(partial(self._followed, stream, table, policy, schema, line))
 
     def _prepared(self, step: Callable[[], T]) -> T:
-        """Do *step*, after what is written already where it has to be done again."""
+        """Do *step*, after what is written already where it has to be done again.
+
+        Raises:
+            InDoubt: that cannot be done before all that came is here, and `sort_out` was called.
+        """
 
         def again() -> T:
             self._rewrite()
+            return first()
+
+        def first() -> T:
+            if self.in_order and self.steps.applied < len(self.kept):
+                raise InDoubt
             return step()
 
         try:
-            return self.session.steadily(again if self._is_resting else step, again)
+            return self.session.steadily(again if self._is_resting else first, again)
+        except InDoubt:
+            self._doubt()
+            raise
         except RecordError as fault:  # of a row that is written again
             self.fault = fault
             raise
 
-    def _followed(self, stream: str, table: Table, policy: Policy, schema: str | None) -> tuple[Table, int]:
+    def _followed(self, stream: str, table: Table, policy: Policy, schema: str | None, line: int) -> tuple[Table, int]:
         if self.kept:  # with `state_id` a transaction ends only at a STATE
             self.session.begun()
-        self._shapes.clear()
-        kept = tables.follow(self.dialect, self.session.connection, table, policy, partial(self._done, stream), self._missing())
+        self.steps.forget_shapes()
+        kept = tables.follow(self.dialect, self.session.connection, table, policy, partial(self.steps.done, stream), self._missing())
         self._follow_ours(self.ledger.loads)
-        if self.quarantines:
+        if self.quarantine.is_on:
             self._follow_ours(self.ledger.rejected)
             if schema:
                 self.ledger.keep_schema(self.session.connection, stream, schema)
@@ -124,14 +129,15 @@ class Transaction:
             self.report.warn(f"stream {stream!r}: {words}")
         stamp = self.ledger.last_stamp(self.session.connection, stream)
         if self.kept:
-            self.kept.add(Followed(stream, table, policy))
+            self.kept.add(Followed(stream, table, policy, line))
+            self.steps.applied += self.in_order
         else:
             self.session.connection.rollback()
         return kept, stamp
 
     def _missing(self) -> list[Table]:
         """Return those of our tables that are not known yet to be there."""
-        ours = [self.ledger.loads, *([self.ledger.rejected] if self.quarantines else [])]
+        ours = [self.ledger.loads, *([self.ledger.rejected] if self.quarantine.is_on else [])]
         return [table for table in ours if table.name not in self._ours]
 
     def _follow_ours(self, table: Table) -> None:
@@ -139,30 +145,25 @@ class Transaction:
             tables.follow(self.dialect, self.session.connection, table, Policy(), lambda statement: None)
             self._ours.add(table.name)
 
-    def _done(self, stream: str, statement: str) -> None:
-        if not statement.startswith("COMMENT "):
-            self._add(stream, Load(ddl=(statement,)))
-        self.report.ddl(stream, statement)
-
-    def _add(self, stream: str, load: Load) -> None:
-        self._open[stream] = self._open.get(stream, Load()).plus(load)
-
     # --- steps
 
     def step(self, step: Step) -> None:
-        """Do *step* and keep it; after a fault only keep it."""
+        """Do *step* and keep it; after a fault, or while it is in doubt which rows are refused, only keep it."""
         self.kept.add(replace(step, ready=None) if isinstance(step, Written) else step)
-        if not self.fault:
-            self._guarded(lambda: self.session.steadily(self._rewrite if self._is_resting else partial(self._do, step), self._rewrite))
+        if not self.fault and not self.in_order:
+            self._guarded(lambda: self.session.steadily(self._rewrite if self._is_resting else partial(self.steps.do, step), self._rewrite))
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
         """Take invalid records, to be written at COMMIT."""
-        self._guarded(lambda: self._reject(rejected))
+        self._guarded(lambda: self.quarantine.add(rejected))
 
     def _guarded(self, action: Callable[[], None]) -> bool:
         """Do *action*, and remember the fault of a record in it; tell whether there was none."""
         try:
             action()
+        except InDoubt:
+            self._doubt()
+            return False
         except MessageError as fault:
             self.fault = self.fault or fault
             return False
@@ -170,74 +171,31 @@ class Transaction:
 
     def rest(self) -> None:
         """Hold no transaction open while nothing comes; what it has is written again later."""
-        if self.fault or not self.kept:
-            return
+        if not self.fault and self.kept:
+            self._undo()
+
+    def _undo(self) -> None:
+        """Undo what is not committed; it is written again before anything else is done."""
         self._is_resting = True
+        self.steps.applied = 0
         try:
             self.session.connection.rollback()
         except self.session.errors:
             pass  # it is lost; what it had is written again anyway
 
-    def _do(self, step: Step) -> None:
-        if isinstance(step, Written):
-            self._put(step)
-        elif isinstance(step, Activated):
-            if self._limit is None or step.line < self._limit:
-                self.versions.activate(step)
-                self._add(step.stream, Load())
-        else:
-            self.session.begun()
-            done = partial(self._done, step.stream)
-            tables.follow(self.dialect, self.session.connection, step.table, step.policy, done)
+    def _doubt(self) -> None:
+        """Let all that came since the last COMMIT be applied in the order of its arrival, once it is here."""
+        self.in_order = True
+        self._undo()
 
-    def _put(self, written: Written) -> None:
-        """Write rows into the open transaction.
+    def sort_out(self) -> None:
+        """Apply in order of arrival what is only kept so far; all that came before it is here."""
+        if self.in_order and not self.fault:
+            self._guarded(lambda: self.session.steadily(self._again if self._is_resting else self.steps.apply, self._again))
 
-        Raises:
-            RecordError: the database refuses one of them, and invalid records are not kept.
-        """
-        started = time.monotonic()
-        refused = {one.line for one in self._rejected if one.stream == written.stream}
-        into = self.overwrite.beside(written.table) if self.overwrite else written.table
-        ready = written.ready if self._limit is None and not refused else None
-        while True:
-            batch = written.rows(self._limit, refused)
-            rows = ready.rows if ready else last_by_key(batch, written.table)
-            tried = writing.try_rows(self.dialect, self.session, into, rows, ready.encoded if ready else None)
-            if tried.error is None:
-                break
-            ready = None
-            line = writing.refused_line(self.dialect, self.session, into, rows, tried.error)
-            self._refuse(written, line, writing.words(self.dialect, tried.error))
-            refused.add(line)
-        if rows.num_rows and written.stream not in self._open:
-            before = self._shapes.get(into.full_name)
-            self._shapes[into.full_name] = writing.refuse_changed(self.dialect, self.session, into, before)
-        stamp = written.table.stamp
-        last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
-        size = written.bytes * batch.num_rows // (written.batch.num_rows or 1)
-        seconds = time.monotonic() - started
-        left_out = tried.sent - tried.written
-        counts = Load(batch.num_rows, tried.written, 0, tried.inserted, size, seconds, last_loaded_at=last, rows_left_out=left_out)
-        self._add(written.stream, counts)
-        self.versions.note_rows(written.stream, rows)
-
-    def _refuse(self, written: Written, line: int, words: str) -> None:
-        """Keep a row that the database refuses as rejected, or raise its fault."""
-        reason = f"the database refuses it: {words}"
-        if not self.quarantines:
-            raise RecordError(reason, line=line, stream=written.stream)
-        row = written.batch.slice(pc.index(written.batch.column(LINE), line).as_py(), 1)
-        stamp = {"at": row.column(written.table.stamp)[0].as_py()} if written.table.stamp else {}
-        self._reject([Rejected(line, written.stream, "$", reason, row.column(SOURCE)[0].as_py(), **stamp)])
-
-    def _reject(self, rejected: Sequence[Rejected]) -> None:
-        most = self.settings.max_rejected
-        for one in rejected:
-            if self._rejections + len(self._rejected) >= most:
-                reason = f"{one.reason}; {most:,} invalid records are in quarantine already (setting max_rejected)"
-                raise RecordError(reason, line=one.line, stream=one.stream or "", path=one.path)
-            self._rejected.append(one)
+    def _again(self) -> None:
+        self._rewrite()
+        self.steps.apply()
 
     # --- its end
 
@@ -246,8 +204,8 @@ class Transaction:
         if self.fault:
             return
         state = None if self.overwrite else self._newest()
-        if self.kept or self._rejected or self._open or (self.settings.state_id and state is not None):
-            again = partial(self._finish_again, state)
+        if self.kept or self.quarantine or self.steps.loads or (self.settings.state_id and state is not None):
+            again = partial(self._finish, state, again=True)
             step = again if self._is_resting else partial(self._finish, state)
             if not self._guarded(lambda: self.session.steadily(step, again)):
                 return
@@ -288,48 +246,42 @@ class Transaction:
     def _forget(self) -> None:
         """Go on after a COMMIT."""
         self.kept.clear()
-        self._rejections += len(self._rejected)
-        self._rejected.clear()
-        for stream, load in self._open.items():
+        self.quarantine.clear()
+        self.in_order = False
+        for stream, load in self.steps.loads.items():
             self._loads[stream] = self._loads.get(stream, Load()).plus(load)
             self.report.committed(stream, self._loads[stream])
             if load.rows_left_out:
                 self.report.odd(stream, LEFT_OUT, load.rows_left_out)
-        self._open.clear()
-        self._limit = None
+        self.steps.end()
 
-    def _finish(self, state: str | None) -> None:
-        """Write what goes with the rows, and commit all of it."""
+    def _finish(self, state: str | None, again: bool = False) -> None:
+        """Write what goes with the rows, and commit all of it; *again*, where nothing of it is there any more."""
+        self._complete(again)
         connection, at = self.session.begun(), now()
-        for one in self._rejected:
-            self._add(one.stream or "", one.load())
-        if self._rejected:
-            self._put_rejected()
+        for one in self.quarantine.rejected:
+            self.steps.add(one.stream or "", one.load())
+        if self.quarantine:
+            self.quarantine.write()
+            self.steps.check_shapes([self.ledger.rejected])
         if self.settings.state_id:
             self.ledger.keep(connection, self.settings.state_id, state, at)
-        loads = {stream: self._loads.get(stream, Load()).plus(load) for stream, load in self._open.items()}
-        self.ledger.note(connection, loads, self._loads, state, self.versions.live, at)
+        loads = {stream: self._loads.get(stream, Load()).plus(load) for stream, load in self.steps.loads.items()}
+        self.ledger.note(connection, loads, self._loads, state, self.steps.versions.live, at)
         self.session.commit(lambda connection: self.ledger.has(connection, self.settings.state_id, at))
 
-    def _finish_again(self, state: str | None) -> None:
-        self._rewrite()
-        self._finish(state)
-
-    def _put_rejected(self) -> None:
-        """Write what was rejected, as jsonb too, where the database can hold it so.
-
-        Raises:
-            RecordError: it cannot hold a line at all.
-        """
-        table, run = self.ledger.rejected, self.ledger.run_id
-        put = partial(writing.try_rows, self.dialect, self.session, table)
-        if put(rejected_batch(run, table, self._rejected, self.lines)).error:
-            for one in self._rejected:
-                if put(rejected_batch(run, table, [one], self.lines)).error:
-                    error = put(rejected_batch(run, table, [one], self.lines, documents=False)).error
-                    if error:
-                        reason = f"{one.reason}; it cannot be kept in quarantine: {writing.words(self.dialect, error)}"
-                        raise RecordError(reason, line=one.line, stream=one.stream or "", path=one.path) from error
+    def _complete(self, again: bool) -> None:
+        """Have all rows in their tables, but for those that are refused; and no constraint that waits for COMMIT."""
+        try:
+            if again:
+                self._rewrite()
+            if self.in_order:
+                self.steps.apply()
+            self.steps.check()
+        except InDoubt:
+            self.in_order = True
+            self._again()
+            self.steps.check()
 
     def salvage(self, before: int | None) -> None:
         """Commit only what came before line *before*; with `state_id` before the newest STATE."""
@@ -337,9 +289,9 @@ class Transaction:
         if self.settings.state_id:
             before = self.states[-1][0] if self.states else 0
         self.fault = None
-        self._limit = before
-        self._rejected = [one for one in self._rejected if before is None or one.line < before]
-        self.session.steadily(self._rewrite, self._rewrite)
+        self.steps.limit = before
+        self.quarantine.cut(before)
+        self._undo()
         self.commit()
         if self.fault:
             raise self.fault
@@ -348,7 +300,6 @@ class Transaction:
         """Bring a new transaction to where the last one was, up to the limit."""
         self.session.roll_back()
         self._is_resting = False
-        self._open.clear()
-        self.versions.live.clear()
-        for step in self.kept:
-            self._do(step)
+        self.steps.begin()
+        for step in () if self.in_order else self.kept:
+            self.steps.do(step)

@@ -1,8 +1,8 @@
-"""Rows into a table, and which of them it was that the database refused."""
+"""Rows into tables, all of them or none; and whether the tables are still what the rows were made for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,25 +11,28 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from .dialect import Dialect, RowCounts
-from .diff import Table
+from .diff import Found, Table
 from .errors import Again, DatabaseError, RowError
 from .kept import HIDDEN, LINE, Ready, Written
 from .keyed import last_by_key
-from .kinds import BINARY, JSON, STRING
+from .kinds import arrow_type
+from .replay import Refusal
 from .rows import ABSENT, unmasked
 from .session import Session
 
 DELETED_AT_ONCE = 1000  # keys in a statement
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tried:
-    """What became of so many rows *sent*: what the database counted; or the error."""
+    """What became of so many rows *sent*, by the database's own count."""
 
     sent: int = 0
     written: int = 0
     inserted: int | None = 0
-    error: Exception | None = None
+
+
+Rows = tuple[Table, pa.RecordBatch, Any]  # for a table, and as they were encoded for it, or None
 
 
 def ready(dialect: Dialect[Any], written: Written) -> Written:
@@ -45,78 +48,115 @@ def ready(dialect: Dialect[Any], written: Written) -> Written:
 
 def try_rows(
     dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch, encoded: Any = None
-) -> Tried:
-    """Write *rows*, which may be *encoded* already, into the open transaction.
+) -> Tried | Refusal:
+    """Write *rows*, which may be *encoded* already, into the open transaction; or nothing, where one of them is refused."""
+    found = try_parts(dialect, session, [(table, rows, encoded)])
+    return found if isinstance(found, Refusal) else found[0]
 
-    Or nothing, and return the error, if it is one of their values.
+
+def try_parts(
+    dialect: Dialect[Any], session: Session, parts: Sequence[Rows], *, together: bool = False
+) -> list[Tried] | Refusal:
+    """Write rows into several tables, one after the other, in the open transaction; or nothing.
+
+    *together*: constraints that can wait are checked when all of them are written.
+
+    Raises:
+        Exception: the driver's, where it is no fault of a row.
     """
-    if not rows.num_rows:
-        return Tried()
     savepoint = session.begun().begin_nested()
+    tried: list[Tried] = []
     try:
-        if encoded is None:
-            tried = _write(dialect, session, table, rows)
-        else:
-            tried = _counted(rows.num_rows, [dialect.write(session.connection, table, encoded)])
+        if together:
+            dialect.defer_constraints(session.connection)
+        for table, rows, encoded in parts:
+            tried.append(_write(dialect, session, table, rows, encoded))
+        if together:
+            dialect.check_constraints(session.connection)
         savepoint.commit()
     except Again:
         savepoint.rollback()
-        return try_rows(dialect, session, table, rows, encoded)
+        return try_parts(dialect, session, parts, together=together)
     except Exception as error:
         is_of_data = isinstance(error, session.errors) and dialect.is_of_data(error)
         if not is_of_data and not isinstance(error, RowError):
             raise
         savepoint.rollback()
-        return Tried(error=error)
+        if len(tried) == len(parts):
+            return Refusal(error)
+        table, rows, _ = parts[len(tried)]
+        return Refusal(error, len(tried), _refused_line(dialect, table, rows, error))
     return tried
 
 
-def refused_line(
-    dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch, error: Exception
-) -> int:
-    """Return the line of the first of *rows* that the database refuses, by halving where it says nothing.
-
-    What the database says is a hint: of a row too big for a page COPY names one that comes later.
-    """
-
-    def is_refused(some: pa.RecordBatch) -> bool:
-        whole = session.begun().begin_nested()
-        error = try_rows(dialect, session, table, some).error
-        whole.rollback()
-        return error is not None
-
+def _refused_line(dialect: Dialect[Any], table: Table, rows: pa.RecordBatch, error: Exception) -> int | None:
+    """Return the line of the row that *error* names, where it names one; it is a hint."""
     position = error.row if isinstance(error, RowError) else dialect.refused_row(error)
-    if _is_split(rows) or table.deletes:
-        position = None  # of some of the rows
-    if position is None or not is_refused(rows.slice(position, 1)):
-        position, bad = 0, rows.num_rows  # so many are fine, so many are not
-        while bad - position > 1:
-            middle = (position + bad) // 2
-            position, bad = (position, middle) if is_refused(rows.slice(0, middle)) else (middle, bad)
+    if position is None or position >= rows.num_rows or LINE not in rows.schema.names or _is_split(rows) or table.deletes:
+        return None  # or it is a position among some of the rows
     line: int = rows.column(LINE)[position].as_py()
     return line
 
 
-def refuse_changed(dialect: Dialect[Any], session: Session, table: Table, before: Any = None) -> Any:
-    """Check that no column has become, since it was followed, one to which the bytes of any value are fine.
+def refuse_others(dialect: Dialect[Any], session: Session, table: Table, error: Exception) -> None:
+    """Check that *error* is the fault of a row: without any row nothing is refused.
 
-    The open transaction has written rows, so it stays like this until COMMIT. What is returned is to
-    be *before* when it is checked again.
+    Raises:
+        DatabaseError: what it is instead, like a privilege that is missing.
+    """
+    if isinstance(error, RowError):
+        return
+    savepoint = session.begun().begin_nested()
+    try:
+        none = pa.RecordBatch.from_pydict({column.name: pa.array([], arrow_type(column.kind)) for column in table.columns})
+        dialect.write(session.connection, table, dialect.encode(table, none))
+    except (Again, RowError):
+        pass
+    except session.errors as other:
+        raise dialect.error(other, f"table {table.full_name}") from other
+    savepoint.rollback()
+
+
+def refuse_changed(
+    dialect: Dialect[Any], session: Session, tables: Sequence[Table], before: Mapping[str, tuple[Any, Any]]
+) -> Mapping[str, tuple[Any, Any]]:
+    """Check that *tables* have the columns, types and keys for which their rows were made.
+
+    The open transaction has written to them, so they stay like this until COMMIT. What is returned is
+    to be *before* when they are checked again: then one query is enough for all of them.
 
     Raises:
         DatabaseError: naming the column.
     """
-    shape = dialect.shape(session.connection, table)
-    if shape is not None and shape == before:
-        return shape
-    found = dialect.found(session.connection, table.schema, table.name)
-    for column in table.columns if found else ():
-        known = found.columns.get(column.name) if found else None
-        if known and known.kind != column.kind and known.kind in (STRING, BINARY, JSON):
-            raise DatabaseError(
-                f"table {table.full_name}: column {column.name!r} became {known.type} while it was loaded; load again"
-            )
-    return shape
+    shapes = dialect.shapes(session.connection, tables)
+    for table in tables:
+        shape, known = shapes.get(table.full_name), before.get(table.full_name)
+        if shape is None or shape != known:
+            is_other = known is not None and shape is not None and known[0] != shape[0]
+            found = None if is_other else dialect.found(session.connection, table.schema, table.name)
+            fault = "another table took its name" if is_other else _changed(dialect, table, found)
+            if fault:
+                raise DatabaseError(f"table {table.full_name}: {fault} while it was loaded; nothing of it is committed, load again")
+    return {**before, **shapes}
+
+
+def _changed(dialect: Dialect[Any], table: Table, found: Found | None) -> str | None:
+    """Return in words what *found* has otherwise than *table*, None for nothing."""
+    if found is None:
+        return "it was dropped or renamed"
+    for column in table.columns:
+        there = found.columns.get(column.name)
+        if there is None:
+            return f"its column {column.name!r} was dropped or renamed"
+        if not dialect.is_as_made(column, there):
+            return f"its column {column.name!r} became {there.type}"
+    ours = {column.name for column in table.columns}
+    required = [there.name for there in found.columns.values() if not there.optional and there.name not in ours]
+    if required:
+        return f"its column {required[0]!r} became NOT NULL without a default"
+    if set(found.keys) != set(table.keys):
+        return f"its primary key became ({', '.join(found.keys) or 'none'})"
+    return None
 
 
 def words(dialect: Dialect[Any], error: Exception) -> str:
@@ -124,8 +164,12 @@ def words(dialect: Dialect[Any], error: Exception) -> str:
     return str(error) if isinstance(error, RowError) else dialect.words(error)
 
 
-def _write(dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch) -> Tried:
+def _write(dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch, encoded: Any = None) -> Tried:
     """Delete what is to be deleted, and write the others, in a statement for each set of columns."""
+    if not rows.num_rows:
+        return Tried()
+    if encoded is not None:
+        return _counted(rows.num_rows, [dialect.write(session.connection, table, encoded)])
     if table.deletes and rows.column(table.deletes).null_count < rows.num_rows:
         deleted = rows.column(table.deletes)
         _delete(dialect, session, table, rows.filter(deleted.is_valid()))

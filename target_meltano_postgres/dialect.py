@@ -175,13 +175,16 @@ class PostgresDialect(Dialect[PostgresSettings]):
         return faults.is_transient(error)
 
     def is_duplicate(self, error: Exception) -> bool:
-        return isinstance(faults.cause_of(error), faults.DUPLICATE)
+        return faults.is_duplicate(error)
 
     def is_of_data(self, error: Exception) -> bool:
         return faults.is_of_data(error)
 
     def refused_row(self, error: Exception) -> int | None:
         return faults.refused_row(error)
+
+    def is_answer(self, error: Exception) -> bool:
+        return faults.is_answer(error)
 
     def try_lock(self, connection: sa.Connection, name: str) -> bool:
         return faults.try_lock(connection, name)
@@ -226,8 +229,20 @@ class PostgresDialect(Dialect[PostgresSettings]):
         found = super().found_column(name, spelt, optional=optional)
         return narrow.naively(found) if narrow.naive(spelt) else found
 
-    def shape(self, connection: sa.Connection, table: Table) -> Any:
-        return connection.exec_driver_sql(_SHAPE, (self.full_name(table),)).all()
+    def shapes(self, connection: sa.Connection, tables: Sequence[Table]) -> Mapping[str, tuple[Any, Any]]:
+        names = [table.schema for table in tables], [table.name for table in tables]
+        rows = connection.exec_driver_sql(_SHAPES, names)
+        return {f"{schema}.{name}": (oid, (columns, key)) for schema, name, oid, columns, key in rows}
+
+    def is_as_made(self, column: Column, found: FoundColumn) -> bool:
+        """A binary COPY takes the bytes of one type for those of another, so it has to be the very same."""
+        return found.type == (column.type or self.type_name(column.kind).lower())
+
+    def check_constraints(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def defer_constraints(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET CONSTRAINTS ALL DEFERRED")
 
     def read_back(self, spelt: str) -> tuple[Kind | None, bool]:
         """numeric(p,s) is a kind of its own; naive times are read if the setting says so."""
@@ -390,7 +405,13 @@ def _names(dialect: PostgresDialect, table: Table) -> str:
     return dialect.names([column.name for column in table.columns])
 
 
-_SHAPE = """
-SELECT attname, atttypid, atttypmod, attgenerated, attcollation FROM pg_catalog.pg_attribute
-WHERE attrelid = %s::pg_catalog.regclass AND attnum > 0
+_SHAPES = """
+SELECT t.schema, t.name, c.oid, pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(
+    ' ', a.attname, a.atttypid, a.atttypmod, a.attgenerated, a.attidentity, a.attcollation, a.attnotnull, a.atthasdef), ',' ORDER BY a.attnum)),
+  (SELECT k.conkey::text FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p')
+FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) t (schema, name)
+JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+GROUP BY 1, 2, 3
 """

@@ -19,13 +19,11 @@ DUPLICATE = (
     errors.DuplicateTable,
     errors.DuplicateColumn,
     errors.DuplicateObject,
-    errors.UniqueViolation,  # of the catalogue, where two make one thing at once
 )
 TRANSIENT = (
     errors.LockNotAvailable,
     errors.DeadlockDetected,
     errors.SerializationFailure,
-    *DUPLICATE,
     errors.AdminShutdown,
     errors.CrashShutdown,
     errors.CannotConnectNow,
@@ -37,7 +35,8 @@ TRANSIENT = (
     errors.IdleSessionTimeout,
 )
 LOCK = "pg_catalog.hashtextextended(%s, 0)"  # of a name
-OF_DATA = ("22", "23", "54")  # classes: values, constraints, too large for an index or a page
+# Classes and errors that no row is the cause of: connection, rollback, resources, operator, system, damaged data.
+NOT_OF_A_ROW = ("08", "40", "53", "57", "58", "XX001", "XX002")
 _COPY_LINE = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?)(?:: \".*)?)?$", re.MULTILINE)
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)  # seconds
 
@@ -79,11 +78,28 @@ def is_transient(error: Exception) -> bool:
     """Tell whether it was a lock that others hold, what others made in between, or a lost connection."""
     cause = cause_of(error)
     is_lost = isinstance(cause, (psycopg2.OperationalError, psycopg2.InterfaceError)) and not cause.pgcode
-    return is_lost or isinstance(cause, TRANSIENT)
+    return is_lost or is_duplicate(error) or isinstance(cause, TRANSIENT)
+
+
+def is_duplicate(error: Exception) -> bool:
+    """Tell whether a thing is there already; two that make one at once meet in the catalogue's own index."""
+    cause = cause_of(error)
+    if isinstance(cause, errors.UniqueViolation):
+        return bool(cause.diag.schema_name == "pg_catalog")
+    return isinstance(cause, DUPLICATE)
+
+
+def is_answer(error: Exception) -> bool:
+    """Tell whether the server has said that a COMMIT failed: after FATAL it may be done all the same."""
+    return getattr(getattr(cause_of(error), "diag", None), "severity_nonlocalized", None) == "ERROR"
 
 
 def is_of_data(error: Exception) -> bool:
-    return (getattr(cause_of(error), "pgcode", None) or "")[:2] in OF_DATA
+    """Tell whether a row can be the cause: triggers, CHECKs and types of others raise what they like."""
+    code = getattr(cause_of(error), "pgcode", None) or ""
+    if code == "XX000":  # the server's own trouble, like a file that cannot grow, unless it is raised in a function
+        return any(not line.startswith("COPY ") for line in _context(error).splitlines())
+    return bool(code) and not code.startswith(NOT_OF_A_ROW) and not is_transient(error)
 
 
 def refused_row(error: Exception) -> int | None:
@@ -98,7 +114,12 @@ def refused_row(error: Exception) -> int | None:
 
 
 def _copied(error: Exception) -> re.Match[str] | None:
-    return _COPY_LINE.search(getattr(getattr(cause_of(error), "diag", None), "context", None) or "")
+    return _COPY_LINE.search(_context(error))
+
+
+def _context(error: Exception) -> str:
+    """Return where in the server it was, from the inside out."""
+    return getattr(getattr(cause_of(error), "diag", None), "context", None) or ""
 
 
 def try_lock(connection: sa.Connection, name: str) -> bool:

@@ -327,6 +327,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
 
     def write(self, connection: sa.Connection, table: Table, rows: pa.RecordBatch) -> RowCounts:
         assert self._work
+        if not rows.num_rows:
+            return RowCounts()
         types = tuple(map(self._type_of, table.columns))
         self._work.write((table, types), encode(table, rows, self._type_of, self._work.arrival))
         return RowCounts()  # it is known when they are loaded

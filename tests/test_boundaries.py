@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MAX_LINES = 400
+MAX_LINES = 500  # a file is one idea; lines are not what to save on
 
 # Each module of the core may import those above it, and no other.
 ORDER = [
@@ -51,6 +51,8 @@ ORDER = [
     "spelling",
     "dialect",
     "kept",
+    "arrival",
+    "replay",
     "ledger",
     "ownership",
     "report",
@@ -63,8 +65,11 @@ ORDER = [
     "worker",
     "session",
     "writing",
+    "aside",
+    "quarantine",
     "versions",
     "overwrite",
+    "steps",
     "transaction",
     "loader",
     "outbox",

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from on_postgres import database, dialect, make_table, role, rows
 from psycopg2 import errors
 
-from target_meltano import INTEGER, STRING, Column, DatabaseError, SchemaError, Table, load
+from target_meltano import INTEGER, STRING, Column, SchemaError, Table, load
 from target_meltano.samples import INT, STR, record, schema
 from target_meltano_postgres import faults
 
