@@ -357,7 +357,8 @@ class PostgresDialect(Dialect[PostgresSettings]):
     def _copy(self, cursor: Any, into: str, names: str, buffers: list[bytes]) -> int:
         """Return how many rows the server says it has stored."""
         statement = f"COPY {into} ({names}) FROM STDIN (FORMAT binary)"
-        cursor.copy_expert(statement, Reader(buffers), size=READ_BYTES)
+        with faults.printed_by_no_driver():
+            cursor.copy_expert(statement, Reader(buffers), size=READ_BYTES)
         return int(cursor.rowcount)
 
     def _upsert(self, cursor: Any, table: Table, rows: Encoded) -> int | None:

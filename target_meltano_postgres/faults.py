@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -173,3 +176,19 @@ def was_committed(connection: sa.Connection, xid: int) -> bool:
             return bool(status == "committed")
         time.sleep(pause)
     raise DatabaseError("the connection was lost during COMMIT, and the database still works on it")
+
+
+@contextmanager
+def printed_by_no_driver() -> Iterator[None]:
+    """Let psycopg2 print nothing: where a COPY ends in two errors, it raises the last one and prints a SystemError."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not issubclass(kind, SystemError):
+            before(kind, error, trace)
+
+    sys.excepthook = hook
+    try:
+        yield
+    finally:
+        sys.excepthook = before

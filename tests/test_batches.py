@@ -6,6 +6,8 @@ import datetime as dt
 import gzip
 import json
 import os
+import sys
+import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from on_postgres import dialect, rows, run
 from target_meltano import MessageError, batches, load
 from target_meltano.commands import replay
 from target_meltano.errors import Stopped
+from target_meltano.kept import Lines
 from target_meltano.samples import INT, NUM, STR, record, schema, state
 from target_meltano.target import Target
 from target_meltano.worker import Signals
@@ -233,3 +236,28 @@ def test_links_do_not_lead_outside(db: Any, tmp_path: Path) -> None:
 def test_without_a_root_no_file_is_read(db: Any, tmp_path: Path) -> None:
     with pytest.raises(MessageError, match="setting batch_root"):
         run(db, schema("t"), batch(jsonl(tmp_path / "x", {"id": 1})))
+
+
+def test_places_are_right_while_another_thread_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database's thread asks for the lines of records while the next ones come."""
+    lines, count, wrong = Lines(), 4000, list[int]()
+    lines.add(4, 3, "a")
+    lines.add(10, 4, "b")
+    right = {12: (7, 2), 15: (8, 0), 1: (1, 0), 5: (4, 1), 9: (6, 0)}
+
+    def ask() -> None:
+        wrong.extend(number for number in [*right] * count if lines.of(number) != right[number])
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        for more in range(1, count):
+            lines.add(20 * more, more % 19, "c")
+            lines.add(20 * more, more % 19 + 1, "d")
+        asking.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert wrong == []
+    assert (lines.place(12), lines.place(15), lines.place(7)) == ("b, record 2", "", "a, record 3")

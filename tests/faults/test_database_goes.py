@@ -7,6 +7,7 @@ import random
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import psycopg2
 import pytest
 from conftest import FAULTS  # type: ignore[import-not-found]
 from proxy import Plan, between
+from psycopg2.extensions import make_dsn
 from running import KEYED, Run, Tables, line_of, tap_command
 
 from target_meltano_postgres import embedded
@@ -229,3 +231,28 @@ def test_a_deadlock_is_done_again(case: Case) -> None:
             deadlocks += "deadlock detected" in run.errors()
         slow.close()
         case.check(run)
+
+
+def test_sessions_that_are_ended_within_copy_print_nothing(postgres_url: str, tables: Callable[[], Tables], chance: random.Random) -> None:
+    """psycopg2 prints a SystemError of its own where a COPY ends in two errors: there is one line for it, ours."""
+    here = tables()
+    lines = b"".join(b'{"type":"RECORD","stream":"s","record":{"t":"%b"}}\n' % (b"x" * 1000) for _ in range(20_000))
+    url = make_dsn(postgres_url, application_name=here.schema)
+    ended = 0
+    with Run({"url": url, "schema": here.schema}) as run:
+        assert run.target.stdin
+        run.target.stdin.write(b'{"type":"SCHEMA","stream":"s","key_properties":[],"schema":{"properties":{"t":{"type":"string"}}}}\n')
+        feeding = threading.Thread(target=lambda: (run.target.stdin.write(lines), run.target.stdin.close()))  # type: ignore[union-attr]
+        feeding.start()
+        while run.target.poll() is None:
+            if ended < 4:
+                busy = "application_name = %s AND state = 'active' AND query LIKE 'COPY%%'"
+                ended += len(here.query(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {busy}", (here.schema,)))
+            time.sleep(chance.uniform(0, 0.01))
+        feeding.join()
+        assert run.ended() == 0, run.errors()
+        told = run.errors()
+    assert ended
+    assert "SystemError" not in told
+    assert "exception" not in told
+    assert here.query(f'SELECT count(*) FROM "{here.schema}".s') == [(20_000,)]
