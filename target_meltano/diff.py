@@ -209,7 +209,7 @@ def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
         there = found.columns.get(column.name)
         if there is None or there.kind is None:
             return column
-        stays = policy.narrow_columns == "keep" and there.can_stay
+        stays = (policy.narrow_columns == "keep" or column.limit is not None) and there.can_stay
         is_wider = policy.narrowing == "keep" and _holds(there.kind, column.kind)
         if there.holds(column.kind):
             kind = column.kind

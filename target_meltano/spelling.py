@@ -16,6 +16,18 @@ from .errors import UpgradeError
 from .kinds import Kind
 
 
+class Spelt(sa.types.UserDefinedType[Any]):
+    """A type by the database's own spelling."""
+
+    cache_ok = True
+
+    def __init__(self, spelt: str):
+        self.spelt = spelt
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.spelt
+
+
 class Spelling:
     """The part of a `Dialect` that asks the database nothing."""
 
@@ -50,7 +62,11 @@ class Spelling:
 
     def create_table(self, table: Table) -> str:
         """Return the CREATE TABLE, with the primary key constraint."""
-        return str(CreateTable(self.as_sqlalchemy(table)).compile(dialect=self.sql)).strip()
+        made = self.as_sqlalchemy(table)
+        for column in table.columns:
+            if column.type:  # of a table beside another one, whose columns stay as they are
+                made.c[column.name].type = Spelt(column.type)
+        return str(CreateTable(made).compile(dialect=self.sql)).strip()
 
     def add_column(self, change: AddColumn) -> str:
         column = CreateColumn(self._column(change.column, change.table)).compile(dialect=self.sql)
@@ -86,7 +102,7 @@ class Spelling:
         return self.same_kinds.get(kind.name, kind)
 
     def column_type(self, kind: Kind) -> TypeEngine[Any]:
-        return self.types[kind.name]
+        return self.types[self.same_kinds.get(kind.name, kind).name]
 
     def type_name(self, kind: Kind) -> str:
         """Return the column type of *kind* as SQL spells it."""

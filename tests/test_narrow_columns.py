@@ -138,3 +138,14 @@ def test_times_without_time_zone_are_widened_and_stay_so(db: Any) -> None:
     make_table(db, "id bigint primary key, v timestamp(0)")
     run(db, schema("t", id=INT, v=TIMESTAMP), record("t", id=1, v="2026-05-01T10:00:01.5+02:00"), naive_timestamps="utc")
     assert rows(db, "id, v::text, pg_typeof(v)::text") == [(1, "2026-05-01 08:00:01.5", "timestamp without time zone")]
+
+
+def test_an_overwrite_keeps_the_types_too(db: Any) -> None:
+    make_table(db, "id integer primary key, v varchar(3), w numeric(5,1), x json")
+    wanted = schema("t", id=INT, v=STR, w=NUM, x={})
+    for number in (1, 2):
+        lines = [wanted, record("t", id=number, v="abc", w=Decimal("1.5"), x=[1]), record("t", id=2**40), record("t", id=9, v="abcd"), state(1)]
+        run(db, *lines, load_method="overwrite", **KEEP)
+        assert rows(db, "id, v, w, x::text") == [(number, "abc", Decimal("1.5"), "[1]")]
+        assert len(rows(db, "line", "__rejected")) == 2 * number
+    assert rows(db, "pg_typeof(id)::text, pg_typeof(w)::text") == [("integer", "numeric")]
