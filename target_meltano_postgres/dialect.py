@@ -120,6 +120,7 @@ class PostgresDialect(Dialect[PostgresSettings]):
 
     def __init__(self, settings: PostgresSettings):
         super().__init__(settings)
+        self._merges = 0  # of the same rows so far
         self._conflicts: set[str] = set()  # tables for which a plain COPY met a key that was there
         self._url = settings.url
         self._lock: str | None = None  # that each transaction shares
@@ -386,7 +387,10 @@ class PostgresDialect(Dialect[PostgresSettings]):
         name, names, mask = self.full_name(table), _names(self, table), self.quote(merging.mask_column(table))
         stage = merging.staging(cursor, self.run_id, table, name, f"{names}, NULL::pg_catalog.bytea AS {mask}")
         sent = self._copy(cursor, stage, f"{names}, {mask}", rows.buffers)
-        return merging.Merge(table, name, stage, rows.absent, self.quote).run(cursor, sent)
+        self._merges += 1
+        counts = merging.Merge(table, name, stage, rows.absent, self.quote, self._merges < merging.TRIES).run(cursor, sent)
+        self._merges = 0
+        return counts
 
 
 def _name(run_id: str) -> str:

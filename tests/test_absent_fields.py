@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from on_postgres import make_table, rows, run
 
-from target_meltano.samples import BINARY, INT, SAMPLES, STR, Sample, pair_id, record, schema, settings_of
+from target_meltano.samples import BINARY, INT, SAMPLES, STR, Sample, pair_id, record, schema, settings_of, state
 
 PETS = schema("t", id=INT, name=STR, owner=STR)
 ADA, BOB = record("t", id=1, name="Ada", owner="x"), record("t", id=2, name="Bob", owner="y")
@@ -148,6 +148,18 @@ def test_rows_that_a_trigger_leaves_out_are_no_ones(db: Any) -> None:
     assert summary["streams"]["t"]["written"] == 1
 
 
+def test_rows_that_a_trigger_writes_itself_are_no_race(db: Any) -> None:
+    run(db, PETS, ADA)
+    db.query(
+        f"""CREATE FUNCTION "{db.schema}".twice() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN IF pg_trigger_depth() > 1 THEN RETURN NEW; END IF;
+        INSERT INTO "{db.schema}".t VALUES (NEW.id, NEW.name, ''by trigger''); RETURN NULL; END';
+        CREATE TRIGGER twice BEFORE INSERT ON "{db.schema}".t FOR EACH ROW EXECUTE FUNCTION "{db.schema}".twice()"""
+    )
+    run(db, PETS, record("t", id=1, name="A"), record("t", id=2, name="B"), **KEEP)
+    assert rows(db, "id, name, owner") == [(1, "A", "x"), (2, "B", "by trigger")]
+
+
 def waits(db: Any) -> bool:
     """Return True as soon as a target waits for a lock, False if none does for long."""
     until = time.monotonic() + 20
@@ -174,6 +186,16 @@ def test_what_others_write_meanwhile_is_kept(db: Any, theirs: str) -> None:
         ours.join()
     wanted = {"INSERT": [(1, "ours", "x"), (2, "ours", "theirs")], "UPDATE": [(1, "ours", "theirs"), (2, "ours", None)]}
     assert rows(db, "id, name, owner") == wanted[theirs.split()[0]]
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_an_overwrite_merges_within_its_run(db: Any, hard: bool) -> None:
+    run(db, PETS, ADA, BOB)
+    gone = record("t", id=4, _sdc_deleted_at=GONE)
+    lines = [record("t", id=1, name="A"), record("t", id=1, owner="z"), record("t", id=3, name="Cy"), record("t", id=4, name="Di"), gone, record("t", id=3, owner="c", _sdc_lsn=4)]
+    for batch_rows in (1, 100):
+        run(db, PETS, *lines, state(1), load_method="overwrite", hard_delete=hard, batch_rows=batch_rows, **KEEP)
+        assert rows(db, "id, name, owner") == [(1, "A", "z"), (3, "Cy", "c"), *([] if hard else [(4, "Di", None)])]
 
 
 # --- deleted rows among them
@@ -216,3 +238,21 @@ def test_equal_numbers_and_documents_are_one_key_to_be_deleted(db: Any) -> None:
     run(db, documents, record("u", k={"a": 1, "b": [2]}, v="x"), record("u", k={"a": 2}, v="y"), hard_delete=True)
     run(db, documents, record("u", k={"b": [2.0], "a": 1.0}, _sdc_deleted_at=GONE), hard_delete=True)
     assert rows(db, "v", "u") == [("y",)]
+
+
+@pytest.mark.parametrize("number", ["exact", "double"])
+@pytest.mark.parametrize("key", ["NaN", "-Infinity", "-0.0"])
+@pytest.mark.parametrize("batch_rows", [1, 100])
+def test_odd_numbers_are_keys_like_others(db: Any, number: str, key: str, batch_rows: int) -> None:
+    settings: Any = dict(number=number, hard_delete=True, batch_rows=batch_rows, **KEEP)
+    keyed = schema("t", k={"type": "number"}, v=STR, w=STR, keys=("k",))
+
+    def odd(field: str, value: str) -> bytes:
+        return f'{{"type":"RECORD","stream":"t","record":{{"k":{key},"{field}":"{value}"}}}}'.encode()
+
+    run(db, keyed, odd("v", "1"), odd("w", "2"), **settings)
+    assert rows(db, "v, w") == [("1", "2")]
+    run(db, keyed, odd("v", "3"), odd("_sdc_deleted_at", GONE), odd("w", "4"), **settings)
+    assert rows(db, "v, w") == [(None, "4")]
+    run(db, keyed, odd("_sdc_deleted_at", GONE), **settings)
+    assert rows(db, "v, w") == []
