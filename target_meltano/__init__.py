@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .report import Result
     from .reviews import Copies
     from .settings import Settings, make, setting
+    from .ties import Link, Ties
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ _HOMES = {
     "report": "Result",
     "reviews": "Copies",
     "settings": "Settings make setting",
+    "ties": "Link Ties",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -83,6 +85,7 @@ __all__ = [
     "IncompleteError",
     "Kind",
     "Limit",
+    "Link",
     "MaskingError",
     "MessageError",
     "Need",
@@ -98,6 +101,7 @@ __all__ = [
     "SpoolError",
     "Table",
     "TargetError",
+    "Ties",
     "UpgradeError",
     "in_c",
     "load",

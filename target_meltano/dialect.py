@@ -24,6 +24,7 @@ from .limits import Limit, type_parts
 from .reviews import Copies
 from .settings import Settings
 from .spelling import Spelling
+from .ties import Surroundings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +43,7 @@ class RowCounts:
     inserted: int | None = None
 
 
-class Dialect(Spelling, ABC, Generic[S]):
+class Dialect(Spelling, Surroundings, ABC, Generic[S]):
     """One database. Subclasses fill in the attributes without a default and the four methods."""
 
     # --- facts
@@ -311,6 +312,13 @@ class Dialect(Spelling, ABC, Generic[S]):
             SettingsError: there is no such role.
         """
         return ()
+
+    def create_beside(self, connection: sa.Connection, table: Table, beside: Table, mark: str) -> Sequence[str]:
+        """Return the statements that make *beside* for new rows of *table*, with *mark* as its comment.
+
+        It should refuse the rows that *table* would refuse.
+        """
+        return [self.create_table(beside)]
 
     # --- what follows
 

@@ -70,6 +70,7 @@ class Settings:
     max_rejected: int = setting(1000, "Invalid records in quarantine before the run fails.", least=0)
     absent_fields: PerStream = setting("auto", "Fields absent from a record, in an upsert: `null`, or `keep` the row's value; `auto`: `keep` in log-based streams, which have `_sdc_deleted_at` or `_sdc_lsn`. Records with a time in `_sdc_deleted_at` always keep. Also {stream: value}.", choices=("auto", "null", "keep"))
     hard_delete: bool = setting(False, "Delete the row of a record with a time in `_sdc_deleted_at`; else it stays, with that time. Needs a key.")
+    delete_actions: str = setting("refuse", "Where a DELETE would reach other rows by a foreign key's ON DELETE, or by a rule: `refuse` it by name, or `allow` it.", choices=("refuse", "allow"))
     activate_version: str = setting("soft", "ACTIVATE_VERSION: `soft` stamps the rows of older versions, `hard` deletes them, `ignore`.", choices=("soft", "hard", "ignore"))
     max_deletes_percent: float | None = setting(None, "Largest share of a table's rows that ACTIVATE_VERSION may delete, in percent; null: all.", least=0)
     schema_changes: PerStream = setting("upgrade", "What a table may follow: `upgrade` adds columns and widens types, `add`, `fail`; also {stream: value}.", choices=("upgrade", "add", "fail"))

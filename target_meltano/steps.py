@@ -39,7 +39,7 @@ class Steps:
         self.kept = kept
         self.quarantine = quarantine
         self.versions = Versions(dialect, session, ledger)
-        self.overwrite = Overwrite(dialect, session, ledger) if dialect.settings.load_method == "overwrite" else None
+        self.overwrite = Overwrite(dialect, session, ledger, report.warn) if dialect.settings.load_method == "overwrite" else None
         self.limit: int | None = None
         self.loads: dict[str, Load] = {}
         self._beforehand: dict[str, Load] = {}  # of DDL that was committed by itself
@@ -93,7 +93,9 @@ class Steps:
         else:
             self.session.begun()
             done = partial(self.done, step.stream)
-            tables.follow(self.dialect, self.session.connection, step.table, step.policy, done)
+            kept = tables.follow(self.dialect, self.session.connection, step.table, step.policy, done)
+            if self.overwrite:
+                self.overwrite.follow(kept, was_open=True)
 
     def _put(self, written: Written) -> None:
         """Write rows into the open transaction.

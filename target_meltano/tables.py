@@ -28,13 +28,13 @@ def policy(stream: str, settings: Settings, dialect: Dialect[Any]) -> Policy:
 
 def found(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Found | None:
     """Return *table* as the database has it, None where there is none."""
-    with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
+    with our_errors(dialect, f"table {table.full_name}"), left_as_found(connection):
         return dialect.found(connection, table.schema, table.name)
 
 
 def lacking(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> Sequence[str]:
     """Return the statements for the indexes and readers that *table* wants and does not have."""
-    with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
+    with our_errors(dialect, f"table {table.full_name}"), left_as_found(connection):
         return dialect.lacking(connection, table)
 
 
@@ -93,7 +93,7 @@ def follow(
 
     tried: list[str] = []
     was_open = connection.in_transaction()
-    with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
+    with our_errors(dialect, f"table {table.full_name}"), left_as_found(connection):
         kept, statements = followed()
     for statement in statements:
         done(statement)
@@ -161,7 +161,7 @@ def _execute(
 
 
 @contextmanager
-def _left_as_found(connection: sa.Connection) -> Iterator[None]:
+def left_as_found(connection: sa.Connection) -> Iterator[None]:
     """Hold no transaction open afterwards, but for one that is open already: it has rows."""
     was_open = connection.in_transaction()
     try:
@@ -228,7 +228,7 @@ class Plan:
 
     def follow(self, dialect: Dialect[Any], connection: sa.Connection, table: Table, policy: Policy) -> Table:
         """Return the table that `follow` would return."""
-        with our_errors(dialect, f"table {table.full_name}"), _left_as_found(connection):
+        with our_errors(dialect, f"table {table.full_name}"), left_as_found(connection):
             found = self.made.get(table.full_name) or dialect.found(connection, table.schema, table.name)
             kept = diff.kept_kinds(table, found, policy)
             is_there = table.full_name not in self.made

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from . import ownership, tables
+from . import deletes, ownership, tables
 from .dialect import Dialect
 from .diff import Found, Policy, Table
 from .errors import InDoubt, MessageError, RecordError
@@ -57,6 +57,8 @@ class Transaction:
     def close(self) -> None:
         """Roll back what is not committed."""
         self.kept.clear()
+        if self.overwrite:
+            self.overwrite.abandon()
         self.session.close()
 
     # --- the catalogue
@@ -124,7 +126,9 @@ class Transaction:
             if schema:
                 self.ledger.keep_schema(self.session.connection, stream, schema)
         if self.overwrite:
-            self.overwrite.follow(kept)
+            self.overwrite.follow(kept, was_open=bool(self.kept))
+        else:
+            deletes.check_stream(self.dialect, self.session.connection, kept)
         for words in self.dialect.doubts(kept):
             self.report.warn(f"stream {stream!r}: {words}")
         stamp = self.ledger.last_stamp(self.session.connection, stream)
@@ -227,7 +231,8 @@ class Transaction:
 
     def _swap(self, state: str | None) -> None:
         assert self.overwrite
-        self.overwrite.swap()
+        for stream, rows in self.overwrite.swap().items():
+            self.report.odd(stream, LEFT_OUT, rows)
         self._finish(state)
 
     def _swap_again(self, state: str | None) -> None:
@@ -246,6 +251,8 @@ class Transaction:
     def _forget(self) -> None:
         """Go on after a COMMIT."""
         self.kept.clear()
+        if self.overwrite:
+            self.overwrite.committed()
         self.quarantine.clear()
         self.in_order = False
         for stream, load in self.steps.loads.items():

@@ -8,11 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from . import deletes
 from .dialect import Dialect
-from .errors import MessageError
+from .errors import MessageError, RowError
 from .kept import Activated
 from .ledger import Ledger, now
 from .session import Session
+from .ties import Ties
 
 
 class Versions:
@@ -41,25 +43,37 @@ class Versions:
         """Stamp or delete the rows of older versions, unless it is known that none is current.
 
         Raises:
-            MessageError: more of them than the setting `max_deletes_percent` allows.
+            MessageError: more of them than the setting `max_deletes_percent` allows, or other rows would go, too.
         """
         if self._live(step.stream) == step.version:
             return
-        table = self.dialect.as_sqlalchemy(step.table)
-        older = table.c[self.dialect.fold("__version")] < step.version
-        deleted = table.c[self.dialect.fold("__deleted_at")]
-        hard = self.dialect.settings.activate_version == "hard"
-        older = older if hard else older & deleted.is_(None)
-        self._guard(table, older, step)
-        change: Any = sa.delete(table) if hard else sa.update(table).values({deleted: now()})
-        self.session.begun().execute(change.where(older))
+        connection, hard = self.session.begun(), self.dialect.settings.activate_version == "hard"
+        version, deleted = self.dialect.fold("__version"), self.dialect.fold("__deleted_at")
+
+        def older(of: Any) -> Any:
+            is_older = of.c[version] < step.version
+            return is_older if hard else is_older & of.c[deleted].is_(None)
+
+        table, ties = self.dialect.as_sqlalchemy(step.table), self.dialect.ties(connection, step.table)
+        self._guard(table, older(table), ties, step)
+        if hard:
+            self._delete(step, older)
+        else:
+            update = deletes.alone(sa.update(table).values({table.c[deleted]: now()}), table, ties)
+            connection.execute(update.where(older(table)))
         self.live[step.stream] = step.version
 
-    def _guard(self, table: sa.Table, older: Any, step: Activated) -> None:
+    def _delete(self, step: Activated, older: deletes.Condition) -> None:
+        try:
+            deletes.delete(self.dialect, self.session.connection, step.table, older)
+        except RowError as error:
+            raise MessageError(f"stream {step.stream!r}: version {step.version}: {error}", line=step.line) from None
+
+    def _guard(self, table: sa.Table, older: Any, ties: Ties, step: Activated) -> None:
         most = self.dialect.settings.max_deletes_percent
         if most is None:
             return
-        count = sa.select(sa.func.count()).select_from(table)
+        count = deletes.alone(sa.select(sa.func.count()).select_from(table), table, ties)
         every = self.session.begun().execute(count).scalar_one()
         ended = self.session.begun().execute(count.where(older)).scalar_one()
         if ended * 100 > most * every:

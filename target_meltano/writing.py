@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from . import deletes
 from .dialect import Dialect, RowCounts
 from .diff import Found, Table
 from .errors import Again, DatabaseError, RowError
@@ -217,10 +219,12 @@ def _is_split(rows: pa.RecordBatch) -> bool:
 
 def _delete(dialect: Dialect[Any], session: Session, table: Table, rows: pa.RecordBatch) -> None:
     """Delete the rows with the keys of *rows*."""
-    there = dialect.as_sqlalchemy(table)
-    columns = [there.c[key] for key in table.keys]
     keys = list(zip(*(rows.column(key).to_pylist() for key in table.keys), strict=True))
     for start in range(0, len(keys), DELETED_AT_ONCE):
-        some = keys[start : start + DELETED_AT_ONCE]
-        found = columns[0].in_([key for (key,) in some]) if len(columns) == 1 else sa.tuple_(*columns).in_(some)
-        session.begun().execute(sa.delete(there).where(found))
+        deletes.delete(dialect, session.begun(), table, partial(_are, table.keys, keys[start : start + DELETED_AT_ONCE]))
+
+
+def _are(names: Sequence[str], keys: Sequence[tuple[Any, ...]], there: Any) -> Any:
+    """Return the condition that a row of a table has one of *keys*."""
+    columns = [there.c[name] for name in names]
+    return columns[0].in_([key for (key,) in keys]) if len(columns) == 1 else sa.tuple_(*columns).in_(keys)

@@ -30,7 +30,6 @@ from target_meltano import (
     ChangeType,
     Column,
     Copies,
-    Dialect,
     Found,
     FoundColumn,
     Kind,
@@ -56,6 +55,7 @@ from . import (
     upgrades,
     views,
 )
+from .besides import Neighbours
 from .copy import READ_BYTES, NumberError, Reader, encode
 from .narrow import LIMITS
 from .session import PostgresSettings
@@ -76,7 +76,7 @@ class Encoded:
     absent: frozenset[int] = frozenset()
 
 
-class PostgresDialect(Dialect[PostgresSettings]):
+class PostgresDialect(Neighbours):
     name = "postgres"
     settings_type = PostgresSettings
     sql: ClassVar[sa.Dialect] = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]

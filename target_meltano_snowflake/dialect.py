@@ -256,6 +256,19 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             parts.append(f"PRIMARY KEY ({self.names(table.keys)})")
         return f"CREATE TABLE IF NOT EXISTS {self.full_name(table)} ({', '.join(parts)})"
 
+    def create_beside(self, connection: sa.Connection, table: Table, beside: Table, mark: str) -> Sequence[str]:
+        """With the mark at once: DDL commits. No constraint is enforced here but NOT NULL, and that is the key's."""
+        made = self.create_table(beside).replace("CREATE TABLE IF NOT EXISTS", "CREATE TABLE", 1)
+        return [f"{made} COMMENT = {self.literal(mark)}"]
+
+    def marked(self, connection: sa.Connection, schema: str, start: str) -> Mapping[str, str]:
+        rows = self._rows(connection, f"SHOW OBJECTS IN SCHEMA {self.quote(schema)}") or []
+        return {row["name"]: row["comment"] for row in rows if row["kind"] == "TABLE" and (row["comment"] or "").startswith(start)}
+
+    def is_connected(self, connection: sa.Connection, run_id: str) -> bool | None:
+        """A role sees its own sessions only."""
+        return None
+
     def add_column(self, change: AddColumn) -> str:
         return f"ALTER TABLE {self.full_name(change.table)} ADD COLUMN {self._definition(change.column, change.table, new=True)}"
 

@@ -79,7 +79,7 @@ def test_an_overwrite_that_is_done_again_doubles_nothing(loading: Loading, monke
     write, lost = dialect.write, iter([True])
 
     def once_lost(connection: sa.Connection, table: Any, its: Any) -> RowCounts:
-        if table.name.endswith("__new_b") and next(lost, False):
+        if "__new_b" in table.name and next(lost, False):
             raise sa.exc.OperationalError("INSERT", {}, Exception("connection lost"))
         return write(connection, table, its)
 

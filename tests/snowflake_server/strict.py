@@ -37,6 +37,7 @@ class Described:
     """What a table has that DuckDB is not told."""
 
     keys: list[str] = field(default_factory=list)
+    comment: str = ""
     comments: dict[str, str] = field(default_factory=dict)
     decfloats: set[str] = field(default_factory=set)  # columns of that type, texts for DuckDB
 
@@ -186,6 +187,9 @@ class Cursor(engine.FakeSnowflakeCursor):
                 self._take_decfloat(part, described)
             kept.append(part)
         table.set("expressions", kept)
+        for one in create.find_all(exp.SchemaCommentProperty):
+            described.comment = one.this.name
+            one.pop()
         name = table.this
         if create.args.get("exists") and (name.db, name.name) in catalogue.tables:
             return
@@ -317,7 +321,8 @@ class Cursor(engine.FakeSnowflakeCursor):
         for name, kind in self._duck_conn.execute(query, [found["schema"], self._conn.database]).fetchall():
             if OWN not in name and (not found["like"] or _like(found["like"], name)):
                 count = self._duck_conn.execute(f'SELECT count(*) FROM "{found["schema"]}"."{name}"').fetchall()[0][0]
-                rows.append([None, name, self._conn.database, found["schema"], "VIEW" if kind == "VIEW" else "TABLE", "", "", count])
+                comment = catalogue.tables.get((found["schema"], name), Described()).comment
+                rows.append([None, name, self._conn.database, found["schema"], "VIEW" if kind == "VIEW" else "TABLE", comment, "", count])
         self.answer(["created_on", "name", "database_name", "schema_name", "kind", "comment", "cluster_by", "rows"], rows)
 
     def current_transaction(self, _: re.Match[str]) -> None:
