@@ -47,8 +47,8 @@ def test_a_standby_is_refused_at_once_until_it_is_promoted(standby: embedded.Ser
 
 
 @pytest.fixture
-def lost(postgres_url: str, tables: Callable[[], Tables], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Yield how to load where a COMMIT with rows gets no answer, and the server is a standby so often after it."""
+def lost(postgres_url: str, tables: Callable[[], Tables], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return how to load where a COMMIT with rows gets no answer, and the server is a standby so often after it."""
     here = tables()
 
     def loaded(often: int, **settings: Any) -> list[str]:
@@ -71,7 +71,7 @@ def lost(postgres_url: str, tables: Callable[[], Tables], monkeypatch: pytest.Mo
         assert met == often
         return states
 
-    yield loaded, here
+    return loaded, here
 
 
 @pytest.mark.parametrize("settings", [{}, {"state_id": "p"}], ids=str)
