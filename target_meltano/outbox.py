@@ -16,7 +16,7 @@ from .stream import Settled, Stream, stamped
 SETTLE_COLUMNS = 50  # make a share, and so does a stream
 SETTLE_SHARES = 8
 SEND_BYTES = 2 << 20  # of Arrow data: enough for one COPY to be worth its round trips
-MOST_STREAMS = 1000  # in a transaction; PostgreSQL's max_locks_per_transaction allows for some 3,000 by default
+MOST_STREAMS = 500  # in a transaction: each takes eight locks or so, and PostgreSQL has some 7,000 by default
 BUFFER_BYTES = 32 << 20  # over all streams, before the small ones are sent, too
 
 

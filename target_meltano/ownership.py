@@ -24,11 +24,14 @@ def lock_name(ledger: Ledger, state_id: str) -> str:
     return f"{ledger.states.schema}/{state_id}"
 
 
-def wait_for_others(dialect: Dialect[Any], connection: sa.Connection, ledger: Ledger, state_id: str, patience: float) -> None:
+def wait_for_others(
+    dialect: Dialect[Any], connection: sa.Connection, ledger: Ledger, state_id: str, patience: float, who: str = "a run"
+) -> None:
     """Return once no other run with *state_id* is at work, with a transaction open in which none can begin one.
 
     One is at work that has a transaction open or whose session is there; where sessions are a
-    pooler's, the owner is looked at twice. After *patience* seconds it is refused.
+    pooler's, the owner is looked at twice. After *patience* seconds it is refused;
+    *who* is what the message calls it.
 
     Raises:
         DatabaseError: another run is under way.
@@ -46,7 +49,7 @@ def wait_for_others(dialect: Dialect[Any], connection: sa.Connection, ledger: Le
         connection.rollback()
         if before is not None and time.monotonic() >= until:
             raise DatabaseError(
-                f"another run with the state_id {state_id!r} is under way; wait for it, or end it{_told(owner)}"
+                f"{who} with the state_id {state_id!r} is under way; wait for it, or end it{_told(owner)}"
             )
         before = owner or ()
         time.sleep(PAUSE)

@@ -72,7 +72,7 @@ class Transaction:
         self._follow_ours(self.ledger.states)
         connection = self.session.connection
         with tables.our_errors(self.dialect, "state_id"):
-            ownership.wait_for_others(self.dialect, connection, self.ledger, state_id, PATIENCE)
+            ownership.wait_for_others(self.dialect, connection, self.ledger, state_id, PATIENCE, "another run")
             state = self.ledger.take_over(connection, state_id)
             connection.commit()
             self.dialect.share_lock(connection, ownership.lock_name(self.ledger, state_id))

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import psycopg2
 from psycopg2 import errors
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from target_meltano import Copies, DatabaseError
@@ -50,8 +49,10 @@ class PostgresCopies(Copies):
     def _found_steward(self) -> Any:
         """Return a connection to another database than the source, else to that."""
         if self.source != STEWARD:
+            self._steward_parameters = {**self._parameters, "dbname": STEWARD}
             with suppress(psycopg2.Error, DatabaseError):  # it is not there, or not for us
-                return self._started({**self._parameters, "dbname": STEWARD})
+                return self._started(self._steward_parameters)
+        self._steward_parameters = self._parameters
         return self._started(self._parameters)
 
     @staticmethod
@@ -80,15 +81,15 @@ class PostgresCopies(Copies):
 
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:
-        key = f"target-meltano/review/{name}"
-        if not self._do("SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended(%s, 0))", (key,))[0][0]:
-            self.warn(f"{name}: another one makes or drops it; waiting for its end")
-            self._do("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended(%s, 0))", (key,))
-        try:
+        """The lock is that of a transaction, in a session that does nothing else: a pooler may share the others."""
+        key = (f"target-meltano/review/{name}",)
+        with closing(self._started(self._steward_parameters)) as holder, holder.cursor() as cursor:
+            cursor.execute("BEGIN; SET LOCAL idle_in_transaction_session_timeout TO 0")
+            cursor.execute("SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))", key)
+            if not cursor.fetchone()[0]:
+                self.warn(f"{name}: another one makes or drops it; waiting for its end")
+                cursor.execute("SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))", key)
             yield
-        finally:
-            if self._steward.closed == 0 and self._steward.info.transaction_status == TRANSACTION_STATUS_IDLE:
-                self._do("SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended(%s, 0))", (key,))
 
     def clone(self, name: str, comment: str) -> str:
         if not self._do("SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER")[0][0]:
@@ -287,12 +288,13 @@ ORDER BY 1, 2
 """
 
 _DEPENDENTS = """
-SELECT DISTINCT v.oid::pg_catalog.regclass::text
+SELECT DISTINCT pg_catalog.quote_ident(s.nspname) || '.' || pg_catalog.quote_ident(v.relname)
 FROM pg_catalog.pg_depend d
 JOIN pg_catalog.pg_class t ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND t.oid = d.refobjid
 LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = d.objid
 LEFT JOIN pg_catalog.pg_constraint k ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = d.objid
 JOIN pg_catalog.pg_class v ON v.oid = COALESCE(r.ev_class, k.conrelid)
+JOIN pg_catalog.pg_namespace s ON s.oid = v.relnamespace
 WHERE t.relnamespace = ANY (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = ANY (%s))
   AND v.relnamespace <> ALL (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = ANY (%s))
 """
