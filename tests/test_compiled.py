@@ -7,6 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import weakref
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -126,6 +129,73 @@ def test_it_is_told_what_it_may_do() -> None:
             c.Columns(plan, kinds, 0)
     with pytest.raises(ValueError, match="no column for the version"):
         c.Columns((0, 0, ()), (), 2)
+
+
+def read_elsewhere(reader: compiled.Reader, lines: Any, count: int) -> tuple[threading.Thread, list[Any]]:
+    """Let another thread read, and return once it is at work; the list gets what it returns or raises."""
+    found: list[Any] = []
+
+    def read() -> None:
+        try:
+            found.append(reader.read(lines, 0, count, 1, True))
+        except IndexError as fault:
+            found.append(fault)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while thread.is_alive():
+        try:
+            reader.read([], 0, 0, 1, True)
+        except RuntimeError as fault:
+            assert "another thread reads" in str(fault)
+            break
+    return thread, found
+
+
+MANY = 200_000
+
+
+def test_what_another_thread_reads_into_stays() -> None:
+    """Reading has no GIL, so others may run; what they would free or take is refused."""
+    data = line("x", a=1, s="text" * 20) + b"\n"
+    refused = 0
+    for _ in range(3):
+        reader, taken = compiled.Reader(), records()
+        reader.put(b"x", taken, "owner")
+        thread, found = read_elsewhere(reader, c.Lines(data * MANY, len(data) * MANY), MANY)
+        for change in (reader.clear, lambda reader=reader: reader.put(b"x", records(), None), taken.columns.take):
+            try:
+                change()
+            except RuntimeError:
+                refused += 1
+        thread.join()
+        assert sum(count for _, count in found[0]) == MANY
+        assert taken.rows == MANY
+    assert refused
+
+
+def test_lines_that_another_thread_removes_are_no_lines() -> None:
+    for _ in range(3):
+        reader, taken = compiled.Reader(), records()
+        reader.put(b"x", taken, None)
+        lines = [line("x", a=n, s="text" * 20) for n in range(MANY // 4)]
+        thread, found = read_elsewhere(reader, lines, len(lines))
+        lines.clear()
+        thread.join()
+        assert isinstance(found[0], IndexError) or taken.rows == MANY // 4
+
+
+def test_a_reader_in_a_circle_is_collected() -> None:
+    class Owner:
+        reader: compiled.Reader
+
+    owner = Owner()
+    owner.reader = compiled.Reader()
+    owner.reader.put(b"x", records(), owner)
+    gone = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(("variable", "found"), [("", "False False C"), ("0", "True True msgspec")])

@@ -30,6 +30,7 @@ typedef struct {
     size_t tries;   /* lines that were begun, taken or not */
     int versions;   /* 0: a version does not matter, 1: is refused, 2: is the last column */
     int is_taken;
+    int is_reading; /* a Reader is at work on them, without the GIL */
     size_t size;    /* bytes of the lines */
     Bytes numbers;  /* int64 by row */
     PyObject *lines;

@@ -224,6 +224,10 @@ static PyObject *columns_take(Columns *self, PyObject *nothing) {
         PyErr_SetString(PyExc_ValueError, "the columns were taken before");
         return NULL;
     }
+    if (self->is_reading) {
+        PyErr_SetString(PyExc_RuntimeError, "another thread reads into these columns");
+        return NULL;
+    }
     self->is_taken = 1;
     PyObject *numbers = block(&self->numbers), *columns = PyList_New((Py_ssize_t)self->count);
     for (size_t i = 0; i < self->count && numbers && columns; i++) {
@@ -338,25 +342,48 @@ static PyTypeObject LinesType = {
 
 /* --- what Python sees: the reader */
 
-static void reader_forget(Reader *self) {
-    for (size_t i = 0; i < self->names.count; i++) {
-        Py_DECREF(self->streams[i].columns);
-        Py_DECREF(self->streams[i].owner);
-    }
-    free(self->streams);
+/* Forget all streams. What runs when an owner goes finds a Reader that knows none. */
+static int reader_forget(Reader *self) {
+    Stream *streams = self->streams;
+    size_t count = self->names.count;
     self->streams = NULL;
     self->last = 0;
     clear_names(&self->names);
+    for (size_t i = 0; i < count; i++) {
+        Py_DECREF(streams[i].columns);
+        Py_DECREF(streams[i].owner);
+    }
+    free(streams);
+    return 0;
+}
+
+/* An owner may refer back to the Reader. */
+static int reader_visit(Reader *self, visitproc visit, void *arg) {
+    for (size_t i = 0; i < self->names.count; i++) {
+        Py_VISIT(self->streams[i].columns);
+        Py_VISIT(self->streams[i].owner);
+    }
+    return 0;
 }
 
 static void reader_free(Reader *self) {
+    PyObject_GC_UnTrack(self);
     reader_forget(self);
     free(self->scratch.at);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
+/* Tell whether no thread reads; else set an exception: what it reads into would be freed under its hands. */
+static int is_idle(Reader *self) {
+    if (self->is_reading)
+        PyErr_SetString(PyExc_RuntimeError, "another thread reads with this Reader");
+    return !self->is_reading;
+}
+
 static PyObject *reader_clear(Reader *self, PyObject *nothing) {
     (void)nothing;
+    if (!is_idle(self))
+        return NULL;
     reader_forget(self);
     Py_RETURN_NONE;
 }
@@ -365,13 +392,13 @@ static PyObject *reader_put(Reader *self, PyObject *arguments) {
     const char *name;
     Py_ssize_t size;
     PyObject *columns, *owner;
-    if (!PyArg_ParseTuple(arguments, "y#O!O", &name, &size, &ColumnsType, &columns, &owner))
+    if (!PyArg_ParseTuple(arguments, "y#O!O", &name, &size, &ColumnsType, &columns, &owner) || !is_idle(self))
         return NULL;
     Py_ssize_t at = find(&self->names, (Text)name, (size_t)size, self->last);
-    if (at >= 0) {
-        Py_DECREF(self->streams[at].columns);
-        Py_DECREF(self->streams[at].owner);
-    } else {
+    Stream before = {NULL, NULL};
+    if (at >= 0)
+        before = self->streams[at];
+    else {
         at = (Py_ssize_t)self->names.count;
         Stream *grown = realloc(self->streams, ((size_t)at + 1) * sizeof *grown);
         if (!grown)
@@ -383,6 +410,8 @@ static PyObject *reader_put(Reader *self, PyObject *arguments) {
     Py_INCREF(columns);
     Py_INCREF(owner);
     self->streams[at] = (Stream){(Columns *)columns, owner};
+    Py_XDECREF(before.columns);
+    Py_XDECREF(before.owner);
     Py_RETURN_NONE;
 }
 
@@ -435,6 +464,12 @@ static Line *located(PyObject *lines, Py_ssize_t start, Py_ssize_t stop) {
     return found;
 }
 
+static void mark_reading(Reader *self, int is_reading) {
+    self->is_reading = is_reading;
+    for (size_t i = 0; i < self->names.count; i++)
+        self->streams[i].columns->is_reading = is_reading;
+}
+
 static PyObject *reader_read(Reader *self, PyObject *arguments) {
     PyObject *lines;
     Py_ssize_t start, stop;
@@ -450,16 +485,27 @@ static PyObject *reader_read(Reader *self, PyObject *arguments) {
         PyErr_SetString(PyExc_IndexError, "no such lines");
         return NULL;
     }
-    for (size_t i = 0; i < self->names.count; i++)
-        if (self->streams[i].columns->is_taken) {
-            PyErr_SetString(PyExc_ValueError, "the columns were taken before");
+    if (!is_idle(self))
+        return NULL;
+    for (size_t i = 0; i < self->names.count; i++) {
+        const Columns *columns = self->streams[i].columns;
+        if (columns->is_taken || columns->is_reading) {
+            PyErr_SetString(columns->is_taken ? PyExc_ValueError : PyExc_RuntimeError,
+                            columns->is_taken ? "the columns were taken before" : "another thread reads into these columns");
             return NULL;
         }
+    }
     PyObject *runs = PyList_New(0);
+    mark_reading(self, 1);
     /* Few lines at first: where each second one is odd, not all that come after it are looked for each time. */
     for (Py_ssize_t window = 64; runs && start < stop; window *= 2) {
         size_t count = (size_t)(stop - start < window ? stop - start : window), done = 0;
-        Line *found = located(lines, start, start + (Py_ssize_t)count);
+        /* A list is another thread's to change while the GIL is not ours: its lines stay for as long as we hold them. */
+        PyObject *held = PyList_Check(lines) ? PyList_GetSlice(lines, start, start + (Py_ssize_t)count) : Py_NewRef(lines);
+        Py_ssize_t first = held == lines ? start : 0, last = first + (Py_ssize_t)count;
+        if (held && PySequence_Size(held) < last)
+            PyErr_SetString(PyExc_IndexError, "no such lines");
+        Line *found = held && !PyErr_Occurred() ? located(held, first, last) : NULL;
         if (found) {
             Py_BEGIN_ALLOW_THREADS
             for (; done < count; done++)
@@ -470,11 +516,13 @@ static PyObject *reader_read(Reader *self, PyObject *arguments) {
         if (!found || !handed_over(runs, lines, start, found, done))
             Py_CLEAR(runs);
         free(found);
+        Py_XDECREF(held);
         if (done < count)
             break;
         start += (Py_ssize_t)count;
         number += (long long)count;
     }
+    mark_reading(self, 0);
     return runs;
 }
 
@@ -492,12 +540,14 @@ static PySequenceMethods reader_as_sequence = {.sq_contains = (objobjproc)reader
 static PyTypeObject ReaderType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "target_meltano._reader.Reader",
     .tp_basicsize = sizeof(Reader),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_new = PyType_GenericNew,
     .tp_dealloc = (destructor)reader_free,
+    .tp_traverse = (traverseproc)reader_visit,
+    .tp_clear = (inquiry)reader_forget,
     .tp_methods = reader_methods,
     .tp_as_sequence = &reader_as_sequence,
-    .tp_doc = "Reads plain records of several streams into their Columns.",
+    .tp_doc = "Reads plain records of several streams into their Columns; one thread at a time, others get a RuntimeError.",
 };
 
 static struct PyModuleDef module = {

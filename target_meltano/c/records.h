@@ -115,6 +115,7 @@ typedef struct {
     Names names;
     Stream *streams; /* by name */
     size_t last;     /* the stream of the line before */
+    int is_reading;  /* without the GIL: until it ends no other thread may change what is read into */
     Bytes scratch;   /* for a name with escapes */
 } Reader;
 
