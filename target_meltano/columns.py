@@ -46,8 +46,8 @@ def way_of(leaf: Leaf, loose: frozenset[Path] = frozenset()) -> Any:
     elif types == {kind.name} and kind in (kinds.BOOLEAN, kinds.INTEGER):
         way = bool if kind == kinds.BOOLEAN else int
     if leaf.path in loose:
-        if way == "timestamp":
-            return "text timestamp"
+        if way in TEXTS:  # a zero date
+            return "text timestamp" if way == "timestamp" else way
         return "raw integer" if way is int and not leaf.coerce else "cell"
     return way
 
@@ -188,18 +188,18 @@ def _shortened(leaf: Leaf, texts: pa.Array, refused: Refused, notes: Notes) -> p
     if leaf.scale is None or leaf.scale >= MAX_SCALE or not pc.any(pc.greater(pc.binary_length(texts), SAFE)).as_py():
         return texts
     beyond = pc.match_substring_regex(texts, rf"\.[0-9]{{{leaf.scale + 1}}}|[eE]")
+    rows = sorted(set(positions(beyond)).difference(refused))
     found = {}
-    for row in set(positions(beyond)).difference(refused):
-        text = texts[row].as_py()
+    for row, text in zip(rows, texts.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
         if (short := shortest(text, leaf.scale)) != text:
             found[row] = short
     if not found:
         return texts
-    rows = sorted(found)
+    rows = list(found)
     notes.changed("shortened", leaf.path, rows[0], len(rows))
     mask = np.zeros(len(texts), bool)
     mask[rows] = True
-    return pc.replace_with_mask(texts, pa.array(mask), pa.array([found[row] for row in rows], texts.type))
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array(list(found.values()), texts.type))
 
 
 def _loose_integers(cells: Cells, notes: Notes) -> tuple[pa.Array, Refused]:

@@ -34,7 +34,9 @@ def exact(number: str) -> tuple[str, int]:
 
 def places(number: str) -> int:
     """Return how many digits a number has behind the point, without zeros at the end."""
-    return max(0, -exact(number)[1])
+    if "e" in number or "E" in number:
+        return max(0, -exact(number)[1])
+    return len(number.partition(".")[2].rstrip("0"))
 
 
 def shortest(number: str, scale: int) -> str:
@@ -48,5 +50,7 @@ def shortest(number: str, scale: int) -> str:
         return number
     value = float(number)
     short = repr(value)
-    is_expansion = value - value == 0 and Decimal(value) == Decimal(number)
-    return short if is_expansion and places(short) <= scale else number
+    if value - value != 0 or places(short) > scale:  # infinite, or not what was meant
+        return number
+    expansion = Decimal(value)
+    return short if f"{expansion:f}" == number or expansion == Decimal(number) else number

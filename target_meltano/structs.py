@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from . import values
 from .cells import Cells, Flags, Runs, Taken
@@ -62,19 +64,36 @@ class Records:
         self.messages: list[Any] = []
         self._numbers: list[int] = []
         self._taken: Taken | None = None
+        self._has_stand_ins = False
 
     def extend(self, lines: Sequence[bytes], start: int, stop: int, number: int, are_utf8: bool) -> int:
         """Decode lines until another one comes, and return how many."""
         before = len(self.messages)
-        try:
-            self.messages.extend(map(self.plan.decode, islice(_from(lines, start), stop - start)))
-        except REFUSED:
-            pass  # the list has what came before
-        count = len(self.messages) - before
+        at = start
+        while at < stop:
+            with suppress(*REFUSED):  # the list has what came before
+                self.messages.extend(map(self.plan.decode, islice(_from(lines, at), stop - at)))
+            refused = at = start + len(self.messages) - before
+            while at < stop and self._decoded_as_json(lines[at]):
+                at += 1
+            if at == refused:
+                break
+        count = at - start
         self._lines += islice(_from(lines, start), count)
         self._numbers += range(number, number + count)
         self.are_utf8 = self.are_utf8 and are_utf8
         return count
+
+    def _decoded_as_json(self, line: bytes) -> bool:
+        """Decode a line with NaN or infinities, and tell whether that went well: with numbers in their place."""
+        if not (b"NaN" in line or b"Infinity" in line) or b"1e9999" in line:
+            return False
+        try:
+            self.messages.append(self.plan.decode(_as_json(line)))
+        except REFUSED:
+            return False
+        self._has_stand_ins = True
+        return True
 
     @property
     def rows(self) -> int:
@@ -100,10 +119,43 @@ class Records:
             return Taken([], [])
         found, unknown = self.plan.root.cells([message.record for message in self.messages])
         cells = [_CELLS[_type(way)](column) for column, way in zip(found, self.plan.ways, strict=True)]
+        if self._has_stand_ins:
+            cells = [_with_words(its, way) if is_raw(way) else its for its, way in zip(cells, self.plan.ways, strict=True)]
         versions = None
         if self.plan.versioned:
             versions = pa.array([message.version for message in self.messages], pa.int64())
         return Taken(cells, unknown, versions)
+
+
+# JSON has no NaN and no infinities, and msgspec knows JSON only. So it gets numbers instead that no float and no integer
+# is large enough for: where they are taken, they are kept as text.
+_STAND_INS = {b"NaN": b"1e99991", b"Infinity": b"1e99992", b"-Infinity": b"-1e99992"}
+_WORD = rb"(?<=[:,\[ \t\r])(?:NaN|-?Infinity)(?=[,\]} \t\r])"
+_find_word = re.compile(_WORD)
+_find_strings_and_words = re.compile(rb'"(?:[^"\\]|\\.)*"|' + _WORD)
+
+
+def _as_json(line: bytes) -> bytes:
+    """Return a line with stand-ins for its words, but for those in strings."""
+    if b"\\" in line:
+        return _find_strings_and_words.sub(lambda found: _STAND_INS.get(found[0], found[0]), line)
+
+    def stand_in(found: re.Match[bytes]) -> bytes:
+        is_in_string = line.count(b'"', 0, found.start()) % 2
+        return found[0] if is_in_string else _STAND_INS[found[0]]
+
+    return _find_word.sub(stand_in, line)
+
+
+def _with_words(cells: Cells, way: Any) -> Cells:
+    """Return JSON texts with words for their stand-ins, if they are numbers; others with such are refused."""
+    texts = cells.values
+    if way != "raw number":
+        there = pc.match_substring(texts, "1e9999").fill_null(False).to_numpy(zero_copy_only=False)
+        return Cells(texts, cells.absent, bad=there if cells.bad is None else cells.bad | there)
+    for word, stand_in in _STAND_INS.items():
+        texts = pc.replace_substring_regex(texts, f"^{stand_in.decode()}$", word.decode())
+    return Cells(texts, cells.absent, bad=cells.bad)
 
 
 def _from(lines: Sequence[bytes], start: int) -> Iterator[bytes]:

@@ -105,6 +105,7 @@ NUMBERS = (
             "NaN",
             "Infinity",
             "-Infinity",
+            "1e99991",
         ]
     )
     | st.decimals(-(10**6), 10**6, places=3).map(lambda n: f"{Decimal(float(n))}")  # all binary digits
@@ -121,6 +122,8 @@ WORDS = st.sampled_from(
         "0",
         "1",
         "NaN",
+        " NaN,",
+        '\\": Infinity }',
         "1_000",
         " 1",
         "\0",
