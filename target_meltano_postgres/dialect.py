@@ -236,7 +236,12 @@ class PostgresDialect(Neighbours):
         return {f"{schema}.{name}": (oid, (columns, key)) for schema, name, oid, columns, key in rows}
 
     def is_as_made(self, column: Column, found: FoundColumn) -> bool:
-        """A binary COPY takes the bytes of one type for those of another, so it has to be the very same."""
+        """A binary COPY takes the bytes of one type for those of another, so it has to be the very same.
+
+        Times without time zone that are read at all are UTC, in the same bytes.
+        """
+        if found.kind == TIMESTAMP and found.type == "timestamp without time zone":
+            return column.kind == TIMESTAMP
         return found.type == (column.type or self.type_name(column.kind).lower())
 
     def check_constraints(self, connection: sa.Connection) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from on_postgres import database, dialect, make_table, role, rows, run
+from psycopg2.extensions import make_dsn
 
-from target_meltano import DatabaseError, RecordError, SchemaError, load
+from target_meltano import DatabaseError, RecordError, SchemaError, load, make
 from target_meltano.samples import INT, NUM, STR, record, schema, state
+from target_meltano_postgres import PostgresDialect, PostgresSettings
 
 FIRST = [schema("t", id=INT, v=STR), record("t", id=1, v="a"), state(1)]
 SECOND = [schema("t", id=INT, v=STR), record("t", id=1, v="b"), record("t", id=2, v="c"), state(2)]
@@ -27,9 +31,6 @@ def statements(error: Exception) -> str:
 def test_all_that_a_role_lacks_is_told_at_once_and_is_enough(db: Any) -> None:
     """From nothing: the statements of the message are run as they are."""
     with database(db) as url, role(db) as (name, _):
-        import psycopg2
-        from psycopg2.extensions import make_dsn
-
         admin = psycopg2.connect(url)
         admin.autocommit = True
         cursor = admin.cursor()
@@ -51,9 +52,6 @@ def test_all_that_a_role_lacks_is_told_at_once_and_is_enough(db: Any) -> None:
 
 
 def _at(db: Any, place: str, settings: dict[str, Any]) -> Any:
-    from target_meltano import make
-    from target_meltano_postgres import PostgresDialect, PostgresSettings
-
     return PostgresDialect(make(PostgresSettings, schema=place, **settings))
 
 
@@ -266,3 +264,48 @@ def test_hints_of_others_code_are_not_shown(db: Any, code: str) -> None:
     with pytest.raises((RecordError, DatabaseError), match="no") as caught:
         run(db, schema("t", [], id=INT, v=STR), record("t", id=1, v="secret"))
     assert "secret" not in str(caught.value)
+
+
+# --- what the page says
+
+
+def blocks() -> dict[str, str]:
+    """Return the GRANTs of docs/beside-others.md, by what they are for."""
+    text = (Path(__file__).parent.parent / "docs/beside-others.md").read_text("utf-8")
+    return dict(re.findall(r"<!-- grants: (\w+) -->\n```sql\n(.*?)```", text, re.DOTALL))
+
+
+@pytest.mark.parametrize("which", ["owner", "rows"])
+def test_a_role_with_the_grants_of_the_page_loads(db: Any, which: str) -> None:
+    with database(db) as url, role(db) as (name, _):
+        admin = psycopg2.connect(url)
+        admin.autocommit = True
+        cursor = admin.cursor()
+        cursor.execute(f"REVOKE ALL ON DATABASE {admin.info.dbname} FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        settings = {"state_id": "x", "invalid_records": "quarantine", "hard_delete": True}
+        lines = [schema("t", id=INT, v=STR, _sdc_deleted_at=STR), *FIRST[1:]]
+        if which == "rows":
+            load(_at(db, "shop", {"url": url, **settings}), lines)
+        cursor.execute(re.sub(r"\bloader\b", name, blocks()[which]).replace("warehouse", admin.info.dbname))
+        theirs = make_dsn(url, user=name, password="secret")
+        gone = record("t", id=1, _sdc_deleted_at="2026-01-01T00:00:00Z")
+        for more in ([], [record("t", id=2, v="b"), record("t", id="no"), state(2)], [gone, state(3)]):
+            load(_at(db, "shop", {"url": theirs, **settings}), [*lines, *more])
+        cursor.execute("SELECT id, v FROM shop.t")
+        assert cursor.fetchall() == [(2, "b")]
+        cursor.execute(f"DROP SCHEMA shop CASCADE; DROP OWNED BY {name}")
+        admin.close()
+
+
+def test_a_published_table_without_a_key_names_what_it_needs(db: Any) -> None:
+    with database(db) as url:
+        admin = psycopg2.connect(url)
+        admin.autocommit = True
+        admin.cursor().execute("CREATE PUBLICATION p FOR ALL TABLES")
+        lines = [schema("events", [], a=INT), record("events", a=1), state(1)]
+        with pytest.raises(DatabaseError, match="set REPLICA IDENTITY using ALTER TABLE"):
+            for _ in range(2):
+                load(_at(db, "shop", {"url": url, "load_method": "overwrite"}), lines)
+        admin.cursor().execute("ALTER TABLE shop.events REPLICA IDENTITY FULL")
+        load(_at(db, "shop", {"url": url, "load_method": "overwrite"}), lines)
+        admin.close()
