@@ -20,7 +20,7 @@ _NARROW = {"smallint": 2, "integer": 4, "real": 4}
 def doubts(table: Table) -> list[str]:
     """Return a warning if a row would not fit a page with a value in each column, the long ones moved out."""
     sizes = [_NARROW.get(column.type) or _SIZES.get(column.kind.name, _MOVED) for column in table.columns]
-    size = _HEADER + len(sizes) // 8 + sum(sizes)
+    size = _HEADER + sum(sizes)
     if size <= PAGE:
         return []
     return [
