@@ -10,7 +10,7 @@ from __future__ import annotations
 from target_meltano import Table
 
 PAGE = 8160  # bytes that a row has at most
-ADVICE = "keep nested objects together (setting flatten_depth), or deselect fields in the tap's catalog"
+ADVICE = "keep nested objects together (setting flatten_depth, or column_types with json), or deselect fields in the tap's catalog"
 _HEADER = 24
 _MOVED = 18  # what is left of a text, binary or document that is moved out
 _SIZES = {"boolean": 1, "integer": 8, "double": 8, "date": 4, "time": 8, "timestamp": 8, "number": 8, "decimal": 8}

@@ -238,6 +238,14 @@ def test_a_table_whose_filled_rows_fit_no_page_is_warned_of_and_one_that_does_no
     assert rows(db, "id") == [(1,)]
 
 
+@pytest.mark.parametrize("settings", [{"flatten_depth": 0}, {"column_types": {"t.o": "json"}}], ids=str)
+def test_the_settings_that_are_named_make_rows_fit(db: Any, settings: dict[str, Any]) -> None:
+    fields = {f"c{i}": f"{i}{'x' * 40}" for i in range(470)}
+    wanted = schema("t", id=INT, o={"type": "object", "properties": dict.fromkeys(fields, STR)})
+    run(db, wanted, record("t", id=1, o=fields), **settings)
+    assert rows(db, "o") == [(fields,)]
+
+
 def test_no_warning_where_a_filled_row_fits(db: Any) -> None:
     names = [f"c{i}" for i in range(440)]
     result = run(db, schema("t", id=INT, **dict.fromkeys(names, STR)), record("t", id=1, **dict.fromkeys(names, "x" * 40)))
