@@ -303,17 +303,3 @@ def test_a_role_with_the_grants_of_the_page_loads(db: Any, which: str) -> None:
         assert cursor.fetchall() == [(2, "b")]
         cursor.execute(f"DROP SCHEMA shop CASCADE; DROP OWNED BY {name}")
         admin.close()
-
-
-def test_a_published_table_without_a_key_names_what_it_needs(db: Any) -> None:
-    with database(db) as url:
-        admin = psycopg2.connect(url)
-        admin.autocommit = True
-        admin.cursor().execute("CREATE PUBLICATION p FOR ALL TABLES")
-        lines = [schema("events", [], a=INT), record("events", a=1), state(1)]
-        with pytest.raises(DatabaseError, match="set REPLICA IDENTITY using ALTER TABLE"):
-            for _ in range(2):
-                load(_at(db, "shop", {"url": url, "load_method": "overwrite"}), lines)
-        admin.cursor().execute("ALTER TABLE shop.events REPLICA IDENTITY FULL")
-        load(_at(db, "shop", {"url": url, "load_method": "overwrite"}), lines)
-        admin.close()
