@@ -33,6 +33,7 @@ from target_meltano import (
     Found,
     FoundColumn,
     Kind,
+    Limit,
     ReplaceKey,
     RowCounts,
     Table,
@@ -242,11 +243,15 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             also = (DOUBLE,)
         elif base == "TIMESTAMP_NTZ" and "ntz" in (self.settings.timestamps, "ntz" * (self.settings.naive_timestamps == "utc")):
             kind = TIMESTAMP
+        limit = None
         if base in MAX_SIZES and sizes:
             narrow = sizes[0] < MAX_SIZES[base]
+            limit = Limit("characters" if base == "VARCHAR" else "bytes", sizes[0]) if narrow else None
         elif base.startswith("TIME") and sizes:
             narrow = sizes[0] < MICROSECONDS
-        return FoundColumn(name, kind, spelt.lower(), narrow, optional, also)
+            limit = Limit("digits of a second", sizes[0]) if narrow else None
+        wide = self.type_name(kind).lower() if kind and narrow else ""
+        return FoundColumn(name, kind, spelt.lower(), narrow, optional, also, wide=wide, limit=limit)
 
     # --- DDL
 
