@@ -164,7 +164,7 @@ class Report:
 
     def _tell_absent(self) -> None:
         """Warn of fields that only some records have, where rows may have been updated."""
-        for stream in sorted(self._nulling):
+        for stream in sorted(self._nulling & set(self.streams)):
             counts = self.of(stream)
             some = [path for path, count in counts.absent.items() if count < counts.read and path != "$._sdc_deleted_at"]
             if some and counts.inserted != counts.written:
