@@ -28,7 +28,7 @@ def check(dialect: Dialect[Any], connection: sa.Connection, table: Table, *, del
     Raises:
         SchemaError: they cannot be done, or do more than they say, with the remedy.
     """
-    ties = dialect.ties(connection, table)
+    ties = dialect.ties(connection, table, publications=True)
     if ties.publications:
         raise SchemaError(
             f"{table.full_name}: rows cannot be updated or deleted, for {' and '.join(ties.publications)} needs to know by what "

@@ -1,7 +1,8 @@
 """The swap of an overwrite: in one transaction the new rows take the place of the old ones, table by table.
 
 Of a table with a key the rows of keys that come again are updated, so that what refers to them, and
-columns of others, stay; only the others are deleted. Of a table without a key all rows are replaced.
+columns of others, stay; only the others are deleted. Of a table without a key all rows are replaced,
+and of one on which nothing hangs, for that is twice as fast and comes to the same.
 """
 
 from __future__ import annotations
@@ -62,20 +63,22 @@ class _Swap:
     def __init__(self, dialect: Dialect[Any], connection: sa.Connection, pairs: Sequence[Pair]):
         self.dialect = dialect
         self.connection = connection
-        self.ties = {table.full_name: dialect.ties(connection, table) for table, _ in pairs}
+        self.ties = {table.full_name: dialect.ties(connection, table, publications=True) for table, _ in pairs}
         self.pairs = _parents_first(pairs, self.ties)
         self.among = {(table.schema, table.name) for table, _ in pairs}
+        self.ours = {table.full_name for table, _ in pairs if self._is_ours(table)}
+        self.whole = {table.full_name for table, _ in pairs if not table.keys or (table.full_name in self.ours and self._is_alone(table))}
         self.stored: dict[str, int | None] = {}  # rows, as the database counts them; None: it does not
 
     def ways(self) -> list[Callable[[], None]]:
         ways = [self._update_first, self._delete_first]
-        return [*ways, self._anew] if all(self._is_ours(table) for table, _ in self.pairs) else ways
+        return [*ways, self._anew] if len(self.ours) == len(self.pairs) else ways
 
     def _update_first(self) -> None:
         """Nothing refers to a row any more that is deleted last."""
-        self._do(self._delete, [pair for pair in reversed(self.pairs) if not pair[0].keys])
+        self._do(self._delete, [pair for pair in reversed(self.pairs) if pair[0].full_name in self.whole])
         self._do(self._put)
-        self._do(self._delete, [pair for pair in reversed(self.pairs) if pair[0].keys])
+        self._do(self._delete, [pair for pair in reversed(self.pairs) if pair[0].full_name not in self.whole])
 
     def _delete_first(self) -> None:
         """A unique value is free for another key, once the row that had it is gone."""
@@ -101,11 +104,16 @@ class _Swap:
         self._update(table, new)
         self._insert(table, new)
 
+    def _is_alone(self, table: Table) -> bool:
+        """Tell whether nothing shows that all rows of *table* go and come again."""
+        ties = self.ties[table.full_name]
+        return not (ties.links or ties.rules or ties.has_heirs or ties.is_watched)
+
     def _update(self, table: Table, new: Table) -> None:
         """Give the rows of keys that come again their new values."""
         others = [column.name for column in table.columns if column.name not in table.keys]
-        if not table.keys or not others:
-            self.stored[table.full_name] = None if table.keys else 0
+        if table.full_name in self.whole or not others:
+            self.stored[table.full_name] = 0 if table.full_name in self.whole else None
             return
         old, rows = self.dialect.full_name(table), self.dialect.full_name(new)
         values = ", ".join(f"{name} = {rows}.{name}" for name in map(self.dialect.quote, others))
@@ -124,7 +132,7 @@ class _Swap:
         names = self.dialect.names([column.name for column in table.columns])
         old, rows = self.dialect.full_name(table), self.dialect.full_name(new)
         missing = ""
-        if table.keys:
+        if table.full_name not in self.whole:
             missing = f" WHERE NOT EXISTS (SELECT 1 FROM {self._only(table)}{old} WHERE {self._same_key(table, new)})"
         clause = f"{self.dialect.insert_clause} " if self.dialect.insert_clause else ""
         found = self.connection.exec_driver_sql(f"INSERT INTO {old} ({names}) {clause}SELECT {names} FROM {rows}{missing}")
@@ -142,7 +150,7 @@ class _Swap:
         def doomed(old: Any) -> Any:
             return ~sa.exists().select_from(rows).where(*(old.c[key] == rows.c[key] for key in table.keys))
 
-        where = doomed if table.keys and not all_rows else None
+        where = None if all_rows or table.full_name in self.whole else doomed
         reached = deletes.beyond(self.dialect, self.connection, table, self._ties(table), where or _every, self.among)
         if reached:
             what = "rows whose keys do not come again" if table.keys else "the old rows"

@@ -38,7 +38,8 @@ class Ties:
     """What hangs on a table.
 
     *rules* are those that do something else at a DELETE, or more, in words. *has_heirs*: other tables
-    inherit from it, whose rows a statement without ONLY touches, too. *publications* need to know by
+    inherit from it, whose rows a statement without ONLY touches, too. *is_watched*: triggers or
+    publications see what happens to each row. *publications* need to know by
     what a row is found, and the table does not say so: an UPDATE or a DELETE is refused. *remedy* is
     the statement that mends that.
     """
@@ -46,6 +47,7 @@ class Ties:
     links: tuple[Link, ...] = ()
     rules: tuple[str, ...] = ()
     has_heirs: bool = False
+    is_watched: bool = False
     publications: tuple[str, ...] = ()
     remedy: str = ""
 
@@ -56,8 +58,8 @@ class Surroundings:
     insert_clause: ClassVar[str] = ""
     """What stands behind the columns of an INSERT, so that each value is taken as it is."""
 
-    def ties(self, connection: sa.Connection, table: Table) -> Ties:
-        """Return what hangs on *table*, which is there."""
+    def ties(self, connection: sa.Connection, table: Table, *, publications: bool = False) -> Ties:
+        """Return what hangs on *table*, which is there; its *publications* only where they are asked for."""
         return Ties()
 
     def marked(self, connection: sa.Connection, schema: str, start: str) -> Mapping[str, str]:

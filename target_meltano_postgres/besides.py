@@ -42,8 +42,8 @@ class Neighbours(Dialect[PostgresSettings]):
         connection.exec_driver_sql(f"LOCK TABLE {', '.join(sorted(names))} IN SHARE ROW EXCLUSIVE MODE")
         connection.exec_driver_sql(f"LOCK TABLE {', '.join(map(self.full_name, besides))} IN ROW EXCLUSIVE MODE")
 
-    def ties(self, connection: sa.Connection, table: Table) -> Ties:
-        return ties.found(connection, table, self.quote)
+    def ties(self, connection: sa.Connection, table: Table, *, publications: bool = False) -> Ties:
+        return ties.found(connection, table, publications, self.quote)
 
 
 def statements(connection: sa.Connection, table: Table, beside: Table, plain: str, quote: Quote) -> Iterator[str]:

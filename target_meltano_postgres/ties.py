@@ -11,10 +11,11 @@ from target_meltano import Link, Table, Ties
 ACTIONS = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 
-def found(connection: sa.Connection, table: Table, quote: Callable[[str], str]) -> Ties:
-    """Return what hangs on *table* and its partitions."""
+def found(connection: sa.Connection, table: Table, publications: bool, quote: Callable[[str], str]) -> Ties:
+    """Return what hangs on *table* and its partitions, with *publications*, if these are wanted: they may list every table."""
     name = f"{quote(table.schema)}.{quote(table.name)}"
     one = connection.exec_driver_sql(_TIES, (name,)).one()
+    published = connection.exec_driver_sql(_PUBLICATIONS, (name,)).all() if publications and one.are_publications else ()
     links = connection.exec_driver_sql(_LINKS, (name,)) if one.is_referenced else ()
     return Ties(
         tuple(
@@ -23,7 +24,8 @@ def found(connection: sa.Connection, table: Table, quote: Callable[[str], str]) 
         ),
         tuple(one.rules),
         one.has_heirs,
-        tuple(one.publications),
+        one.has_triggers or bool(published),
+        tuple(row.name for row in published if row.is_lacking),
         f"ALTER TABLE {name} REPLICA IDENTITY FULL",
     )
 
@@ -37,8 +39,6 @@ WITH RECURSIVE parts (oid) AS (
 )
 """
 
-# By the index that is the replica identity a row is found on the other side; a table without one
-# has none, unless it says FULL. Rows are in tables without partitions only.
 _TIES = f"""{_PARTS}
 SELECT
   EXISTS (SELECT 1 FROM pg_catalog.pg_constraint f JOIN parts p ON p.oid = f.confrelid WHERE f.contype = 'f') AS is_referenced,
@@ -48,17 +48,26 @@ SELECT
   EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
     JOIN pg_catalog.pg_class t ON t.oid = i.inhparent
     WHERE i.inhparent = (SELECT oid FROM parts LIMIT 1) AND NOT c.relispartition AND t.relkind = 'r') AS has_heirs,
-  ARRAY(SELECT DISTINCT 'the publication ' || pg_catalog.quote_literal(b.pubname)
-    FROM parts p JOIN pg_catalog.pg_class c ON c.oid = p.oid AND c.relkind = 'r' AND c.relpersistence = 'p'
-    CROSS JOIN pg_catalog.pg_publication b
-    WHERE (b.pubupdate OR b.pubdelete) AND c.relreplident <> 'f'
-    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid
-      AND CASE c.relreplident WHEN 'd' THEN x.indisprimary WHEN 'i' THEN x.indisreplident END)
-    AND EXISTS (SELECT 1 FROM pg_catalog.pg_publication_tables s
-      JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname
-      JOIN pg_catalog.pg_class o ON o.relnamespace = n.oid AND o.relname = s.tablename
-      WHERE s.pubname = b.pubname AND (o.oid = c.oid OR o.oid IN (SELECT pg_catalog.pg_partition_ancestors(c.oid))))
-    ORDER BY 1) AS publications
+  EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g JOIN parts p ON p.oid = g.tgrelid WHERE NOT g.tgisinternal) AS has_triggers,
+  EXISTS (SELECT 1 FROM pg_catalog.pg_publication) AS are_publications
+"""
+
+# By the index that is the replica identity a row is found on the other side; a table without one
+# has none, unless it says FULL. Rows are in tables without partitions only.
+_PUBLICATIONS = f"""{_PARTS}
+SELECT 'the publication ' || pg_catalog.quote_literal(b.pubname) AS name,
+  pg_catalog.bool_or((b.pubupdate OR b.pubdelete) AND c.relpersistence = 'p' AND c.relreplident <> 'f' AND NOT EXISTS (
+    SELECT 1 FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid
+    AND CASE c.relreplident WHEN 'd' THEN x.indisprimary WHEN 'i' THEN x.indisreplident END)) AS is_lacking
+FROM pg_catalog.pg_publication b
+JOIN pg_catalog.pg_publication_tables s ON s.pubname = b.pubname
+JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname
+JOIN pg_catalog.pg_class o ON o.relnamespace = n.oid AND o.relname = s.tablename
+CROSS JOIN parts p
+JOIN pg_catalog.pg_class c ON c.oid = p.oid AND c.relkind = 'r'
+WHERE o.oid = c.oid OR o.oid IN (SELECT pg_catalog.pg_partition_ancestors(c.oid))
+GROUP BY b.pubname
+ORDER BY b.pubname
 """
 
 # Each partition has a copy of a foreign key; the one that was declared is enough.
