@@ -313,10 +313,12 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
         """
         return ()
 
-    def create_beside(self, connection: sa.Connection, table: Table, beside: Table, mark: str) -> Sequence[str]:
+    def create_beside(
+        self, connection: sa.Connection, table: Table, beside: Table, mark: str, others: Sequence[Table] = ()
+    ) -> Sequence[str]:
         """Return the statements that make *beside* for new rows of *table*, with *mark* as its comment.
 
-        It should refuse the rows that *table* would refuse.
+        It should refuse the rows that *table* would refuse; but rows of *others* are about to be replaced, too.
         """
         return [self.create_table(beside)]
 

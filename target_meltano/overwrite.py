@@ -94,7 +94,9 @@ class Overwrite:
         for one in left:
             self._drop_left(one, table.schema)
         mark = f"{MARK}{self.ledger.run_id} that are to replace those of {table.name}; the next run drops what a dead one left"
-        for statement in self.dialect.create_beside(connection, table, beside, mark):
+        others = list(self.tables.values())
+        released = self.dialect.released(connection, table, [self.beside(other) for other in others])
+        for statement in [*self.dialect.create_beside(connection, table, beside, mark, others), *released]:
             connection.exec_driver_sql(statement)
         if not was_open:
             connection.commit()

@@ -8,6 +8,7 @@ from typing import Any
 from . import writing
 from .arrival import Part
 from .dialect import Dialect
+from .diff import Table
 from .errors import RecordError
 from .kept import SOURCE, Lines
 from .ledger import Ledger, Rejected, rejected_batch
@@ -49,14 +50,15 @@ class Quarantine:
             self.rejected.append(one)
             self._by_stream.setdefault(one.stream, set()).add(one.line)
 
-    def refuse(self, part: Part, refusal: Refusal) -> None:
-        """Take a part of one row, which the database refuses.
+    def refuse(self, part: Part, refusal: Refusal, into: Table) -> None:
+        """Take a part of one row, which the database refuses to write *into* a table.
 
         Raises:
             RecordError: invalid records are not kept, or it is one too many.
         """
         written, line = part.written, int(part.lines[0])
-        reason = f"the database refuses it: {writing.words(self.dialect, refusal.error)}"
+        words = writing.words(self.dialect, refusal.error).replace(into.name, written.table.name)  # it may be one beside
+        reason = f"the database refuses it: {words}"
         if not self.is_on:
             raise RecordError(reason, line=line, stream=written.stream)
         stamp = {"at": part.rows.column(written.table.stamp)[0].as_py()} if written.table.stamp else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -88,7 +89,7 @@ class Steps:
             self._put(step)
         elif isinstance(step, Activated):
             if self.limit is None or step.line < self.limit:
-                self.versions.activate(step)
+                self.versions.activate(replace(step, table=self._place(step.table)))
                 self.add(step.stream, Load())
         else:
             self.session.begun()
@@ -121,7 +122,7 @@ class Steps:
         """
         started = time.monotonic()
         rows = [ready.rows if ready else last_by_key(part.rows, part.written.table) for part in parts]
-        into = [self._place(part.written) for part in parts]
+        into = [self._place(part.written.table) for part in parts]
         encoded = ready.encoded if ready else None
         all_rows = [(at, its, encoded) for at, its in zip(into, rows, strict=True)]
         tried = writing.try_parts(self.dialect, self.session, all_rows, together=together)
@@ -135,8 +136,8 @@ class Steps:
                 self._aside.note(part)
         return None
 
-    def _place(self, written: Written) -> Table:
-        return self.overwrite.beside(written.table) if self.overwrite else written.table
+    def _place(self, table: Table) -> Table:
+        return self.overwrite.beside(table) if self.overwrite else table
 
     def _count(self, part: Part, rows: pa.RecordBatch, tried: writing.Tried, seconds: float) -> None:
         written, stamp = part.written, part.written.table.stamp
@@ -165,11 +166,11 @@ class Steps:
     def _refuse(self, part: Part, refusal: Refusal) -> None:
         """Take note of a part of one row, which is refused."""
         self._check_cause(part.written, refusal)
-        self.quarantine.refuse(part, refusal)
+        self.quarantine.refuse(part, refusal, self._place(part.written.table))
 
     def _check_cause(self, written: Written, refusal: Refusal) -> None:
         """Check that it is rows that are refused, and not that others have changed the table, or that we may not write."""
-        into = self._place(written)
+        into = self._place(written.table)
         self.check_shapes([into])
         writing.refuse_others(self.dialect, self.session, into, refusal.error)
 

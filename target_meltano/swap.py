@@ -48,6 +48,8 @@ def swap(dialect: Dialect[Any], session: Session, pairs: Sequence[Pair]) -> dict
                 raise
             savepoint.rollback()
             first = first or error
+            if not isinstance(error, sa.exc.IntegrityError):  # a trigger, for one, that forbids it
+                break
         except DatabaseError:
             if not first:
                 raise

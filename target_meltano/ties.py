@@ -66,6 +66,10 @@ class Surroundings:
         """Return the tables of *schema* whose comments begin with *start*, by name, and their comments."""
         return {}
 
+    def released(self, connection: sa.Connection, table: Table, besides: Sequence[Table]) -> Sequence[str]:
+        """Return the statements that let rows of *besides* refer to rows of *table* that are still to come."""
+        return ()
+
     def is_used(self, connection: sa.Connection, table: Table) -> bool:
         """Tell whether another session has *table* open for writing, or is about to drop it."""
         return False

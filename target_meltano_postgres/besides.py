@@ -1,8 +1,8 @@
 """The table beside another one, for the new rows of an overwrite: it refuses the rows that the other would refuse.
 
 So a row that a constraint refuses is found when it is written, and its line is known. What is left
-for the swap: triggers, foreign keys onto tables of the same schema, whose rows may come later in the
-same run, and what the rows of others hold against ours.
+for the swap: triggers, foreign keys onto tables whose rows may come in the same run, and what the rows
+of others hold against ours.
 """
 
 from __future__ import annotations
@@ -26,12 +26,18 @@ class Neighbours(Dialect[PostgresSettings]):
 
     insert_clause = "OVERRIDING SYSTEM VALUE"
 
-    def create_beside(self, connection: sa.Connection, table: Table, beside: Table, mark: str) -> list[str]:
-        made = statements(connection, table, beside, self.create_table(beside), self.quote)
+    def create_beside(
+        self, connection: sa.Connection, table: Table, beside: Table, mark: str, others: Sequence[Table] = ()
+    ) -> list[str]:
+        made = statements(connection, table, beside, others, self.create_table(beside), self.quote)
         return [*made, f"COMMENT ON TABLE {self.full_name(beside)} IS {self.literal(mark)}"]
 
     def marked(self, connection: sa.Connection, schema: str, start: str) -> Mapping[str, str]:
         return {row.name: row.comment for row in connection.exec_driver_sql(_MARKED, (schema, start))}
+
+    def released(self, connection: sa.Connection, table: Table, besides: Sequence[Table]) -> list[str]:
+        rows = connection.exec_driver_sql(_REFERENCES, (self.full_name(table), table.schema, [one.name for one in besides]))
+        return [f"ALTER TABLE {self.quote(table.schema)}.{self.quote(row.relation)} DROP CONSTRAINT {self.quote(row.name)}" for row in rows]
 
     def is_used(self, connection: sa.Connection, table: Table) -> bool:
         return connection.exec_driver_sql(_USERS, (table.schema, table.name)).first() is not None
@@ -46,15 +52,17 @@ class Neighbours(Dialect[PostgresSettings]):
         return ties.found(connection, table, publications, self.quote)
 
 
-def statements(connection: sa.Connection, table: Table, beside: Table, plain: str, quote: Quote) -> Iterator[str]:
-    """Yield what makes *beside*; *plain* makes it without the constraints of *table*.
+def statements(
+    connection: sa.Connection, table: Table, beside: Table, others: Sequence[Table], plain: str, quote: Quote
+) -> Iterator[str]:
+    """Yield what makes *beside*, whose rows may refer to *others*; *plain* makes it without the constraints of *table*.
 
     A trigger that runs before a row is written may change it, so that it fits: then only the key counts.
     """
     name, old = _name(beside, quote), _name(table, quote)
     with begin.full_names(connection):
         one = connection.exec_driver_sql(_TABLE, (old,)).one()
-        others = [] if one.has_triggers else list(_constraints(connection, old))
+        constraints = [] if one.has_triggers else list(_constraints(connection, table, old, others))
     if one.has_triggers:
         yield plain
     else:
@@ -62,12 +70,13 @@ def statements(connection: sa.Connection, table: Table, beside: Table, plain: st
         yield f"CREATE TABLE {name} (LIKE {old} {like})"
         if beside.keys:
             yield f"ALTER TABLE {name} ADD PRIMARY KEY ({', '.join(map(quote, beside.keys))})"
-        for kind, text in others:
+        for kind, text in constraints:
             yield f"CREATE UNIQUE INDEX ON {name}{text}" if kind == "index" else f"ALTER TABLE {name} ADD {text}"
 
 
-def _constraints(connection: sa.Connection, old: str) -> Iterator[tuple[str, str]]:
-    rows: Sequence[Any] = connection.exec_driver_sql(_CONSTRAINTS, (old,)).all()
+def _constraints(connection: sa.Connection, table: Table, old: str, others: Sequence[Table]) -> Iterator[tuple[str, str]]:
+    come = [other.name for other in others]
+    rows: Sequence[Any] = connection.exec_driver_sql(_CONSTRAINTS, (old, come, table.stamp or "")).all()
     yield from ((row.kind, row.text) for row in rows)
     bounds = list(connection.exec_driver_sql(_BOUNDS, (old,)).scalars())
     if bounds and None not in bounds and len(bounds) <= MOST_PARTITIONS:
@@ -87,14 +96,17 @@ SELECT EXISTS (
 """
 
 # The primary key is made from its columns: it may be one that waits for COMMIT, which no upsert takes.
-# A foreign key onto a table of the same schema waits for the swap: its rows may come in the same run.
+# A foreign key waits for the swap where its rows may come in the same run: onto the table itself, onto one
+# whose rows do, or one of the schema that a run has loaded before, as its time of receipt shows.
 _CONSTRAINTS = """
 WITH the (oid) AS (SELECT %s::pg_catalog.regclass::oid)
 SELECT 'constraint' AS kind, pg_catalog.pg_get_constraintdef(k.oid) AS text
 FROM pg_catalog.pg_constraint k
 JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
 LEFT JOIN pg_catalog.pg_class r ON r.oid = k.confrelid
-WHERE c.oid = (SELECT the.oid FROM the) AND (k.contype IN ('u', 'x') OR k.contype = 'f' AND r.relnamespace <> c.relnamespace
+WHERE c.oid = (SELECT the.oid FROM the) AND (k.contype IN ('u', 'x') OR k.contype = 'f' AND r.oid <> c.oid
+  AND (r.relnamespace <> c.relnamespace OR r.relname <> ALL (%s::text[]) AND NOT EXISTS (
+    SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = r.oid AND a.attnum > 0 AND a.attname = %s))
   AND pg_catalog.has_table_privilege(r.oid, 'REFERENCES') AND pg_catalog.has_schema_privilege(r.relnamespace, 'USAGE'))
 UNION ALL
 SELECT 'index', pg_catalog.substr(pg_catalog.pg_get_indexdef(i.oid), 1 + pg_catalog.length(pg_catalog.format(
@@ -106,6 +118,14 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = (SELECT the.oid FROM the) AND x.indisunique AND x.indisvalid
 AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.conindid = i.oid AND k.contype IN ('p', 'u', 'x'))
 ORDER BY 1, 2
+"""
+
+_REFERENCES = """
+SELECT c.relname::text AS relation, f.conname::text AS name
+FROM pg_catalog.pg_constraint f
+JOIN pg_catalog.pg_class c ON c.oid = f.conrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE f.contype = 'f' AND f.confrelid = %s::pg_catalog.regclass AND n.nspname = %s AND c.relname = ANY (%s)
 """
 
 # A row has to be in one of the partitions; the table may be one itself.

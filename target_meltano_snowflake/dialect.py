@@ -261,7 +261,9 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             parts.append(f"PRIMARY KEY ({self.names(table.keys)})")
         return f"CREATE TABLE IF NOT EXISTS {self.full_name(table)} ({', '.join(parts)})"
 
-    def create_beside(self, connection: sa.Connection, table: Table, beside: Table, mark: str) -> Sequence[str]:
+    def create_beside(
+        self, connection: sa.Connection, table: Table, beside: Table, mark: str, others: Sequence[Table] = ()
+    ) -> Sequence[str]:
         """With the mark at once: DDL commits. No constraint is enforced here but NOT NULL, and that is the key's."""
         made = self.create_table(beside).replace("CREATE TABLE IF NOT EXISTS", "CREATE TABLE", 1)
         return [f"{made} COMMENT = {self.literal(mark)}"]

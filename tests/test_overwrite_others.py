@@ -267,6 +267,19 @@ def test_columns_of_others_keep_their_values(db: Any) -> None:
     assert rows(db, "id, v, rating") == [(1, "x", 5), (9, "y", 3)]
 
 
+@pytest.mark.parametrize("how", ["soft", "hard"])
+def test_a_version_ends_no_old_row_before_the_swap(db: Any, how: str) -> None:
+    lines = [schema("t"), *({**record("t", id=id), "version": 1} for id in (1, 2)), {"type": "ACTIVATE_VERSION", "stream": "t", "version": 1}]
+    overwrite(db, *lines, activate_version=how)
+    before = rows(db, "id, __version, __deleted_at")
+    new = [schema("t"), {**record("t", id=1), "version": 2}, {"type": "ACTIVATE_VERSION", "stream": "t", "version": 2}]
+    with pytest.raises(MessageError, match="line 4"):
+        overwrite(db, *new, record("t", id="x"), activate_version=how, batch_rows=1)
+    assert rows(db, "id, __version, __deleted_at") == before
+    overwrite(db, *new, activate_version=how)
+    assert rows(db, "id, __version, __deleted_at") == [(1, 2, None)]
+
+
 # --- the same rule for the other deletes
 
 
