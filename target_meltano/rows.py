@@ -180,7 +180,8 @@ class _RowReader:
         try:
             return values.convert(leaf, value, self.rules, self.notes)
         except ValueError as error:
-            raise self.error(leaf.path, str(error)) from None
+            text = str(error).replace('"STREAM.', f'"{self.stream}.')  # a leaf does not know whose it is
+            raise self.error(leaf.path, text) from None
 
 
 def odd_leaves(layout: Layout, line: bytes, notes: Notes) -> frozenset[Path]:

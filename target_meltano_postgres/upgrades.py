@@ -51,7 +51,8 @@ def unchanged(column: str, found: Kind | None, wanted: Kind) -> str | None:
     if name in ("integer", "number", "decimal") and wanted == DOUBLE:
         return (
             f"CASE WHEN {column} = 0 THEN true WHEN pg_catalog.abs({column}) BETWEEN 1e-307 AND 1.79e308 "
-            f"THEN ({column}::double precision)::text::numeric = {column}::numeric ELSE {column} IS NULL END"
+            f"THEN ({column}::double precision)::text::numeric = {column}::numeric "
+            f"ELSE {column} IS NULL OR {column}::text IN ('NaN', 'Infinity', '-Infinity') END"
         )
     return None
 

@@ -226,6 +226,10 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         is_float = column.kind in (NUMBER, DOUBLE) and base_of(self._type_of(column))[0] == "FLOAT"
         return NOT_FINITE if is_float else frozenset()
 
+    def is_as_made(self, column: Column, found: FoundColumn) -> bool:
+        """A FLOAT is narrow for numbers where they are DECFLOAT, but not for doubles."""
+        return super().is_as_made(column, found) or (column.kind == DOUBLE and base_of(found.type)[0] == "FLOAT")
+
     def _type_of(self, column: Column) -> str:
         return column.type or self.type_name(column.kind)
 

@@ -24,7 +24,9 @@ MAX_SCALE = 37
 SAFE_DIGITS = 15  # a decimal number with so many comes out of a double as it was
 ARRIVAL = "N"  # the column with the number of each row, in the order of arrival
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-_REMEDY = "the setting number: decfloat or decimal(p,s), or column_types, keeps more digits"
+# They work where the table is there already, as it is once a record was refused. NAME is the column, as settings have it.
+_FLOAT_REMEDY = 'the setting number: decfloat keeps 38 digits, in a new table decimal(p,s) does, and column_types: "NAME": "string" keeps all'
+_NUMBER_REMEDY = 'column_types: "NAME": "string" holds it, or "number" with the setting number: exact or decfloat'
 
 
 def encode(table: Table, batch: pa.RecordBatch, type_of: Callable[[Column], str], arrival: int) -> pa.RecordBatch:
@@ -38,7 +40,7 @@ def encode(table: Table, batch: pa.RecordBatch, type_of: Callable[[Column], str]
         try:
             arrays.append(_stored(array, column.kind.name, type_of(column)))
         except _Refused as refused:
-            faults.append((refused.row, f"column {column.name!r}: {refused}"))
+            faults.append((refused.row, f"column {column.name!r}: {refused}".replace("NAME", f"{table.source}.{column.source}")))
     if faults:
         row, fault = min(faults)
         raise RowError(fault, row=row)
@@ -108,7 +110,7 @@ def _floats(texts: pa.Array) -> pa.Array:
     for row in _positions(doubtful):
         text = texts[row].as_py()
         if not _is_double(Decimal(text), values[row].as_py()):
-            raise _Refused(row, f"FLOAT would change {shown(text)}; {_REMEDY}")
+            raise _Refused(row, f"FLOAT would change {shown(text)}; {_FLOAT_REMEDY}")
     return values
 
 
@@ -146,7 +148,7 @@ def _fitting(row: int, text: str, type_name: str, precision: int, scale: int) ->
             return str(Decimal((sign, digits, exponent)))
         raise _Refused(row, f"{shown(text)} has more than {MAX_DIGITS} digits, which DECFLOAT would cut; column_types: string keeps them")
     if -exponent > scale or (any(digits) and len(digits) + exponent > precision - scale):
-        raise _Refused(row, f"{shown(text)} is no {type_name}; {_REMEDY}")
+        raise _Refused(row, f"{shown(text)} is no {type_name}; {_NUMBER_REMEDY}")
     return f"{Decimal((sign, digits, exponent)):f}"
 
 

@@ -50,8 +50,11 @@ def conversion(cell: str, found: str, wanted: str) -> str:
 def loses(cell: str, found: str, wanted: str) -> str | None:
     """Return a condition that holds for the values which `conversion` would alter, None if for none."""
     (old, old_sizes), (new, new_sizes) = base_of(found), base_of(wanted)
+    no_digits = f"{cell} IN ('NaN'::FLOAT, 'inf'::FLOAT, '-inf'::FLOAT)"  # JSON and DECFLOAT have no such numbers
+    if old == "FLOAT" and new == "VARIANT":
+        return no_digits
     if old == "FLOAT" and new in ("VARCHAR", "DECFLOAT"):
-        return f"TO_VARCHAR({cell})::FLOAT <> {cell}"
+        return f"TO_VARCHAR({cell})::FLOAT <> {cell}" + (f" OR {no_digits}" if new == "DECFLOAT" else "")
     if old.startswith("TIME") and new in ("VARCHAR", "VARIANT") and old_sizes > (6,):  # a text of ours has microseconds
         return f"{cell}::{old}(6) <> {cell}"
     if old == "NUMBER" and new == "FLOAT":

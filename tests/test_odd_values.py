@@ -199,7 +199,7 @@ def test_they_may_be_refused(db: Any, many: int) -> None:
     run(db, schema("t", id=INT, at=AT), *sent, excess_digits="fail", **QUARANTINE)
     assert rows(db, "id") == [(i,) for i in range(1, many, 2)]
     assert {reason.split("digits", 1)[1] for _, _, _, reason, _ in refused(db)} == {
-        ' beyond microseconds, that the column does not have (setting excess_digits: cut); setting column_types: "STREAM.at": "string" holds it'
+        ' beyond microseconds, that the column does not have (setting excess_digits: cut); setting column_types: "t.at": "string" holds it'
     }
 
 
@@ -217,7 +217,7 @@ def test_hours_of_one_digit_and_half_days(db: Any) -> None:
 @pytest.mark.parametrize("text", ["1 day, 2:03:04", "-1 day, 22:00:00", "34 days, 22:59:59", "838:59:59", "24:00:00", "-9:30:00"])
 def test_durations_are_no_times_and_the_remedy_works(db: Any, text: str) -> None:
     wide = schema("t", id=INT, c=CLOCK)
-    with pytest.raises(RecordError, match=r'setting column_types: "STREAM\.c": "string" holds it') as error:
+    with pytest.raises(RecordError, match=r'setting column_types: "t\.c": "string" holds it') as error:
         run(db, wide, record("t", id=1, c=text))
     assert repr(text) in str(error.value)
     run(db, wide, record("t", id=1, c=text), column_types={"t.c": "string"})
