@@ -136,6 +136,23 @@ class Conformance(Harness):
         if sample.kind != JSON:  # 1.0 is 1 there
             assert [type(value) for _, value in back] == [type(wanted) for _, wanted in pairs]
 
+    @pytest.mark.parametrize("number", ["exact", "double"])
+    def test_nan_and_the_infinities_are_values_or_invalid_records(self, number: str) -> None:
+        for word in ("NaN", "Infinity", "-Infinity"):
+            stream = f"s{next(counted)}"
+            sent = [schema(stream, id=INT, value=NUM), record(stream, id=1, value=0.5), record(stream, id=2, value=float(word))]
+            fault = None
+            try:
+                self.load(*sent, number=number)
+            except RecordError as refused:
+                fault = refused
+            if fault:
+                assert (fault.stream, fault.path) == (stream, "$.value")
+                assert self.read("id", table=stream) == [1]
+            else:
+                value = self.read("id", "value", table=stream)[1][1]
+                assert str(float(value)) == str(float(word))
+
     def test_numbers_keep_their_own_digits(self) -> None:
         texts = ["19.9", "19.90", "0.000", "-1.50", "123456789012345678901234567890.10"]
         texts = [text for text in texts if self.holds(NUMBER, Decimal(text))]
