@@ -228,7 +228,8 @@ class Work:
         """Return the staging table for columns of these types."""
         if types not in self._staged:
             self._suspend()
-            name = f"{self.quote(self.schema)}.{self.quote(f'staged rows {len(self._staged)}')}"
+            # A name of the run: REPLACE is to meet no table but our own.
+            name = f"{self.quote(self.schema)}.{self.quote(f'staged rows {len(self._staged)} of run {self.run_id}')}"
             self._execute(loading.create_staging(name, types))
             self._staged[types] = name
         return self._staged[types]
