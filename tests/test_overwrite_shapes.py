@@ -83,3 +83,26 @@ def test_columns_of_others_beside_a_key_that_the_database_makes(db: Any) -> None
     db.query(f"UPDATE {db.schema}.t SET mine = 9 WHERE id = 2")
     overwrite(db, schema("t"), record("t", id=2), record("t", id=3))
     assert rows(db, "id, mine") == [(2, 9), (3, 4)]
+
+
+@pytest.mark.parametrize("state_id", [None, "p"])
+def test_a_table_beside_that_was_made_in_a_lost_transaction_is_made_again(
+    db: Any, state_id: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `state_id` a transaction ends at a STATE only, so the second stream's is made within one that has rows."""
+    for name in ("target_meltano.lines.CHUNK", "target_meltano.target.SETTLE_BYTES", "target_meltano.outbox.SEND_BYTES"):
+        monkeypatch.setattr(name, 1)
+    its = dialect(db, load_method="overwrite", state_id=state_id)
+    write, left = its.write, [1]
+
+    def once_lost(connection: Any, table: Any, encoded: Any) -> Any:
+        if table.name.startswith("__new_b") and left and left.pop():
+            (pid,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
+            db.query("SELECT pg_terminate_backend(%s)", (pid,))
+        return write(connection, table, encoded)
+
+    monkeypatch.setattr(its, "write", once_lost)
+    states: list[str] = []
+    load(its, [schema("a"), record("a", id=1), schema("b"), record("b", id=2), record("a", id=3), state(1)], on_state=states.append)
+    assert (left, states) == ([], ["1"])
+    assert (rows(db, "id", "a"), rows(db, "id", "b")) == ([(1,), (3,)], [(2,)])
