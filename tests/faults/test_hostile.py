@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import TARGET, WAIT_SECONDS, Run, Tables
 
-from target_meltano import Found, Table, TargetError, load, make
+from target_meltano import Found, RowCounts, Table, TargetError, load, make
 from target_meltano_postgres.dialect import PostgresDialect
 from target_meltano_postgres.session import PostgresSettings
 
@@ -39,11 +39,11 @@ class Nowhere(PostgresDialect):
     def found(self, connection: sa.Connection, schema: str, name: str) -> Found | None:
         return Found({c.name: self.found_column(c.name, self.type_name(c.kind)) for c in OURS.get(name, ())}, (), True, "")
 
-    def shape(self, connection: sa.Connection, table: Table) -> Any:
-        return None
-
-    def write(self, connection: sa.Connection, table: Table, rows: Any) -> None:
+    def check_constraints(self, connection: sa.Connection) -> None:
         pass
+
+    def write(self, connection: sa.Connection, table: Table, rows: Any) -> RowCounts:
+        return RowCounts()
 
 
 OURS: dict[str, Any] = {}
@@ -125,9 +125,10 @@ def test_any_bytes(db_less: None, lines: list[bytes], keep: bool, extra: str, te
 @pytest.fixture(scope="module")
 def db_less(module_patch: pytest.MonkeyPatch) -> None:
     """Let rows go nowhere: no DDL, no ledger."""
-    from target_meltano import ledger, tables
+    from target_meltano import ledger, tables, writing
 
-    module_patch.setattr(tables, "follow", lambda dialect, connection, table, policy, done: table)
+    module_patch.setattr(tables, "follow", lambda dialect, connection, table, *_: table)
+    module_patch.setattr(writing, "refuse_changed", lambda dialect, session, written, before: before)
     for name, found in {"note": None, "keep": None, "last_stamp": 0, "live_version": None, "keep_schema": None, "has": True}.items():
         module_patch.setattr(ledger.Ledger, name, lambda *_, found=found: found)
     module_patch.setattr(PostgresDialect, "transaction_id", lambda *_: "1")
