@@ -25,7 +25,7 @@ LAST = (_LAST_DAY + 1) * _DAY - 1
 
 _CLOCK = (
     r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?"
-    r"(?: ?(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?))?"
+    r"(?: ?(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?|\+00:00\+00:00))?"  # UTC twice, as tap-mysql marks what is deleted
 )
 _HALF = r"(?: ?(?P<half>[AaPp])[Mm])?"
 _TIME = re.compile(_CLOCK.replace("{2}", "{1,2}", 1).replace("(?: ?(?P<offset>", f"{_HALF}(?: ?(?P<offset>"))

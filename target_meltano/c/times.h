@@ -70,6 +70,8 @@ static Text timestamp(Text p, int64_t *value, int *is_cut) {
                 p += 2;
             }
             offset = sign * (ahead * 60 + more) * minute;
+            if (!strncmp((const char *)p - 6, "+00:00+00:00\"", 13)) /* as tap-mysql marks what is deleted */
+                p += 6;
         }
     }
     *value = date * day + clock - offset;
