@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -88,7 +88,8 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
     """What the user is told once `connect` is done."""
 
     def __init__(self, settings: S):
-        self.settings = settings
+        names = naming.Naming(fold=self.fold, size=self.name_size, length=self.name_length)
+        self.settings = replace(settings, schema=names.given(settings.schema)) if settings.schema else settings
 
     # --- what every dialect says
 

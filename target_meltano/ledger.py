@@ -31,7 +31,7 @@ def _table(name: str, keys: Sequence[str], **columns: kinds.Kind) -> Table:
 
 
 LOADS = _table(
-    "__loads",
+    naming.LOADS,
     ("run_id", "stream"),
     run_id=kinds.STRING,
     stream=kinds.STRING,
@@ -50,7 +50,7 @@ LOADS = _table(
     schema=kinds.STRING,
 )
 STATE = _table(
-    "__state",
+    naming.STATE,
     ("state_id",),
     state_id=kinds.STRING,
     run_id=kinds.STRING,
@@ -58,7 +58,7 @@ STATE = _table(
     updated_at=kinds.TIMESTAMP,
 )
 REJECTED = _table(
-    "__rejected",
+    naming.REJECTED,
     (),
     run_id=kinds.STRING,
     rejected_at=kinds.TIMESTAMP,

@@ -12,9 +12,11 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .errors import SchemaError
+from .errors import SchemaError, shown
 
 SEPARATOR = "__"  # between a nested object's name and its property's
+LOADS, STATE, REJECTED = OURS = ("__loads", "__state", "__rejected")  # tables of our own, beside those of streams
+BESIDE = "__new_"  # how the tables begin that an overwrite makes, and drops
 
 
 def lower(name: str) -> str:
@@ -66,6 +68,16 @@ class Naming:
             name += "_"
         return self.shortened(name)
 
+    def given(self, name: str) -> str:
+        """Return a *name* that a setting gives: spelt as it is there, else by the same rules as all others.
+
+        Raises:
+            SchemaError: no database takes it.
+        """
+        if _NO_NAME.search(name):
+            raise SchemaError(f"the settings give the name {shown(name)}; a name has no NUL and no half of a surrogate pair")
+        return self.shortened(f"{name}_" if name in self.reserved else name)
+
     def _spelt(self, part: str) -> str:
         name = snake(part) if self.style == "snake" else part
         name = "".join(char if _is_word(char) else "_" for char in name) or "_"
@@ -83,13 +95,28 @@ class Naming:
         return cut + tail
 
 
+_NO_NAME = re.compile("[\0\ud800-\udfff]")
+
+
 def _is_word(char: str) -> bool:
     """Letters and digits of any script, with the marks that belong to them, and `_`."""
     return char == "_" or char.isalnum() or unicodedata.category(char)[0] == "M"
 
 
-def refuse_collisions(names: Iterable[tuple[str, str]], *, what: str, where: str, setting: str) -> None:
-    """Check that no two *names*, pairs of (original, name), end at one name.
+def refuse_ours(name: str) -> None:
+    """Check that *name* is not that of a table of our own, in whatever case.
+
+    Raises:
+        SchemaError: it is; with the setting that gives the stream another one.
+    """
+    folded = lower(name)
+    if folded in OURS or folded.startswith(BESIDE):
+        which = f"names that begin with {BESIDE} are" if folded.startswith(BESIDE) else "that name is"
+        raise SchemaError(f"its table would be {shown(name)}, and {which} for tables of our own (setting table_names for another name)")
+
+
+def refuse_collisions(names: Iterable[tuple[str, str]], *, what: str, setting: str) -> None:
+    """Check that no two *names*, pairs of (original, final name), end at one name.
 
     Raises:
         SchemaError: naming both originals and the *setting* that solves it.
@@ -98,6 +125,6 @@ def refuse_collisions(names: Iterable[tuple[str, str]], *, what: str, where: str
     for original, name in names:
         if seen.setdefault(name, original) != original:
             raise SchemaError(
-                f"{where}: {what} {seen[name]!r} and {original!r} would both be named {name!r}; "
+                f"{what} {seen[name]!r} and {original!r} would both be named {name!r}; "
                 f"give one of them another name with the setting {setting}"
             )

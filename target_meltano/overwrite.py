@@ -20,6 +20,7 @@ from .dialect import Dialect
 from .diff import Policy, Table
 from .errors import DatabaseError
 from .ledger import Ledger
+from .naming import BESIDE
 from .session import Session
 
 MARK = "target-meltano: rows of run "
@@ -48,7 +49,7 @@ class Overwrite:
 
     def beside(self, table: Table) -> Table:
         """Return where rows for *table* go until the swap."""
-        name = self.ledger.naming.of([f"__new_{table.name}_{self.ledger.run_id.rpartition('-')[2]}"])
+        name = self.ledger.naming.shortened(f"{BESIDE}{table.name}_{self.ledger.run_id.rpartition('-')[2]}")
         columns = tuple(replace(column, source="") for column in table.columns)
         return replace(table, name=name, columns=columns, indexes=(), readers=())
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from . import kinds, ranges
-from .errors import SchemaError, shown
+from .errors import SchemaError, json_path, shown
 from .kinds import Kind
 from .ranges import INT64 as INT64
 
@@ -103,6 +103,8 @@ def read(stream: str, schema: JsonSchema, options: Options = Options()) -> Node:
     reader = _Reader(stream, schema, options)
     try:
         node = reader.root_node()
+    except SchemaError as error:
+        raise SchemaError(f"{json_path(reader.at)}: {error}") from None
     except RecursionError:
         raise SchemaError("the schema is nested too deeply") from None
     unknown = [name for name in options.column_types if name.startswith(f"{stream}.") and name not in reader.overridden]
@@ -118,13 +120,16 @@ class _Reader:
     options: Options
     overridden: set[str] = field(default_factory=set)
     steps: int = 0
+    at: Path = ()  # the property that is looked at
 
     def root_node(self) -> Node:
-        branches = [branch for branch in self.branches(self.root, frozenset()) if branch.type != "null"]
-        others = sorted({branch.type for branch in branches} - {"object", "any"})
-        if others:
-            raise SchemaError(f"a schema of records has type object, not {' or '.join(others)}")
+        """Return the tree of columns. Records are objects, so it does not matter what else a schema of them allows."""
+        found = self.branches(self.root, frozenset())
+        branches = [branch for branch in found if branch.type in ("object", "any")]
+        if found and not branches:
+            raise SchemaError(f"a schema of records has type object, not {' or '.join(sorted({one.type for one in found}))}")
         node = self.node((), branches, frozenset())
+        self.at = ()
         if not any(node.leaves()):
             raise SchemaError("the schema has no property that can be other than null, so there is no column to make")
         return node
@@ -142,6 +147,7 @@ class _Reader:
 
     def child(self, path: Path, schemas: Sequence[Any], refs: frozenset[str]) -> Leaf | Node | None:
         """Return what the property at *path* becomes, None where it can only be null."""
+        self.at = path
         override = self.override(path)
         branches = [b for schema in schemas for b in self.branches(schema, refs) if b.type != "null"]
         types = frozenset(branch.type for branch in branches)

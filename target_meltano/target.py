@@ -339,7 +339,7 @@ class Target:
         """Let the stream's table follow a SCHEMA that is not the last one again."""
         try:
             wanted = wanting.wanted(message, self.settings, self.dialect)
-            self.names.claim(message.stream, wanted.table.name)
+            self.names.claim(message.stream, wanted.table)
             stream = self.streams.get(message.stream)
             wanted = widening.like(wanted, stream.wanted, self.dialect) if stream else wanted
             if stream is None or stream.wanted != wanted:

@@ -19,6 +19,7 @@ from .rows import ABSENT, Layout
 from .schema import Leaf, Node
 from .settings import Settings
 
+EXTRA_COLUMN = "__extra"  # with `unknown_fields: keep`
 VERSION_COLUMNS = {"__version": kinds.INTEGER, "__deleted_at": kinds.TIMESTAMP}
 
 
@@ -66,19 +67,21 @@ class Wanted:
 
 @dataclass
 class Names:
-    """Which stream has which table."""
+    """Which stream has which table, and which index: a database may have one set of names for both."""
 
     taken: dict[str, str] = field(default_factory=dict)
 
-    def claim(self, stream: str, table: str) -> None:
+    def claim(self, stream: str, table: Table) -> None:
         """Note that *stream* loads *table*.
 
         Raises:
-            SchemaError: another stream does, too.
+            SchemaError: another stream does, or an index has that name, or it is for tables of our own.
         """
-        pairs = [(other, name) for name, other in self.taken.items()] + [(stream, table)]
-        naming.refuse_collisions(pairs, what="streams", where="this input", setting="table_names")
-        self.taken[table] = stream
+        naming.refuse_ours(table.name)
+        names = [table.name, *(index.name for index in table.indexes)]
+        pairs = [*((other, name) for name, other in self.taken.items()), *((stream, name) for name in names)]
+        naming.refuse_collisions(pairs, what="the tables or indexes of streams", setting="table_names")
+        self.taken.update(dict.fromkeys(names, stream))
 
 
 def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) -> Wanted:
@@ -100,17 +103,17 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
         for leaf in leaves
     ]
     if settings.unknown_fields == "keep":
-        columns.append(Column(dialect.fold("__extra"), kinds.JSON, ""))
-    paths = [".".join(repr(part) if "." in part else part for part in leaf.path) for leaf in leaves]
-    pairs = [(path, column.name) for path, column in zip(paths, columns, strict=False)]
-    pairs += [(column.source, column.name) for column in columns[len(paths) :]]
-    naming.refuse_collisions(pairs, what="properties", where=f"stream {stream!r}", setting="column_names")
-    stamp = dialect.fold(settings.timestamp_column)
+        columns.append(Column(dialect.fold(EXTRA_COLUMN), kinds.JSON, ""))
+    _refuse_collisions(leaves, columns)
+    stamp = names.given(dialect.fold(settings.timestamp_column))
     stamped = stamp not in {column.name for column in columns}
+    if stamp in map(dialect.fold, (EXTRA_COLUMN, *VERSION_COLUMNS)):
+        raise SchemaError(f"the column {stamp!r} is for something else than times of receipt (setting timestamp_column)")
     if stamped:
         columns.append(Column(stamp, kinds.TIMESTAMP, ""))
     keys = () if settings.load_method == "append" else _keys(message, node, leaves, columns)
-    name = settings.table_names.get(stream) or names.of([stream])
+    given = settings.table_names.get(stream)
+    name = names.given(given) if given else names.of([stream])
     place = settings.schema or dialect.default_schema or ""
     indexes = _indexes(stream, name, columns, settings, names)
     readers = tuple(settings.grants.get("select", ()))
@@ -129,7 +132,16 @@ def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
 
 
 def column_name(stream: str, path: schema.Path, settings: Settings, names: naming.Naming) -> str:
-    return settings.column_names.get(f"{stream}.{'.'.join(path)}") or names.of(path)
+    given = settings.column_names.get(f"{stream}.{'.'.join(path)}")
+    return names.given(given) if given else names.of(path)
+
+
+def _refuse_collisions(leaves: Sequence[Leaf], columns: Sequence[Column]) -> None:
+    """Check that no two columns have one name; those behind the *leaves* are not of a property."""
+    paths = [".".join(repr(part) if "." in part else part for part in leaf.path) for leaf in leaves]
+    paths += [f"{column.name} (all unknown fields)" for column in columns[len(paths) :]]
+    pairs = [(path, column.name) for path, column in zip(paths, columns, strict=True)]
+    naming.refuse_collisions(pairs, what="properties", setting="column_names")
 
 
 def check(stream: str, found: Any) -> None:
@@ -235,7 +247,7 @@ def _indexes(
         parts = tuple(by_name[name] for name in wanted)
         found.append(Index(names.shortened(names.fold("__".join((table, *parts, "idx")))), parts))
     pairs = [(", ".join(index.columns), index.name) for index in found]
-    naming.refuse_collisions(pairs, what="indexes on", where=f"stream {stream!r}", setting="column_names")
+    naming.refuse_collisions(pairs, what="indexes on", setting="column_names")
     return tuple({index.name: index for index in found}.values())
 
 

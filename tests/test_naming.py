@@ -108,12 +108,12 @@ def test_every_name_fits_and_needs_no_care(parts: list[str], style: Naming) -> N
 def test_two_names_that_end_as_one_are_refused_by_their_originals_and_the_setting() -> None:
     names = [("userId", "userid"), ("other", "other"), ("UserID", "userid")]
     with pytest.raises(SchemaError) as caught:
-        naming.refuse_collisions(names, what="properties", where="stream 's'", setting="column_names")
+        naming.refuse_collisions(names, what="properties", setting="column_names")
     assert str(caught.value) == (
-        "stream 's': properties 'userId' and 'UserID' would both be named 'userid'; "
+        "properties 'userId' and 'UserID' would both be named 'userid'; "
         "give one of them another name with the setting column_names"
     )
 
 
 def test_the_same_original_may_come_twice() -> None:
-    naming.refuse_collisions([("a", "a"), ("a", "a")], what="streams", where="x", setting="y")
+    naming.refuse_collisions([("a", "a"), ("a", "a")], what="streams", setting="y")

@@ -315,6 +315,35 @@ def nested(depth: int) -> dict[str, Any]:
 
 TWICE = {f"d{i}": {"allOf": [{"$ref": f"#/d{i + 1}"}, {"$ref": f"#/d{i + 1}"}]} for i in range(30)}
 FORK = {f"d{i}": {"type": "object", "properties": {n: {"$ref": f"#/d{i + 1}"} for n in "ab"}} for i in range(30)}
+@pytest.mark.parametrize(
+    "root",
+    [
+        {"type": ["null", "object", "string"], "properties": {"a": {"type": "integer"}}},
+        {"type": ["array", "object"], "properties": {"a": {"type": "integer"}}},
+        {"anyOf": [{"type": "object", "properties": {"a": {"type": "integer"}}}, {"type": "boolean"}, {"type": "null"}]},
+    ],
+    ids=["string", "array", "anyOf"],
+)
+def test_records_are_objects_whatever_else_a_schema_of_them_allows(root: Any) -> None:
+    (leaf,) = schema.read("s", root).leaves()
+    assert (leaf.path, leaf.kind) == (("a",), INTEGER)
+
+
+@pytest.mark.parametrize(
+    ("found", "where"),
+    [
+        ({"type": "decimal"}, "$.a.b: 'decimal' is no JSON type"),
+        ({"$ref": "#/nowhere"}, "$.a.b: $ref '#/nowhere' leads nowhere"),
+        ({"anyOf": [{"type": "null"}, {"$ref": "other.json"}]}, "$.a.b: $ref 'other.json' is not read"),
+    ],
+    ids=["type", "$ref", "anyOf"],
+)
+def test_a_fault_is_told_with_the_path_of_its_property(found: Any, where: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        schema.read("s", {"properties": {"a": {"type": "object", "properties": {"b": found, "c": {}}}}})
+    assert str(caught.value).startswith(where)
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "no properties": ({"type": "object"}, "no property that can be other than null"),
     "empty": ({"type": "object", "properties": {}}, "no property that can be other than null"),
@@ -324,7 +353,7 @@ BAD: dict[str, tuple[Any, str]] = {
         "no property that can be other than null",
     ),
     "array": ({"type": "array"}, "has type object, not array"),
-    "object or string": ({"type": ["object", "string"], "properties": {"a": {}}}, "has type object, not string"),
+    "array or string": ({"type": ["array", "null", "string"], "properties": {"a": {}}}, "has type object, not array or null or string"),
     "type no type": ({"properties": {"a": {"type": "decimal"}}}, "'decimal' is no JSON type"),
     "type a number": ({"properties": {"a": {"type": 5}}}, "'type' is 5"),
     "type of objects": ({"properties": {"a": {"type": [{"type": "string"}]}}}, "is no JSON type"),
