@@ -44,9 +44,12 @@ def test_a_table_without_our_mark_is_never_touched(db: Any) -> None:
     assert tables(db) == ["__new_t", "t"]
 
 
-def test_streams_named_like_a_table_beside_keep_their_rows(db: Any) -> None:
-    overwrite(db, schema("s"), schema("__new_s"), record("s", id=1), record("__new_s", id=2), record("s", id=3))
-    assert (rows(db, "id", "s"), rows(db, "id", "__new_s")) == ([(1,), (3,)], [(2,)])
+def test_a_stream_named_like_a_table_beside_is_refused_and_loads_under_another_name(db: Any) -> None:
+    lines = [schema("s"), schema("__new_s"), record("s", id=1), record("__new_s", id=2), record("s", id=3)]
+    with pytest.raises(SchemaError, match=r"line 2: stream '__new_s': .*table_names"):
+        overwrite(db, *lines)
+    overwrite(db, *lines, table_names={"__new_s": "_new_s"})
+    assert (rows(db, "id", "s"), rows(db, "id", "_new_s")) == ([(1,), (3,)], [(2,)])
 
 
 @pytest.fixture
