@@ -90,6 +90,7 @@ setup(
         "msgspec>=0.19",
         "numpy>=1.26",
         "pyarrow>=16",
+        "regress>=2024.11.1",
         "rich>=12",
     ],
     extras_require={

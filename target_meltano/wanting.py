@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Context, localcontext
 from typing import Any
 
 import pyarrow as pa
 
-from . import kinds, logbased, messages, naming, schema, values
+from . import kinds, logbased, messages, naming, schema, validating, values
 from .dialect import Dialect
 from .diff import Column, Index, Table
-from .errors import SchemaError, SettingsError, json_path
+from .errors import SchemaError
 from .kinds import Kind
 from .logbased import DELETED
 from .rows import ABSENT, Layout
@@ -91,7 +90,7 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
         SchemaError: naming the stream and what is wrong with its schema, keys or names.
     """
     stream = message.stream
-    check(stream, message.schema)
+    validating.check(message.schema)
     types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
     depth, double = settings.flatten_depth, settings.number == "double"
     options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types)
@@ -144,82 +143,6 @@ def _refuse_collisions(leaves: Sequence[Leaf], columns: Sequence[Column]) -> Non
     naming.refuse_collisions(pairs, what="properties", setting="column_names")
 
 
-def check(stream: str, found: Any) -> None:
-    """Check that *found* is a JSON Schema at all.
-
-    Raises:
-        SchemaError: with the place of the fault in the schema.
-    """
-    if _is_plain(found):
-        return
-    import jsonschema
-
-    draft = _draft(found)
-    if draft is None:
-        return
-    try:
-        draft.check_schema(found)
-    except jsonschema.SchemaError as error:
-        if "$schema" not in found and _is_draft_4(found):
-            return
-        where = ".".join(("$", *map(str, error.path)))
-        raise SchemaError(f"the schema is no JSON Schema: {where}: {error.message[:200]}") from None
-    except RecursionError:
-        raise SchemaError("the schema is nested too deeply") from None
-
-
-def _is_plain(found: Any) -> bool:
-    """Tell whether *found* is a JSON Schema of every draft, for sure; to import jsonschema takes 45 ms."""
-    try:
-        return isinstance(found, dict) and all(name in _PLAIN and _PLAIN[name](value) for name, value in found.items())
-    except RecursionError:
-        return False
-
-
-def _is_type(found: Any) -> bool:
-    names = found if isinstance(found, list) else [found]
-    return all(isinstance(name, str) and name in _TYPES for name in names) and 0 < len(names) == len(set(names))
-
-
-def _is_text(found: Any) -> bool:
-    return isinstance(found, str)
-
-
-_TYPES = {"null", "boolean", "integer", "number", "string", "array", "object"}
-_PLAIN: dict[str, Callable[[Any], bool]] = {
-    "type": _is_type,
-    "properties": lambda found: isinstance(found, dict) and all(map(_is_plain, found.values())),
-    "items": _is_plain,
-    "additionalProperties": lambda found: isinstance(found, bool),
-    "maxLength": lambda found: type(found) is int and found >= 0,
-    **dict.fromkeys(("format", "title", "description", "contentEncoding"), _is_text),
-}
-
-
-def _draft(found: Any) -> Any:
-    """Return the validator of the schema's own draft, else of draft 7; None where jsonschema has none.
-
-    It is too old then, as singer-python wants it.
-    """
-    import jsonschema
-
-    if not isinstance(found.get("$schema", ""), str):
-        raise SchemaError("the schema is no JSON Schema: $.$schema is not a string")
-    default: Any = getattr(jsonschema, "Draft7Validator", False)
-    return jsonschema.validators.validator_for(found, default=default) or None
-
-
-def _is_draft_4(found: Any) -> bool:
-    """Tell whether a schema is one of draft 4, whose exclusiveMaximum is a boolean."""
-    import jsonschema
-
-    try:
-        jsonschema.Draft4Validator.check_schema(found)
-    except jsonschema.SchemaError:
-        return False
-    return True
-
-
 def _keys(message: messages.Schema, node: Node, leaves: Sequence[Leaf], columns: list[Column]) -> tuple[str, ...]:
     by_path = {leaf.path: column.name for leaf, column in zip(leaves, columns, strict=False)}
     keys = []
@@ -269,7 +192,7 @@ def layout(wanted: Wanted, table: Table, settings: Settings, dialect: Dialect[An
     keeps = _keeps(wanted, settings)
     arrow = pa.schema([*fields, pa.field(ABSENT, pa.binary())] if keeps else fields)
     keys = tuple(i for i, column in enumerate(columns) if column.name in table.keys)
-    validate = _validator(wanted.schema, wanted.more) if wanted.schema else None
+    validate = validating.validator(wanted.schema, wanted.more) if wanted.schema else None
     tree = rebuilt(wanted.node, iter(leaves))
     versions = None if settings.activate_version == "ignore" else wanted.versioned
     return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions, keeps, wanted.known)
@@ -291,30 +214,3 @@ def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
     for name, child in node.properties.items():
         children[name] = next(leaves) if isinstance(child, Leaf) else rebuilt(child, leaves)
     return Node(node.path, children, node.nulls)
-
-
-def _validator(text: str, more: Collection[str]) -> Callable[[bytes], None]:
-    """Return a function that checks a record's line by every keyword of the schema, but not the fields *more*."""
-    found = messages.numbers_as_python(values.parse(text.encode()))
-    draft = _draft(found)
-    if draft is None:
-        raise SettingsError("settings: validation: schema needs jsonschema 3.0 or later; singer-python holds it back")
-    validator = draft(found, format_checker=None)
-
-    def validate(line: bytes) -> None:
-        record = messages.numbers_as_python(values.parse(line, not_finite=True)["record"])
-        record = {name: value for name, value in record.items() if name not in more}
-        try:
-            with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
-                fault = next(validator.iter_errors(record), None)
-        except (ArithmeticError, RecursionError):
-            raise ValueError("$: too large a number, NaN beside a bound, or too deep, for validation: schema") from None
-        if fault:
-            raise ValueError(f"{json_path(map(str, fault.path))}: {_worded(fault)}")
-
-    return validate
-
-
-def _worded(fault: Any) -> str:
-    """Return the keyword and what it wants; jsonschema's own message prints the whole value."""
-    return f"the value breaks {fault.validator!r}: {str(fault.validator_value)[:200]} of the schema"

@@ -33,6 +33,7 @@ ORDER = [
     "columns",
     "rows",
     "messages",
+    "validating",
     "lines",
     "structs",
     "compiled",
