@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from . import diff, kinds, masking, messages, ownership, tables, values, wanting
 from .dialect import Dialect
 from .diff import Policy, Table
-from .errors import SettingsError
+from .errors import MessageError, SchemaError, SettingsError
 from .ledger import Ledger, Rejected, new_run_id, now
 
 PATIENCE = 5.0  # seconds that the database may need to end a run that has died
@@ -137,7 +137,11 @@ def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: 
         for name in sorted({one.stream for one in rejections() if one.stream}):
             schema = ledger.schema(connection, name)
             if schema:
-                is_later[name] = _lookup(dialect, connection, schema)
+                try:
+                    is_later[name] = _lookup(dialect, connection, schema)
+                except (SchemaError, MessageError) as fault:
+                    is_later[name] = is_later[None]
+                    warn(f"stream {name!r}: its SCHEMA is refused, mend it before its records: {fault}")
                 yield _line(schema.encode())
             else:
                 is_later[name] = is_later[None]

@@ -92,7 +92,8 @@ def new_run_id() -> str:
 class Rejected:
     """An invalid record, or a line that is no message: *stream* is None then.
 
-    *at* is when it was received: rows of records that came later have later stamps.
+    *at* is when it was received: rows of records that came later have later stamps. *counts*: to
+    `max_rejected`.
     """
 
     line: int
@@ -102,6 +103,7 @@ class Rejected:
     source: bytes
     at: dt.datetime = field(default_factory=lambda: now())
     run_id: str = ""
+    counts: bool = True
 
     @classmethod
     def of(cls, fault: MessageError, line: bytes) -> Rejected:

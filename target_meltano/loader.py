@@ -144,6 +144,10 @@ class Loader:
         """
         return self._prepared(self._transaction.follow, stream, table, policy, schema, line)
 
+    def put_aside(self, stream: str, schema: str) -> None:
+        """Make ready for records of *stream*, whose *schema*, a SCHEMA message, is refused."""
+        self._prepared(self._transaction.put_aside, stream, schema)
+
     def plan(self, table: Table, policy: Policy, plan: tables.Plan) -> Table:
         """Show what `follow` would do, and return the table that it would return."""
         transaction = self._transaction

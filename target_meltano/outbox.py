@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import MessageError, RecordError, TargetError
 from .kept import Lines
@@ -75,9 +75,9 @@ class Outbox:
     lines: Lines = field(default_factory=Lines)
     has_sent: bool = False  # something to the database since the last COMMIT
 
-    def reject(self, fault: MessageError, line: bytes) -> None:
-        """Keep a line that is no message, or an invalid record."""
-        self.rejected.append(Rejected.of(fault, line))
+    def reject(self, fault: MessageError, line: bytes, *, counts: bool = True) -> None:
+        """Keep a line that is no message, or an invalid record; whether it *counts* to `max_rejected`."""
+        self.rejected.append(replace(Rejected.of(fault, line), counts=counts))
 
     def shares(self) -> int:
         """Return how many batches' worth of work a `settle` is now: wide tables cost more."""

@@ -27,7 +27,8 @@ class Quarantine:
         self.is_on = dialect.settings.invalid_records == "quarantine"
         self.rejected: list[Rejected] = []
         self._by_stream: dict[str | None, set[int]] = {}
-        self._committed = 0  # by transactions before this one
+        self._counted = 0  # those that count to `max_rejected`, of this transaction
+        self._committed = 0  # of them, by transactions before this one
 
     def __bool__(self) -> bool:
         return bool(self.rejected)
@@ -44,10 +45,11 @@ class Quarantine:
         """
         most = self.dialect.settings.max_rejected
         for one in rejected:
-            if self._committed + len(self.rejected) >= most:
+            if one.counts and self._committed + self._counted >= most:
                 reason = f"{one.reason}; {most:,} invalid records are in quarantine already (setting max_rejected)"
                 raise RecordError(reason, line=one.line, stream=one.stream or "", path=one.path)
             self.rejected.append(one)
+            self._counted += one.counts
             self._by_stream.setdefault(one.stream, set()).add(one.line)
 
     def refuse(self, part: Part, refusal: Refusal, into: Table) -> None:
@@ -68,11 +70,13 @@ class Quarantine:
         """Forget what comes from line *before* on, nothing for None."""
         if before is not None:
             self.rejected = [one for one in self.rejected if one.line < before]
+            self._counted = sum(one.counts for one in self.rejected)
             self._by_stream = {stream: {line for line in its if line < before} for stream, its in self._by_stream.items()}
 
     def clear(self) -> None:
         """Go on after a COMMIT."""
-        self._committed += len(self.rejected)
+        self._committed += self._counted
+        self._counted = 0
         self.rejected.clear()
         self._by_stream.clear()
 

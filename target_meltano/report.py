@@ -75,6 +75,7 @@ class Report:
         self.bytes = 0
         self.run_id = ""
         self.state: str | None = None  # the last one that was emitted
+        self.refused: dict[str, str] = {}  # why, by stream: those that `invalid_schemas` put aside
         self._lock = threading.Lock()
         self._unlisted = 0  # warnings
         self._nulling: set[str] = set()  # streams where fields that a record does not have become null
@@ -219,6 +220,7 @@ class Report:
             "seconds": round(time.monotonic() - self._started, 3),
             "bytes": self.bytes,
             "streams": {name: asdict(counts) for name, counts in self.counted().items()},
+            "refused": self.refused,
             "oddities": oddities,
             "warnings": self.warnings,
             "more_warnings": self._unlisted,

@@ -37,6 +37,7 @@ from .lines import Chunk, Source, of_tap
 from .loader import Loader
 from .logbased import NewFields
 from .outbox import Flush, Outbox
+from .refusals import Refusals, Refused
 from .report import Report, Result
 from .settings import Settings
 from .stream import Stream
@@ -73,6 +74,7 @@ class Target:
         self.rules = wanting.rules_of(self.settings)
         self.masking = masking.stage(self.settings.pii)
         self.names = wanting.Names()
+        self.refusals = Refusals()
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
         self.streams: dict[str, Stream] = {}
         self.current: Stream | None = None  # that is put into the reader first
@@ -107,6 +109,8 @@ class Target:
             if not self.plan:
                 self.loader.start()
             self._read(source)
+            if error := self.refusals.error():
+                raise error
         finally:
             self.loader.close()
             self.report.finish()
@@ -122,7 +126,7 @@ class Target:
         except TargetError as fault:
             raise self.lines.placed(self._finished(fault)) from None
 
-    def _take(self, chunk: Chunk, stream: Stream | None = None) -> None:
+    def _take(self, chunk: Chunk, stream: Stream | Refused | None = None) -> None:
         """Take a chunk, and do what is due after each: of a BATCH, too, which may be longer than all the rest."""
         self._chunk(chunk, stream)
         if self.signals.received:
@@ -186,7 +190,7 @@ class Target:
 
     # --- lines to records
 
-    def _chunk(self, chunk: Chunk, stream: Stream | None = None) -> None:
+    def _chunk(self, chunk: Chunk, stream: Stream | Refused | None = None) -> None:
         """Take all lines of a chunk; those of a BATCH are records of its *stream* and nothing else."""
         chunk = self.masking.chunk(chunk) if self.masking else chunk
         self.is_resting = self.is_resting and not chunk.lines
@@ -224,13 +228,13 @@ class Target:
         self.current = stream
         self.reader.put(stream.key, stream.fast(), stream)
 
-    def _count(self, stream: Stream, count: int) -> None:
+    def _count(self, stream: Stream | Refused, count: int) -> None:
         self.flush.add(stream.name, count)
         self.is_covered = self.is_covered and not count
         self.is_whole = self.is_whole and not count
         self.report.of(stream.name).read += count
 
-    def _odd_line(self, line: bytes, number: int, stream: Stream | None) -> None:
+    def _odd_line(self, line: bytes, number: int, stream: Stream | Refused | None) -> None:
         """Take a line that is no plain record of a stream that the reader knows."""
         try:
             self._batch_line(line, number, stream) if stream else self._message(line, number)
@@ -250,14 +254,21 @@ class Target:
             return
         masking.refuse_withheld(line, number, self.lines.of)
         envelope = messages.envelope(line)
-        if envelope.type == "RECORD" and envelope.stream in self.streams:
-            self._record(line, number, self.streams[envelope.stream], envelope.version)
+        stream = self._stream(envelope.stream) if envelope.type == "RECORD" else None
+        if stream:
+            self._record(line, number, stream, envelope.version)
             return
-        message = messages.parse(line, number, self.rules)
+        try:
+            message = messages.parse(line, number, self.rules)
+        except MessageError as fault:
+            if envelope.type.upper() != "SCHEMA" or not envelope.stream or not self._put_aside(envelope.stream, fault.fault, number, line):
+                raise
+            return
         if isinstance(message, messages.Record):
-            if message.stream not in self.streams:
+            stream = self._stream(message.stream)
+            if stream is None:
                 raise MessageError(f"a RECORD of stream {message.stream!r} before its SCHEMA", line=number)
-            self._record(line, number, self.streams[message.stream], message.version)
+            self._record(line, number, stream, message.version)
         elif isinstance(message, messages.State):
             self._state(message, number)
         elif isinstance(message, messages.Schema):
@@ -269,10 +280,18 @@ class Target:
         else:
             self.report.odd(message.stream or "", f"a message of type {shown(message.type)} is skipped", 1)
 
-    def _record(self, line: bytes, number: int, stream: Stream, version: int | None = None) -> None:
+    def _stream(self, name: str) -> Stream | Refused | None:
+        """Return what is known of a stream; where it is put aside, that."""
+        return self.refusals.streams.get(name) or self.streams.get(name)
+
+    def _record(self, line: bytes, number: int, stream: Stream | Refused, version: int | None = None) -> None:
         """Take one record, by the fast path if it has not been tried yet."""
-        if version is not None and stream.decoder.layout.versioned is False:
-            self._widen(stream, number)
+        if isinstance(stream, Refused):
+            self._reject(line, number, stream)
+            return
+        if version is not None and stream.decoder.layout.versioned is False and (refused := self._widen(stream, number)):
+            self._reject(line, number, refused)
+            return
         if self.flush.is_full(stream.name):
             self._flush()
         if stream.key not in self.reader:
@@ -282,8 +301,7 @@ class Target:
         try:
             stream.add_slow(line, number)
         except NewFields as new:
-            self._widen(stream, number, new.fields)
-            self._record(line, number, stream)
+            self._record(line, number, self._widen(stream, number, new.fields) or stream)
         except RecordError:
             self._count(stream, 1)
             raise
@@ -299,8 +317,10 @@ class Target:
 
     def _activate(self, message: messages.Activate, number: int) -> None:
         """Let the older versions of a stream's rows not be current any more, after its rows are sent."""
-        stream = self.streams.get(message.stream)
-        if stream and stream.decoder.layout.versioned and not self.plan:
+        stream = self._stream(message.stream)
+        if isinstance(stream, Refused):
+            self.report.odd(stream.name, "its ACTIVATE_VERSION is skipped, since its SCHEMA is refused", 1)
+        elif stream and stream.decoder.layout.versioned and not self.plan:
             self._settle()
             self.outbox.send(stream)
             self.outbox.has_sent = True
@@ -311,7 +331,7 @@ class Target:
 
     def _batch(self, message: messages.Batch, number: int) -> None:
         """Take the records of a BATCH as if each were a line of its own, behind the BATCH's."""
-        stream = self.streams.get(message.stream)
+        stream = self._stream(message.stream)
         if stream is None:
             raise BatchError(f"a BATCH of stream {message.stream!r} before its SCHEMA", line=number)
         before, self.shift = self.shift, number
@@ -327,9 +347,10 @@ class Target:
         finally:
             self.shift = before + count
 
-    def _batch_line(self, line: bytes, number: int, stream: Stream) -> None:
-        """Take a record of a BATCH, whatever its line says."""
+    def _batch_line(self, line: bytes, number: int, stream: Stream | Refused) -> None:
+        """Take a record of a BATCH, whatever its line says; meanwhile its stream may have been put aside."""
         masking.refuse_withheld(line, number, self.lines.of)
+        stream = self._stream(stream.name) or stream
         batches.refuse_invalid(line, number, stream.name)
         self._record(line, number, stream)
 
@@ -337,6 +358,9 @@ class Target:
 
     def _schema(self, message: messages.Schema, line: bytes, number: int) -> None:
         """Let the stream's table follow a SCHEMA that is not the last one again."""
+        refused = self.refusals.streams.get(message.stream)
+        if refused and refused.schema == line:
+            return
         try:
             wanted = wanting.wanted(message, self.settings, self.dialect)
             self.names.claim(message.stream, wanted.table)
@@ -345,20 +369,58 @@ class Target:
             if stream is None or stream.wanted != wanted:
                 stream = self._followed(message.stream, wanted, stream, number, line.decode("utf-8", "replace"))
         except SchemaError as error:
-            raise type(error)(f"line {self.lines.of(number)[0]}: stream {message.stream!r}: {error}") from None
+            if self._put_aside(message.stream, str(error), number, line):
+                return
+            raise self._placed(error, message.stream, number) from None
+        self.refusals.streams.pop(message.stream, None)
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
         self.schema_lines[line] = stream
         if self.flush.is_full(stream.name):
             self._flush()
         self.current = stream
 
-    def _widen(self, stream: Stream, number: int, fields: Mapping[str, Any] | None = None) -> None:
-        """Let the table have the columns that a record needs and the SCHEMA did not name: *fields*, or versions."""
+    def _placed(self, error: SchemaError, stream: str, number: int) -> SchemaError:
+        """Return *error* with its line and stream, and with what lets the other streams load."""
+        remedy = "" if "(setting" in str(error) or "the setting" in str(error) else " (setting invalid_schemas: quarantine loads the other streams)"
+        return type(error)(f"line {self.lines.of(number)[0]}: stream {stream!r}: {error}{remedy}")
+
+    def _put_aside(self, name: str, why: str, number: int, line: bytes = b"") -> bool:
+        """Put a stream aside whose SCHEMA is refused, if that is wanted; tell whether it is now.
+
+        With `overwrite` not one that has rows already: they would take the place of all.
+        """
+        stream = self.streams.get(name)
+        if self.settings.invalid_schemas == "fail" or (self.overwrites and stream):
+            return False
+        words = f"line {self.lines.of(number)[0]}: {why.removeprefix(f'stream {name!r}: ')}"
+        if self.refusals.add(Refused(name, words, line)):
+            self.report.warn(f"stream {name!r}: {words}; its records go into __rejected (setting invalid_schemas)")
+        self.report.refused = self.refusals.told
+        self.reader.clear()  # it may know the stream
+        self.current = None if self.current is stream else self.current
+        self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
+        if not self.plan:
+            self.loader.put_aside(name, line.decode("utf-8", "replace"))
+        return True
+
+    def _reject(self, line: bytes, number: int, stream: Refused) -> None:
+        """Keep a record of a stream that is put aside."""
+        self.outbox.reject(stream.fault(number), line, counts=False)
+        self._count(stream, 1)
+
+    def _widen(self, stream: Stream, number: int, fields: Mapping[str, Any] | None = None) -> Refused | None:
+        """Let the table have the columns that a record needs and the SCHEMA did not name: *fields*, or versions.
+
+        Return the stream as it is put aside, if it cannot.
+        """
         try:
             wanted = stream.wanted.with_versions(self.dialect) if fields is None else widening.with_fields(stream.wanted, fields, self.dialect)
             self._followed(stream.name, wanted, stream, number)
         except SchemaError as error:
-            raise type(error)(f"line {self.lines.of(number)[0]}: stream {stream.name!r}: {error}") from None
+            if self._put_aside(stream.name, str(error), number):
+                return self.refusals.streams[stream.name]
+            raise self._placed(error, stream.name, number) from None
+        return None
 
     def _followed(self, name: str, wanted: wanting.Wanted, stream: Stream | None, number: int, line: str | None = None) -> Stream:
         policy, found = tables.policy(name, self.settings, self.dialect), self.loader.found(wanted.table)
@@ -372,13 +434,13 @@ class Target:
                 self._send_all() if self.settings.state_id and not self.is_covered else self._flush()
             table, stamp = self.loader.follow(name, wanted.table, policy, line, number)
             self.is_whole = False
+        layout = wanting.layout(wanted, table, self.settings, self.dialect)
         self.reader.clear()  # the decoder will be another one
         if stream is None:
             stream = self.streams[name] = Stream(name, stamp=stamp)
         elif stream.pending or stream.batches:
             self._settle()
             self.outbox.send(stream)
-        layout = wanting.layout(wanted, table, self.settings, self.dialect)
         self.report.note_absent(name, is_null=bool(table.keys) and layout.keeps != "all")
         stream.follow(wanted, table, Decoder(layout))
         return stream

@@ -139,6 +139,18 @@ class Transaction:
             self.session.connection.rollback()
         return kept, stamp
 
+    def put_aside(self, stream: str, schema: str) -> None:
+        """Have what keeps the records of a stream whose SCHEMA is refused, and keep that, too."""
+        self._prepared(partial(self._put_aside, stream, schema))
+
+    def _put_aside(self, stream: str, schema: str) -> None:
+        self._follow_ours(self.ledger.loads)
+        self._follow_ours(self.ledger.rejected)
+        if schema:
+            self.ledger.keep_schema(self.session.connection, stream, schema)
+        if not self.kept:
+            self.session.connection.rollback()
+
     def _missing(self) -> list[Table]:
         """Return those of our tables that are not known yet to be there."""
         ours = [self.ledger.loads, *([self.ledger.rejected] if self.quarantine.is_on else [])]

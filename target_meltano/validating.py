@@ -16,8 +16,8 @@ from . import messages, values
 from .errors import SchemaError, SettingsError, json_path, shown
 
 
-def check(found: Any) -> None:
-    """Check that *found* is a JSON Schema at all.
+def check(found: Any, *, patterns: bool = False) -> None:
+    """Check that *found* is a JSON Schema at all; with *patterns*, that its expressions are some, too.
 
     Raises:
         SchemaError: with the place of the fault in the schema.
@@ -26,6 +26,8 @@ def check(found: Any) -> None:
         return
     try:
         _draft_of(found)
+        for text in _patterns(found) if patterns else ():
+            _expression(text)
     except RecursionError:
         raise SchemaError("the schema is nested too deeply") from None
 

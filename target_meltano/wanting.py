@@ -90,7 +90,7 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
         SchemaError: naming the stream and what is wrong with its schema, keys or names.
     """
     stream = message.stream
-    validating.check(message.schema)
+    validating.check(message.schema, patterns=settings.validation == "schema")
     types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
     depth, double = settings.flatten_depth, settings.number == "double"
     options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types)

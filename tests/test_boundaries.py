@@ -58,6 +58,7 @@ ORDER = [
     "ledger",
     "ownership",
     "report",
+    "refusals",
     "wanting",
     "widening",
     "rights",

@@ -1,0 +1,48 @@
+"""Streams whose SCHEMA is refused, with `invalid_schemas: quarantine`: put aside, while all others load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .errors import RecordError, SchemaError
+
+MOST_NAMED = 3  # in the error at the end
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A stream that is put aside; *words* say why, *schema* is the line of its SCHEMA, where that is the reason."""
+
+    name: str
+    words: str
+    schema: bytes = b""
+
+    def fault(self, number: int) -> RecordError:
+        """Return the fault of one of its records."""
+        return RecordError(f"its stream is put aside, since its SCHEMA is refused: {self.words}", line=number, stream=self.name)
+
+
+@dataclass
+class Refusals:
+    """The streams that are put aside now, and why each was first; *told* stay when a later SCHEMA is taken."""
+
+    streams: dict[str, Refused] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
+
+    def add(self, refused: Refused) -> bool:
+        """Put a stream aside; tell whether this reason of it is new."""
+        is_new = self.told.get(refused.name) != refused.words
+        self.streams[refused.name] = refused
+        self.told.setdefault(refused.name, refused.words)
+        return is_new
+
+    def error(self) -> SchemaError | None:
+        """Return what the run is to end with, None if nothing was put aside."""
+        if not self.told:
+            return None
+        which = [f"stream {name!r}: {words}" for name, words in list(self.told.items())[:MOST_NAMED]]
+        more = f"; and {len(self.told) - MOST_NAMED} more" if len(self.told) > MOST_NAMED else ""
+        return SchemaError(
+            f"{len(self.told)} of the streams had a SCHEMA that is refused, and their records are in __rejected; all else is loaded: "
+            f"{'; '.join(which)}{more}"
+        )
