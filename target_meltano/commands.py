@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -137,12 +138,8 @@ def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: 
         for name in sorted({one.stream for one in rejections() if one.stream}):
             schema = ledger.schema(connection, name)
             if schema:
-                try:
-                    is_later[name] = _lookup(dialect, connection, schema)
-                except (SchemaError, MessageError) as fault:
-                    is_later[name] = is_later[None]
-                    warn(f"stream {name!r}: its SCHEMA is refused, mend it before its records: {fault}")
-                yield _line(schema.encode())
+                is_later[name], lines = _known(dialect, connection, name, schema, warn)
+                yield from lines
             else:
                 is_later[name] = is_later[None]
                 warn(f"stream {name!r}: no SCHEMA of it is kept; put one in front")
@@ -165,17 +162,41 @@ def _line(source: bytes) -> bytes:
     return source.rstrip(b"\r\n") + b"\n"
 
 
-def _lookup(dialect: Dialect[Any], connection: sa.Connection, schema: str) -> IsLater:
+def _known(dialect: Dialect[Any], connection: sa.Connection, stream: str, schema: str, warn: Warn) -> tuple[IsLater, list[bytes]]:
+    """Return what `_lookup` does, and the lines that describe *stream*: its SCHEMA.
+
+    Where that does not name the table's keys, one that names nothing comes before it, as it did then.
+    """
+    line = _line(schema.encode())
+    try:
+        return _lookup(dialect, connection, schema), [line]
+    except wanting.NoProperties:
+        return lambda one: False, [line]
+    except (SchemaError, MessageError) as fault:
+        try:
+            opened = {**json.loads(schema), "schema": {"type": "object"}}
+            return _lookup(dialect, connection, schema, opened=True), [_line(json.dumps(opened).encode()), line]
+        except (SchemaError, MessageError):
+            warn(f"stream {stream!r}: its SCHEMA is refused, mend it before its records: {fault}")
+            return lambda one: False, [line]
+
+
+def _lookup(dialect: Dialect[Any], connection: sa.Connection, schema: str, opened: bool = False) -> IsLater:
     """Return a function that tells whether a row of a record's key was loaded after the record came.
 
     A record whose key cannot be read was not.
+
+    Raises:
+        SchemaError: the SCHEMA is refused; if the stream was *opened* by one before, the table lacks its keys.
     """
     settings = dialect.settings
     rules = wanting.rules_of(settings)
     message = messages.parse(schema.encode(), 0, rules)
     assert isinstance(message, messages.Schema)
-    wanted = wanting.wanted(message, settings, dialect)
+    wanted = wanting.wanted(message, settings, dialect, opened)
     found = dialect.found(connection, wanted.table.schema, wanted.table.name)
+    if opened and (found is None or not set(wanted.table.keys) <= set(found.columns)):
+        raise SchemaError("there is no table with its keys")
     received = wanted.table.stamp
     if found is None or not wanted.table.keys or received is None or received not in found.columns:
         return lambda one: False

@@ -1,10 +1,11 @@
-"""Streams whose SCHEMA is refused, with `invalid_schemas: quarantine`: put aside, while all others load."""
+"""Streams whose records cannot be taken: their SCHEMA is refused, or has named no property yet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from .errors import RecordError, SchemaError
+from .messages import Activate
 
 MOST_NAMED = 3  # in the error at the end
 
@@ -23,8 +24,22 @@ class Refused:
 
 
 @dataclass
+class Waiting:
+    """A stream whose SCHEMA of line *line* names no property; *activate* is the last version that came for it."""
+
+    name: str
+    line: int
+    activate: Activate | None = None
+
+    def fault(self, number: int) -> RecordError:
+        """Return the fault of one of its records."""
+        words = f"there is no column for it: the SCHEMA of line {self.line} names no property, and no other came (setting unknown_fields: keep stores it as JSON)"
+        return RecordError(words, line=number, stream=self.name)
+
+
+@dataclass
 class Refusals:
-    """The streams that are put aside now, and why each was first; *told* stay when a later SCHEMA is taken."""
+    """With `invalid_schemas: quarantine`: the streams that are put aside now, and why each was first; *told* stay when a later SCHEMA is taken."""
 
     streams: dict[str, Refused] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)

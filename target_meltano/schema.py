@@ -7,8 +7,8 @@ fits no narrower kind is STRING (scalars) or JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
@@ -93,8 +93,17 @@ class Branch:
     refs: frozenset[str] = frozenset()
 
 
-def read(stream: str, schema: JsonSchema, options: Options = Options()) -> Node:
+def is_open(schema: JsonSchema) -> bool:
+    """Tell whether *schema* names no properties and allows any: records are objects, and that is all it says."""
+    words = ("anyOf", "oneOf", "allOf", "$ref", "properties")
+    return not any(schema.get(word) for word in words) and schema.get("additionalProperties") is not False
+
+
+def read(stream: str, schema: JsonSchema, options: Options = Options(), keys: Collection[str] | None = None) -> Node:
     """Return the tree of columns that *schema* of *stream* describes.
+
+    With *keys* it does not name all properties, or none at all; those of the keys that it does not
+    name are texts, whatever records have.
 
     Raises:
         SchemaError: where it is no schema of records: a $ref that leads nowhere, a root that is no
@@ -102,13 +111,13 @@ def read(stream: str, schema: JsonSchema, options: Options = Options()) -> Node:
     """
     reader = _Reader(stream, schema, options)
     try:
-        node = reader.root_node()
+        node = reader.root_node(keys)
     except SchemaError as error:
         raise SchemaError(f"{json_path(reader.at)}: {error}") from None
     except RecursionError:
         raise SchemaError("the schema is nested too deeply") from None
     unknown = [name for name in options.column_types if name.startswith(f"{stream}.") and name not in reader.overridden]
-    if unknown:
+    if unknown and keys is None:
         raise SchemaError(f"column_types names no property of it: {', '.join(unknown)}")
     return node
 
@@ -122,7 +131,7 @@ class _Reader:
     steps: int = 0
     at: Path = ()  # the property that is looked at
 
-    def root_node(self) -> Node:
+    def root_node(self, keys: Collection[str] | None) -> Node:
         """Return the tree of columns. Records are objects, so it does not matter what else a schema of them allows."""
         found = self.branches(self.root, frozenset())
         branches = [branch for branch in found if branch.type in ("object", "any")]
@@ -130,6 +139,9 @@ class _Reader:
             raise SchemaError(f"a schema of records has type object, not {' or '.join(sorted({one.type for one in found}))}")
         node = self.node((), branches, frozenset())
         self.at = ()
+        if keys is not None:
+            texts = {key: self.text((key,)) for key in keys if key not in node.properties and key not in node.nulls}
+            return replace(node, properties={**texts, **node.properties})
         if not any(node.leaves()):
             raise SchemaError("the schema has no property that can be other than null, so there is no column to make")
         return node
@@ -158,6 +170,11 @@ class _Reader:
         kind = kind_of(branches, self.options)
         scale = kind.scale if kind and kind.scale is not None else scale_of(branches)
         return Leaf(path, kind, types, _encoding(branches), self.options.coerce, scale) if kind else None
+
+    def text(self, path: Path) -> Leaf:
+        """Return the leaf of a property that the schema does not name."""
+        kind = self.override(path) or kinds.STRING
+        return Leaf(path, kind, frozenset({"string"}), coerce=True, scale=kind.scale)
 
     def object(self, path: Path, branches: Sequence[Branch]) -> Leaf | Node:
         """Flatten an object, unless it is open, too deep or contains itself: then it is JSON."""

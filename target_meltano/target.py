@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import batches, decode, masking, messages, tables, wanting, widening
+from . import batches, decode, masking, messages, schema, tables, wanting, widening
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import diff, kept_kinds
@@ -37,12 +37,13 @@ from .lines import Chunk, Source, of_tap
 from .loader import Loader
 from .logbased import NewFields
 from .outbox import Flush, Outbox
-from .refusals import Refusals, Refused
+from .refusals import Refusals, Refused, Waiting
 from .report import Report, Result
 from .settings import Settings
 from .stream import Stream
 from .worker import Signals
 
+Known = Stream | Refused | Waiting
 SETTLE_BYTES = 4 << 20  # of input, for each share in it: a batch of a few rows costs as one of many
 IDLE_SECONDS = 5.0  # no transaction stays open while the tap is silent for longer
 
@@ -75,6 +76,8 @@ class Target:
         self.masking = masking.stage(self.settings.pii)
         self.names = wanting.Names()
         self.refusals = Refusals()
+        self.waiting: dict[str, Waiting] = {}  # for a SCHEMA that names properties
+        self.opened: set[str] = set()  # streams of which some SCHEMA names none
         self.most_rows = sys.maxsize if self.settings.state_id else self.settings.batch_rows
         self.streams: dict[str, Stream] = {}
         self.current: Stream | None = None  # that is put into the reader first
@@ -109,6 +112,8 @@ class Target:
             if not self.plan:
                 self.loader.start()
             self._read(source)
+            for waiting in self.waiting.values():
+                self.report.info(f"stream {waiting.name!r}: no SCHEMA of it names a property, so its table stays as it is")
             if error := self.refusals.error():
                 raise error
         finally:
@@ -126,7 +131,7 @@ class Target:
         except TargetError as fault:
             raise self.lines.placed(self._finished(fault)) from None
 
-    def _take(self, chunk: Chunk, stream: Stream | Refused | None = None) -> None:
+    def _take(self, chunk: Chunk, stream: Known | None = None) -> None:
         """Take a chunk, and do what is due after each: of a BATCH, too, which may be longer than all the rest."""
         self._chunk(chunk, stream)
         if self.signals.received:
@@ -190,7 +195,7 @@ class Target:
 
     # --- lines to records
 
-    def _chunk(self, chunk: Chunk, stream: Stream | Refused | None = None) -> None:
+    def _chunk(self, chunk: Chunk, stream: Known | None = None) -> None:
         """Take all lines of a chunk; those of a BATCH are records of its *stream* and nothing else."""
         chunk = self.masking.chunk(chunk) if self.masking else chunk
         self.is_resting = self.is_resting and not chunk.lines
@@ -228,13 +233,13 @@ class Target:
         self.current = stream
         self.reader.put(stream.key, stream.fast(), stream)
 
-    def _count(self, stream: Stream | Refused, count: int) -> None:
+    def _count(self, stream: Known, count: int) -> None:
         self.flush.add(stream.name, count)
         self.is_covered = self.is_covered and not count
         self.is_whole = self.is_whole and not count
         self.report.of(stream.name).read += count
 
-    def _odd_line(self, line: bytes, number: int, stream: Stream | Refused | None) -> None:
+    def _odd_line(self, line: bytes, number: int, stream: Known | None) -> None:
         """Take a line that is no plain record of a stream that the reader knows."""
         try:
             self._batch_line(line, number, stream) if stream else self._message(line, number)
@@ -280,12 +285,15 @@ class Target:
         else:
             self.report.odd(message.stream or "", f"a message of type {shown(message.type)} is skipped", 1)
 
-    def _stream(self, name: str) -> Stream | Refused | None:
+    def _stream(self, name: str) -> Known | None:
         """Return what is known of a stream; where it is put aside, that."""
-        return self.refusals.streams.get(name) or self.streams.get(name)
+        return self.refusals.streams.get(name) or self.streams.get(name) or self.waiting.get(name)
 
-    def _record(self, line: bytes, number: int, stream: Stream | Refused, version: int | None = None) -> None:
+    def _record(self, line: bytes, number: int, stream: Known, version: int | None = None) -> None:
         """Take one record, by the fast path if it has not been tried yet."""
+        if isinstance(stream, Waiting):
+            self._count(stream, 1)
+            raise stream.fault(number)
         if isinstance(stream, Refused):
             self._reject(line, number, stream)
             return
@@ -320,6 +328,8 @@ class Target:
         stream = self._stream(message.stream)
         if isinstance(stream, Refused):
             self.report.odd(stream.name, "its ACTIVATE_VERSION is skipped, since its SCHEMA is refused", 1)
+        elif isinstance(stream, Waiting):
+            stream.activate = message
         elif stream and stream.decoder.layout.versioned and not self.plan:
             self._settle()
             self.outbox.send(stream)
@@ -347,7 +357,7 @@ class Target:
         finally:
             self.shift = before + count
 
-    def _batch_line(self, line: bytes, number: int, stream: Stream | Refused) -> None:
+    def _batch_line(self, line: bytes, number: int, stream: Known) -> None:
         """Take a record of a BATCH, whatever its line says; meanwhile its stream may have been put aside."""
         masking.refuse_withheld(line, number, self.lines.of)
         stream = self._stream(stream.name) or stream
@@ -361,23 +371,42 @@ class Target:
         refused = self.refusals.streams.get(message.stream)
         if refused and refused.schema == line:
             return
+        if message.stream in self.streams and schema.is_open(message.schema):  # it says nothing new
+            self.opened.add(message.stream)
+            return
         try:
-            wanted = wanting.wanted(message, self.settings, self.dialect)
+            wanted = wanting.wanted(message, self.settings, self.dialect, message.stream in self.opened)
             self.names.claim(message.stream, wanted.table)
             stream = self.streams.get(message.stream)
             wanted = widening.like(wanted, stream.wanted, self.dialect) if stream else wanted
             if stream is None or stream.wanted != wanted:
                 stream = self._followed(message.stream, wanted, stream, number, line.decode("utf-8", "replace"))
+        except wanting.NoProperties:
+            self._wait_for_properties(message.stream, line, number)
+            return
         except SchemaError as error:
             if self._put_aside(message.stream, str(error), number, line):
                 return
             raise self._placed(error, message.stream, number) from None
         self.refusals.streams.pop(message.stream, None)
+        self.opened.update([message.stream] if wanted.texts else [])
+        waiting = self.waiting.pop(message.stream, None)
+        if waiting and waiting.activate:
+            self._activate(waiting.activate, number)
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}
         self.schema_lines[line] = stream
         if self.flush.is_full(stream.name):
             self._flush()
         self.current = stream
+
+    def _wait_for_properties(self, name: str, line: bytes, number: int) -> None:
+        """Take a SCHEMA that names no property: records have to wait for another one."""
+        self.opened.add(name)
+        if name in self.waiting:
+            return
+        self.waiting[name] = Waiting(name, self.lines.of(number)[0])
+        if self.outbox.keeps and not self.plan:
+            self.loader.put_aside(name, line.decode("utf-8", "replace"))
 
     def _placed(self, error: SchemaError, stream: str, number: int) -> SchemaError:
         """Return *error* with its line and stream, and with what lets the other streams load."""
@@ -396,6 +425,7 @@ class Target:
         if self.refusals.add(Refused(name, words, line)):
             self.report.warn(f"stream {name!r}: {words}; its records go into __rejected (setting invalid_schemas)")
         self.report.refused = self.refusals.told
+        self.waiting.pop(name, None)
         self.reader.clear()  # it may know the stream
         self.current = None if self.current is stream else self.current
         self.schema_lines = {known: at for known, at in self.schema_lines.items() if at is not stream}

@@ -27,7 +27,8 @@ class Wanted:
     """What a SCHEMA asks for: a table, and the tree of properties that fills its columns in order.
 
     *more* are fields of `logbased.KINDS` that the SCHEMA does not name and records have all the same:
-    the last of the leaves. *known* are those that would be columns, too, if they came.
+    the last of the leaves. *known* are those that would be columns, too, if they came. *texts* are
+    columns of keys that the SCHEMA does not name.
     """
 
     table: Table
@@ -38,6 +39,7 @@ class Wanted:
     versioned: bool = False
     more: Mapping[str, Kind] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
 
     def with_versions(self, dialect: Dialect[Any]) -> Wanted:
         """Return the same with the columns that ACTIVATE_VERSION needs, before the stamp.
@@ -83,10 +85,17 @@ class Names:
         self.taken.update(dict.fromkeys(names, stream))
 
 
-def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) -> Wanted:
+class NoProperties(Exception):
+    """A SCHEMA names no property, so that there is no column for its records, until another SCHEMA names some."""
+
+
+def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any], opened: bool = False) -> Wanted:
     """Return the table that a SCHEMA message asks for.
 
+    *opened*: a SCHEMA of the stream named no property, so this one need not name all.
+
     Raises:
+        NoProperties: it names none, and unknown fields are not kept.
         SchemaError: naming the stream and what is wrong with its schema, keys or names.
     """
     stream = message.stream
@@ -94,7 +103,10 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
     depth, double = settings.flatten_depth, settings.number == "double"
     options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types)
-    node = schema.read(stream, message.schema, options)
+    is_open = schema.is_open(message.schema)
+    node = schema.read(stream, message.schema, options, message.keys if is_open or opened else None)
+    if is_open and settings.unknown_fields != "keep":
+        raise NoProperties
     leaves = tuple(node.leaves())
     names = naming_of(settings, dialect)
     columns = [
@@ -114,7 +126,7 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     given = settings.table_names.get(stream)
     name = names.given(given) if given else names.of([stream])
     place = settings.schema or dialect.default_schema or ""
-    indexes = _indexes(stream, name, columns, settings, names)
+    indexes = _indexes(stream, name, columns, settings, names, is_open or opened)
     readers = tuple(settings.grants.get("select", ()))
     deletes = dict(zip((leaf.path for leaf in leaves), columns, strict=False)).get((DELETED,))
     goes = deletes.name if deletes and keys and settings.hard_delete else None
@@ -123,7 +135,9 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any]) 
     taken = {column.name for column in columns}
     others = (field for field in logbased.KINDS if field not in node.properties and field not in node.nulls)
     known = frozenset(field for field in others if column_name(stream, (field,), settings, names) not in taken)
-    return Wanted(table, node, leaves, text, stamped, known=known)
+    named = message.schema.get("properties") or ()
+    texts = {key for key in message.keys if key not in named} if is_open or opened else set()
+    return Wanted(table, node, leaves, text, stamped, known=known, texts=frozenset(texts))
 
 
 def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
@@ -157,14 +171,19 @@ def _keys(message: messages.Schema, node: Node, leaves: Sequence[Leaf], columns:
 
 
 def _indexes(
-    stream: str, table: str, columns: list[Column], settings: Settings, names: naming.Naming
+    stream: str, table: str, columns: list[Column], settings: Settings, names: naming.Naming, opened: bool
 ) -> tuple[Index, ...]:
-    """Return what the setting `indexes` asks for; it names paths of properties, or columns."""
+    """Return what the setting `indexes` asks for; it names paths of properties, or columns.
+
+    *opened*: they may come with a later SCHEMA.
+    """
     by_name = {column.name: column.name for column in columns}
     by_name.update({column.source: column.name for column in columns if column.source})
     found = []
     for wanted in settings.indexes.get(stream, ()):
         unknown = [name for name in wanted if name not in by_name]
+        if unknown and opened:
+            continue
         if unknown:
             raise SchemaError(f"the setting indexes names no property and no column of it: {', '.join(map(repr, unknown))}")
         parts = tuple(by_name[name] for name in wanted)

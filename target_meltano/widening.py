@@ -23,11 +23,12 @@ def like(wanted: Wanted, other: Wanted, dialect: Dialect[Any]) -> Wanted:
 def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Wanted:
     """Return *wanted* with what its table has had before, and this run may have to change.
 
-    That are versions, and what tells that a row is deleted, for it may come again. A field whose
+    That are keys that the SCHEMA does not name, versions, and what tells that a row is deleted, for it may come again. A field whose
     column is there takes its kind.
     """
     if found is None:
         return wanted
+    wanted = _with_keys_as(found, wanted)
     has_versions = set(map(dialect.fold, wanting.VERSION_COLUMNS)) <= set(found.columns)
     is_ours = has_versions and not wanted.takes(dialect)  # and not of a property
     if is_ours and not wanted.versioned and dialect.settings.activate_version != "ignore":
@@ -40,6 +41,15 @@ def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Want
     if kinds.keys() & wanted.more.keys():
         return with_fields(_without_fields(wanted), {**wanted.more, **kinds}, dialect)
     return with_fields(wanted, kinds, dialect)
+
+
+def _with_keys_as(found: Found, wanted: Wanted) -> Wanted:
+    """Return *wanted* with the keys that the SCHEMA does not name of the kinds that their columns have."""
+    columns = []
+    for column in wanted.table.columns:
+        there = found.columns.get(column.name) if column.source in wanted.texts else None
+        columns.append(replace(column, kind=there.kind) if there and there.kind else column)
+    return replace(wanted, table=replace(wanted.table, columns=tuple(columns)))
 
 
 def with_fields(wanted: Wanted, fields: Mapping[str, Kind], dialect: Dialect[Any]) -> Wanted:
