@@ -18,6 +18,7 @@ from . import columns, compiled, structs
 from .cells import Cells, Reader, Records, Taken
 from .columns import Refused, way_of
 from .lines import is_utf8
+from .members import Reading
 from .rows import Layout, masks
 from .schema import Path
 from .values import Notes
@@ -37,15 +38,28 @@ class Decoder:
     *expected* are fields that the schema does not name but that came before: without them here,
     each of their records would take the slow path. *loose* are leaves with values that came
     otherwise than declared: integers written as 1.0, values to be coerced, text to be replaced.
+    *members* are those that objects may have without naming them, and had before.
     """
 
-    def __init__(self, layout: Layout, expected: frozenset[Path] = frozenset(), loose: frozenset[Path] = frozenset()):
+    def __init__(
+        self,
+        layout: Layout,
+        expected: frozenset[Path] = frozenset(),
+        loose: frozenset[Path] = frozenset(),
+        members: frozenset[Path] = frozenset(),
+    ):
         self.layout = layout
         self.expected = expected
         self.loose = loose
+        self.members = members
         ways = [way_of(leaf, loose) for leaf in layout.leaves]
         self.converters = [columns.converter(leaf, way, layout.rules) for leaf, way in zip(layout.leaves, ways, strict=True)]
         self.unknown = sorted(expected)
+        is_open = any(leaf.is_rest for leaf in layout.leaves)
+        self.reading = Reading(layout, members) if is_open else None
+        if self.reading:
+            layout = self.reading.layout
+            ways = [way_of(leaf, loose) for leaf in layout.leaves]
         self.plan = path.Plan(layout, ways, self.unknown)
 
     def records(self) -> Records:
@@ -60,8 +74,12 @@ class Decoder:
         """
         taken = records.taken()
         cells = [one.take(slice(count)) for one in taken.leaves]
+        unclear: set[int] = set()
+        if self.reading:
+            cells, unclear = self.reading.gather(cells, count)
         notes = Notes()
         arrays, refused = self._columns(cells, notes)
+        refused |= unclear
         if not records.are_utf8:
             refused.update(i for i, line in enumerate(records.lines(count)) if not is_utf8(line))
         fine = np.ones(count, bool)
@@ -99,7 +117,7 @@ class Decoder:
     def _count(self, taken: Taken, cells: Sequence[Cells], fine: np.ndarray[Any, Any], notes: Notes) -> None:
         """Count the fields that are absent, and those that the schema does not name, in rows that are *fine*."""
         for leaf, one in zip(self.layout.leaves, cells, strict=True):
-            if one.absent is not None and (gone := int((one.absent & fine).sum())):
+            if one.absent is not None and not leaf.is_rest and (gone := int((one.absent & fine).sum())):
                 notes.absent[leaf.path] += gone
         for at, came in zip(self.unknown, taken.unknown, strict=True):
             if there := int((came[: len(fine)] & fine).sum()):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .schema import Path
 
 MOST_NAMES = 100  # of fields that a stream's schema does not name: a map's keys may be data, and have no end
+MOST_MEMBERS = 1000  # from which on no more are collected, for the same reason
 OTHERS: Path = ()  # stands for the rest of them
 
 
@@ -27,6 +28,8 @@ class Notes:
     replaced: Counter[Path] = field(default_factory=Counter)
     absent: Counter[Path] = field(default_factory=Counter)  # so usual that nobody is warned
     first: dict[tuple[str, Path], int] = field(default_factory=dict)
+    members: set[Path] = field(default_factory=set, compare=False)  # that an open object has without naming them
+    restless: set[Path] = field(default_factory=set, compare=False)  # columns for such members, where there was none
     at: int = field(default=0, compare=False)
 
     def __bool__(self) -> bool:
@@ -46,6 +49,8 @@ class Notes:
                 getattr(self, name).update(counter)
         for path, count in other.unknown.items():
             self.see_unknown(path, count)
+        if len(self.members) < MOST_MEMBERS:
+            self.members |= other.members
         for what, line in other.first.items():
             self.first[what] = min(line, self.first.get(what, line))
 

@@ -103,7 +103,8 @@ def _absent(layout: Layout, row: Sequence[Any], notes: Notes) -> list[int]:
     deleted = layout.deleted
     if not layout.keeps or (layout.keeps == "deleted" and (deleted is None or row[deleted] is None)):
         return []
-    found = [i for i, leaf in enumerate(layout.leaves) if leaf.path in notes.absent and i != deleted]
+    gone = notes.absent.keys() | notes.restless
+    found = [i for i, leaf in enumerate(layout.leaves) if leaf.path in gone and i != deleted]
     return found + [i for i in range(len(layout.leaves), len(row)) if row[i] is None]
 
 
@@ -158,12 +159,23 @@ class _RowReader:
             elif value is None:
                 leaves = list(child.leaves())
                 self.row += [None] * len(leaves)
-                self.notes.absent.update([leaf.path for leaf in leaves] * (name not in found))
+                if name not in found:
+                    self.notes.absent.update(leaf.path for leaf in leaves if not leaf.is_rest)
+                    self.notes.restless.update(leaf.path for leaf in leaves if leaf.is_rest)
             else:
                 raise self.error(child.path, f"{shown_value(value)} is {type_name(value)}, wanted an object")
+        rest: dict[str, Any] = {}
         for name in found:
             if name not in node.properties:
-                self.unknown(name, found[name], node, extra)
+                if node.rest and name not in node.nulls:
+                    rest[name] = found[name]
+                    self.notes.members.add((*node.path, name))
+                else:
+                    self.unknown(name, found[name], node, extra)
+        if node.rest:
+            self.row.append(self.value(node.rest, dict(sorted(rest.items())) or None))
+            if not rest:
+                self.notes.restless.add(node.rest.path)
 
     def unknown(self, name: str, value: Any, node: Node, extra: dict[str, Any]) -> None:
         path = (*node.path, name)

@@ -48,18 +48,21 @@ class Leaf:
     scale: int | None = None
     is_key: bool = False
     holds: frozenset[str] = frozenset()
+    is_rest: bool = False
 
 
 @dataclass(frozen=True)
 class Node:
     """An object whose properties become columns (`Leaf`), or objects again (`Node`).
 
-    *nulls* names the properties that can only be null: they are known, but make no column.
+    *nulls* names the properties that can only be null: they are known, but make no column. *rest* is
+    the JSON column for the members that the schema allows without naming them, None for none.
     """
 
     path: Path
     properties: Mapping[str, Leaf | Node]
     nulls: frozenset[str] = frozenset()
+    rest: Leaf | None = None
 
     def leaves(self) -> Iterator[Leaf]:
         """Yield the leaves in the order of the schema."""
@@ -68,17 +71,24 @@ class Node:
                 yield child
             else:
                 yield from child.leaves()
+        if self.rest:
+            yield self.rest
 
 
 @dataclass(frozen=True)
 class Options:
-    """The settings that decide what a SCHEMA becomes. *flatten_depth* None means no limit."""
+    """The settings that decide what a SCHEMA becomes. *flatten_depth* None means no limit.
+
+    *rest*: members that objects may have without naming them are kept in a column; *root_rest*: of records, too.
+    """
 
     flatten_depth: int | None = None
     double: bool = False
     decode_binary: bool = False
     coerce: bool = False
     column_types: Mapping[str, Kind] = field(default_factory=dict)
+    rest: bool = True
+    root_rest: bool = True
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,17 @@ class _Reader:
                 nulls.add(name)
             else:
                 children[name] = child
-        return Node(path, children, frozenset(nulls))
+        return Node(path, children, frozenset(nulls), self.rest(path, branches) if children else None)
+
+    def rest(self, path: Path, branches: Sequence[Branch]) -> Leaf | None:
+        """Return the column for members that the schema allows and does not name, None where it allows none.
+
+        A schema that does not say so allows them, too (JSON Schema, additionalProperties), but then nobody
+        has thought of them: they are unknown fields.
+        """
+        if not (self.options.rest and (path or self.options.root_rest) and any(map(_is_open, branches))):
+            return None
+        return Leaf((*path, REST), kinds.JSON, frozenset({"any"}), is_rest=True)
 
     def child(self, path: Path, schemas: Sequence[Any], refs: frozenset[str]) -> Leaf | Node | None:
         """Return what the property at *path* becomes, None where it can only be null."""
@@ -242,12 +262,15 @@ class _Reader:
 
 
 _RECURSIVE = "(recursive)"
+REST = "*"  # the last part of the path of `Node.rest`
 _WORDS = (
     "properties",
     "format",
     "contentEncoding",
     "precision",
     "scale",
+    "additionalProperties",
+    "patternProperties",
     "multipleOf",
     "minimum",
     "maximum",
@@ -337,6 +360,13 @@ def _properties(branches: Sequence[Branch]) -> dict[str, list[Any]]:
             if schema not in schemas:
                 schemas.append(schema)
     return found
+
+
+def _is_open(branch: Branch) -> bool:
+    """Tell whether an object may have members besides its properties, as its schema says."""
+    patterns = branch.words.get("patternProperties")
+    has_patterns = isinstance(patterns, Mapping) and any(schema is not False for schema in patterns.values())
+    return has_patterns or branch.words.get("additionalProperties", False) is not False
 
 
 def _encoding(branches: Sequence[Branch]) -> str | None:

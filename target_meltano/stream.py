@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from . import kinds, rows
+from . import kinds, members, rows
 from .cells import Records
 from .decode import Decoder
 from .diff import Table
@@ -140,9 +140,12 @@ class Stream:
         expected = decoder.expected if keeps else decoder.expected.union(notes.unknown) - {OTHERS}
         expected = expected if len(expected) <= MOST_NAMES else decoder.expected
         loose = decoder.loose.union(rows.odd_leaves(decoder.layout, line, notes))
-        if (expected, loose) != (decoder.expected, decoder.loose) and self.recompiles < RECOMPILES:
+        come = decoder.members.union(filter(members.is_expectable, notes.members))
+        if (expected, loose, come) != (decoder.expected, decoder.loose, decoder.members) and self.recompiles < RECOMPILES:
             self.recompiles += 1
-            self.decoder = Decoder(decoder.layout, expected, loose)
+            if len(come) > members.MOST or (come and self.recompiles == RECOMPILES):
+                come, self.recompiles = frozenset(), RECOMPILES  # the keys are data: short runs of many columns cost most
+            self.decoder = Decoder(decoder.layout, expected, loose, come)
 
     def settle(self, before: int | None, keep: bool) -> Settled:
         """Return what is pending, or only what came before line *before*; change nothing.

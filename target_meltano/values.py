@@ -249,7 +249,7 @@ def _binary(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bytes:
 
 
 def _json(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
-    text = json_text(value, lambda text: _quoted(_text(text, leaf, rules, notes)))
+    text = json_text(value, lambda text: quoted(_text(text, leaf, rules, notes)))
     if ("NaN" in text or "Infinity" in text) and (found := next(_not_finite_in(value), None)):
         raise ValueError(f"it holds {found}, and JSON has no such number")
     return text
@@ -264,7 +264,14 @@ def _not_finite_in(value: Any) -> Iterator[str]:
             yield from _not_finite_in(item)
 
 
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+quoted = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def is_bad_text(text: str) -> bool:
+    """Tell whether a text holds what no database stores: NUL, or half of a surrogate pair."""
+    return _BAD_TEXT.search(text) is not None
+
+
 _CONVERTERS: dict[str, Callable[[Any, Leaf, Rules, Notes], Any]] = {
     "boolean": _boolean,
     "integer": _integer,

@@ -18,7 +18,7 @@ from .rows import ABSENT, Layout
 from .schema import Leaf, Node
 from .settings import Settings
 
-EXTRA_COLUMN = "__extra"  # with `unknown_fields: keep`
+EXTRA_COLUMN = "__extra"  # with `unknown_fields: keep`, or where the schema of records allows more than it names
 VERSION_COLUMNS = {"__version": kinds.INTEGER, "__deleted_at": kinds.TIMESTAMP}
 
 
@@ -102,7 +102,9 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any], 
     validating.check(message.schema, patterns=settings.validation == "schema")
     types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
     depth, double = settings.flatten_depth, settings.number == "double"
-    options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types)
+    rest = settings.additional_properties == "keep"
+    all_kept = settings.unknown_fields == "keep"  # at the root, in one column with others
+    options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types, rest, not all_kept)
     is_open = schema.is_open(message.schema)
     node = schema.read(stream, message.schema, options, message.keys if is_open or opened else None)
     if is_open and settings.unknown_fields != "keep":
@@ -146,7 +148,11 @@ def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
 
 def column_name(stream: str, path: schema.Path, settings: Settings, names: naming.Naming) -> str:
     given = settings.column_names.get(f"{stream}.{'.'.join(path)}")
-    return names.given(given) if given else names.of(path)
+    if given:
+        return names.given(given)
+    if path[-1] != schema.REST:
+        return names.of(path)
+    return names.of([*path[:-1], "extra"]) if path[:-1] else names.fold(EXTRA_COLUMN)
 
 
 def _refuse_collisions(leaves: Sequence[Leaf], columns: Sequence[Column]) -> None:
@@ -232,4 +238,4 @@ def rebuilt(node: Node, leaves: Iterator[Leaf]) -> Node:
     children: dict[str, Leaf | Node] = {}
     for name, child in node.properties.items():
         children[name] = next(leaves) if isinstance(child, Leaf) else rebuilt(child, leaves)
-    return Node(node.path, children, node.nulls)
+    return Node(node.path, children, node.nulls, next(leaves) if node.rest else None)

@@ -59,14 +59,14 @@ def with_fields(wanted: Wanted, fields: Mapping[str, Kind], dialect: Dialect[Any
         return wanted
     leaves = {field: logbased.leaf(field, kind) for field, kind in more.items()}
     new = {field: Column(_name(wanted, field, dialect), dialect.kind(kind), field) for field, kind in more.items()}
-    at, columns, deletes = len(wanted.leaves), wanted.table.columns, wanted.table.deletes
+    at, columns, deletes = len(wanted.leaves) - bool(wanted.node.rest), wanted.table.columns, wanted.table.deletes
     if DELETED in new and dialect.settings.hard_delete and wanted.table.keys:
         deletes = new[DELETED].name
     return replace(
         wanted,
         table=replace(wanted.table, columns=(*columns[:at], *new.values(), *columns[at:]), deletes=deletes),
         node=replace(wanted.node, properties={**wanted.node.properties, **leaves}),
-        leaves=(*wanted.leaves, *leaves.values()),
+        leaves=(*wanted.leaves[:at], *leaves.values(), *wanted.leaves[at:]),
         more={**wanted.more, **more},
         known=wanted.known - more.keys(),
     )
@@ -74,12 +74,13 @@ def with_fields(wanted: Wanted, fields: Mapping[str, Kind], dialect: Dialect[Any
 
 def _without_fields(wanted: Wanted) -> Wanted:
     """Return *wanted* without the fields that its SCHEMA does not name."""
-    kept, columns = len(wanted.leaves) - len(wanted.more), wanted.table.columns
+    behind, columns = len(wanted.leaves) - bool(wanted.node.rest), wanted.table.columns
+    kept = behind - len(wanted.more)
     return replace(
         wanted,
-        table=replace(wanted.table, columns=(*columns[:kept], *columns[len(wanted.leaves) :])),
+        table=replace(wanted.table, columns=(*columns[:kept], *columns[behind:])),
         node=replace(wanted.node, properties={name: it for name, it in wanted.node.properties.items() if name not in wanted.more}),
-        leaves=wanted.leaves[:kept],
+        leaves=(*wanted.leaves[:kept], *wanted.leaves[behind:]),
         more={},
         known=wanted.known | wanted.more.keys(),
     )

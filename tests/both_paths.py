@@ -28,13 +28,18 @@ def layout(
     keys: Sequence[int] = (),
     holds: frozenset[str] = frozenset(),
     as_stored: Callable[[kinds.Kind], kinds.Kind] = lambda kind: kind,
+    is_open: bool = False,
     **options: Any,
 ) -> Layout:
     """Return the layout of a stream whose schema has *properties*; *keys* are positions of columns.
 
+    *is_open*: the schema allows fields that it does not name.
+
     Columns of numbers hold what *holds* says; *as_stored* is what the database makes of a kind.
     """
-    node = schema.read(NAME, {"type": "object", "properties": properties}, schema.Options(**options))
+    described = {"type": "object", "properties": properties, "additionalProperties": is_open}
+    options["root_rest"] = rules.unknown_fields != "keep"
+    node = schema.read(NAME, described, schema.Options(**options))
     leaves = []
     for at, leaf in enumerate(node.leaves()):
         its = holds if leaf.kind.name in ("number", "decimal", "double") else frozenset[str]()

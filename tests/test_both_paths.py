@@ -172,6 +172,9 @@ VALUES = st.recursive(
 ) | st.builds(deep, DEPTHS, st.booleans())
 
 
+OPEN: list[dict[str, Any]] = [{}, {"additionalProperties": False}, {"additionalProperties": True}, {"patternProperties": {"^x": {}}}]
+
+
 @st.composite
 def schemas(draw: st.DrawFn, depth: int = 2) -> dict[str, Any]:
     """Return the schema of a property: often flat and nullable, sometimes odd."""
@@ -188,6 +191,7 @@ def schemas(draw: st.DrawFn, depth: int = 2) -> dict[str, Any]:
         found |= draw(st.sampled_from([{"maximum": 10**20}, {"multipleOf": 0.01}, {"minimum": -5}, {"multipleOf": 1e-38, "maximum": 10**62}]))
     if depth and "object" in found.get("type", ()):
         found["properties"] = draw(st.dictionaries(PLAIN, schemas(depth - 1), max_size=3))
+        found |= draw(st.sampled_from(OPEN))
     if draw(st.integers(0, 9)) == 0:
         found = {"anyOf": [found, draw(schemas(0))]}
     return found
@@ -222,7 +226,7 @@ def objects(draw: st.DrawFn, properties: dict[str, Any]) -> str:
         item = fitting(child) if how == "fits" else {"null": st.just("null"), "broken": NO_JSON}.get(how, VALUES)
         for _ in range({"absent": 0, "twice": 2}.get(how, 1)):
             found.append(f"{in_json(name, draw(st.booleans()))}:{draw(BLANKS)}{draw(item)}")
-    if draw(st.integers(0, 7)) == 0:
+    for _ in range(draw(st.sampled_from([0, 0, 0, 0, 1, 2]))):
         found.append(f"{in_json(draw(NAMES), True)}:{draw(VALUES)}")
     return f"{{{','.join(draw(st.permutations(found)))}}}"
 
@@ -237,6 +241,7 @@ OPTIONS = st.fixed_dictionaries(
         "double": st.booleans(),
         "decode_binary": st.booleans(),
         "coerce": st.booleans(),
+        "is_open": st.booleans(),
     }
 )
 

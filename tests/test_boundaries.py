@@ -37,6 +37,7 @@ ORDER = [
     "lines",
     "structs",
     "compiled",
+    "members",
     "decode",
     "parquet_types",
     "parquet",
