@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from . import values
+from .deep import MAX_DEPTH, deeply
 from .digits import NOT_FINITE, exact
 from .errors import BatchError, MessageError, shown
 
@@ -98,6 +99,17 @@ def parse(line: bytes, number: int, rules: values.Rules) -> Message:
     Raises:
         MessageError: with the line's number and the fault.
     """
+    try:
+        return _parse(line, number, rules)
+    except RecursionError:
+        pass
+    try:
+        return deeply(_parse, line, number, rules)
+    except RecursionError:
+        raise MessageError(f"nested deeper than {MAX_DEPTH} levels", line=number) from None
+
+
+def _parse(line: bytes, number: int, rules: values.Rules) -> Message:
     kind = ""
     try:
         found = read(line, rules)
@@ -110,10 +122,10 @@ def parse(line: bytes, number: int, rules: values.Rules) -> Message:
         if rules.replace_bad_text and kind != "RECORD":
             found = values.parse(line)
         return _READERS.get(kind, _other)(found)
+    except values.TooDeep:
+        raise
     except ValueError as error:
         raise (BatchError if kind == "BATCH" else MessageError)(str(error), line=number) from None
-    except RecursionError:
-        raise MessageError("nested too deeply", line=number) from None
 
 
 def read(line: bytes, rules: values.Rules) -> Any:
@@ -207,8 +219,8 @@ _READERS: dict[str, Callable[[dict[str, Any]], Message]] = {
 
 
 def json_of(value: Any) -> str:
-    """Write what `numbers_as_python` has returned as JSON again."""
-    return values.json_text(_as_parsed(value))
+    """Write what `numbers_as_python` has returned as JSON again; a level of a schema may be four of JSON."""
+    return values.json_text(_as_parsed(value), depth=-4 * MAX_DEPTH)
 
 
 def _as_parsed(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from . import kinds, ranges
+from .deep import MAX_DEPTH, recursive
 from .errors import SchemaError, json_path, shown
 from .kinds import Kind
 from .ranges import INT64 as INT64
@@ -26,6 +27,8 @@ TYPES = SCALARS | {"array", "object", "null"}
 FORMATS = {"date-time": kinds.TIMESTAMP, "date": kinds.DATE, "time": kinds.TIME}
 DECIMAL_FORMATS = frozenset({"singer.decimal", "x-singer.decimal"})
 ENCODINGS = frozenset({"base64", "base16"})
+TOO_DEEP = f"the schema is nested deeper than {MAX_DEPTH} levels (setting flatten_depth leaves inner objects JSON)"
+LONGEST_PATH = 200  # characters of it in a message
 MAX_STEPS = 50_000  # schemas and pairs of alternatives that are looked at: a second
 
 
@@ -119,13 +122,19 @@ def read(stream: str, schema: JsonSchema, options: Options = Options(), keys: Co
         SchemaError: where it is no schema of records: a $ref that leads nowhere, a root that is no
             object, or nothing to make a column of.
     """
+    try:
+        return recursive(_read, stream, schema, options, keys)
+    except RecursionError:
+        raise SchemaError(TOO_DEEP) from None
+
+
+def _read(stream: str, schema: JsonSchema, options: Options, keys: Collection[str] | None) -> Node:
     reader = _Reader(stream, schema, options)
     try:
         node = reader.root_node(keys)
     except SchemaError as error:
-        raise SchemaError(f"{json_path(reader.at)}: {error}") from None
-    except RecursionError:
-        raise SchemaError("the schema is nested too deeply") from None
+        path = json_path(reader.at)
+        raise SchemaError(f"{path if len(path) <= LONGEST_PATH else f'{path[:LONGEST_PATH]}…'}: {error}") from None
     unknown = [name for name in options.column_types if name.startswith(f"{stream}.") and name not in reader.overridden]
     if unknown and keys is None:
         raise SchemaError(f"column_types names no property of it: {', '.join(unknown)}")
@@ -179,6 +188,8 @@ class _Reader:
 
     def child(self, path: Path, schemas: Sequence[Any], refs: frozenset[str]) -> Leaf | Node | None:
         """Return what the property at *path* becomes, None where it can only be null."""
+        if len(path) > MAX_DEPTH:
+            raise SchemaError(TOO_DEEP)
         self.at = path
         override = self.override(path)
         branches = [b for schema in schemas for b in self.branches(schema, refs) if b.type != "null"]

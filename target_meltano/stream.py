@@ -14,6 +14,7 @@ import pyarrow as pa
 from . import kinds, members, rows
 from .cells import Records
 from .decode import Decoder
+from .deep import deeply
 from .diff import Table
 from .errors import RecordError
 from .kept import LINE, SOURCE, Written
@@ -83,6 +84,7 @@ class Stream:
     stamp: int = 0
     notes: Notes = field(default_factory=Notes)
     recompiles: int = 0
+    is_deep: bool = False  # what is done with its records may go deep
 
     @cached_property
     def key(self) -> bytes:
@@ -93,6 +95,7 @@ class Stream:
         """Take the records to come as a new SCHEMA describes them."""
         self.wanted, self.table, self.decoder = wanted, table, decoder
         self.recompiles = 0
+        self.is_deep = wanted.is_deep
 
     def take_notes(self) -> Notes:
         """Return what was noticed since the last call."""
@@ -193,7 +196,8 @@ class Stream:
             try:
                 if position in invalid:
                     raise invalid[position]
-                row = self._slow_row(segment.decoder, line, number, settled.notes)
+                call = deeply if self.is_deep else _call
+                row = call(self._slow_row, segment.decoder, line, number, settled.notes)
             except RecordError as fault:
                 if not keep:
                     raise
@@ -254,6 +258,10 @@ class Stream:
         taken = Written(self.name, self.table, together(self.batches), self.size)
         self.batches, self.buffered, self.size = [], 0, 0
         return taken
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 def stamped(rejected: Rejected, streams: Mapping[str, Stream]) -> Rejected:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import batches, decode, masking, messages, schema, tables, wanting, widening
+from . import batches, decode, deep, masking, messages, schema, tables, wanting, widening
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import diff, kept_kinds
@@ -37,7 +37,7 @@ from .lines import Chunk, Source, of_tap
 from .loader import Loader
 from .logbased import NewFields
 from .outbox import Flush, Outbox
-from .refusals import Refusals, Refused, Waiting
+from .refusals import Refusals, Refused, Waiting, placed
 from .report import Report, Result
 from .settings import Settings
 from .stream import Stream
@@ -297,6 +297,9 @@ class Target:
         if isinstance(stream, Refused):
             self._reject(line, number, stream)
             return
+        if stream.is_deep and not deep.is_here():
+            deep.deeply(self._record, line, number, stream, version)
+            return
         if version is not None and stream.decoder.layout.versioned is False and (refused := self._widen(stream, number)):
             self._reject(line, number, refused)
             return
@@ -376,6 +379,9 @@ class Target:
             return
         try:
             wanted = wanting.wanted(message, self.settings, self.dialect, message.stream in self.opened)
+            if wanted.is_deep and not deep.is_here():
+                deep.deeply(self._schema, message, line, number)
+                return
             self.names.claim(message.stream, wanted.table)
             stream = self.streams.get(message.stream)
             wanted = widening.like(wanted, stream.wanted, self.dialect) if stream else wanted
@@ -387,7 +393,7 @@ class Target:
         except SchemaError as error:
             if self._put_aside(message.stream, str(error), number, line):
                 return
-            raise self._placed(error, message.stream, number) from None
+            raise placed(error, message.stream, self.lines.of(number)[0]) from None
         self.refusals.streams.pop(message.stream, None)
         self.opened.update([message.stream] if wanted.texts else [])
         waiting = self.waiting.pop(message.stream, None)
@@ -407,11 +413,6 @@ class Target:
         self.waiting[name] = Waiting(name, self.lines.of(number)[0])
         if self.outbox.keeps and not self.plan:
             self.loader.put_aside(name, line.decode("utf-8", "replace"))
-
-    def _placed(self, error: SchemaError, stream: str, number: int) -> SchemaError:
-        """Return *error* with its line and stream, and with what lets the other streams load."""
-        remedy = "" if "(setting" in str(error) or "the setting" in str(error) else " (setting invalid_schemas: quarantine loads the other streams)"
-        return type(error)(f"line {self.lines.of(number)[0]}: stream {stream!r}: {error}{remedy}")
 
     def _put_aside(self, name: str, why: str, number: int, line: bytes = b"") -> bool:
         """Put a stream aside whose SCHEMA is refused, if that is wanted; tell whether it is now.
@@ -449,7 +450,7 @@ class Target:
         except SchemaError as error:
             if self._put_aside(stream.name, str(error), number):
                 return self.refusals.streams[stream.name]
-            raise self._placed(error, stream.name, number) from None
+            raise placed(error, stream.name, self.lines.of(number)[0]) from None
         return None
 
     def _followed(self, name: str, wanted: wanting.Wanted, stream: Stream | None, number: int, line: str | None = None) -> Stream:

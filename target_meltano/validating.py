@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from . import messages, values
+from .deep import recursive
 from .errors import SchemaError, SettingsError, json_path, shown
 
 
@@ -24,20 +25,14 @@ def check(found: Any, *, patterns: bool = False) -> None:
     """
     if _is_plain(found):
         return
-    try:
-        _draft_of(found)
-        for text in _patterns(found) if patterns else ():
-            _expression(text)
-    except RecursionError:
-        raise SchemaError("the schema is nested too deeply") from None
+    _draft_of(found)
+    for text in _patterns(found) if patterns else ():
+        _expression(text)
 
 
 def _is_plain(found: Any) -> bool:
     """Tell whether *found* is a JSON Schema of every draft, for sure; to import jsonschema takes 45 ms."""
-    try:
-        return isinstance(found, dict) and all(name in _PLAIN and _PLAIN[name](value) for name, value in found.items())
-    except RecursionError:
-        return False
+    return isinstance(found, dict) and all(name in _PLAIN and _PLAIN[name](value) for name, value in found.items())
 
 
 def _is_type(found: Any) -> bool:
@@ -120,12 +115,15 @@ def validator(text: str, without: Collection[str]) -> Callable[[bytes], None]:
     draft = _with_patterns(draft, found) if '"pattern' in text else draft
     checker = draft(found, format_checker=None)
 
-    def validate(line: bytes) -> None:
+    def fault_of(line: bytes) -> Any:
         record = messages.numbers_as_python(values.parse(line, not_finite=True)["record"])
         record = {name: value for name, value in record.items() if name not in without}
+        with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
+            return next(checker.iter_errors(record), None)
+
+    def validate(line: bytes) -> None:
         try:
-            with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
-                fault = next(checker.iter_errors(record), None)
+            fault = recursive(fault_of, line)
         except (ArithmeticError, RecursionError):
             raise ValueError("$: too large a number, NaN beside a bound, or too deep, for validation: schema") from None
         except SchemaError as error:  # an expression that only a $ref leads to

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import kinds, times
+from .deep import MAX_DEPTH as MAX_DEPTH
 from .digits import NOT_FINITE, exact, shortest
 from .errors import shown
 from .notes import Notes as Notes
 from .schema import INT64, Leaf
 
-MAX_DEPTH = 500
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BAD_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -31,6 +31,10 @@ class Number(str):
     """A JSON number as it was written, so that no digit is lost on the way."""
 
     __slots__ = ()
+
+
+class TooDeep(ValueError, RecursionError):
+    """JSON is nested deeper than it can be parsed here, or written."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def parse(line: bytes, rules: Rules = Rules(), not_finite: bool = False) -> Any:
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
     except RecursionError:
-        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+        raise TooDeep(f"nested deeper than {MAX_DEPTH} levels") from None
 
 
 def _refuse_constant(name: str) -> None:
@@ -291,7 +295,7 @@ def json_text(value: Any, quoted: Callable[[str], str] = json.dumps, depth: int 
     """Write a parsed value as JSON; numbers as they were written, strings as *quoted* returns them.
 
     Raises:
-        ValueError: nested deeper than MAX_DEPTH levels, or what *quoted* raises.
+        TooDeep: nested deeper than MAX_DEPTH levels; or what *quoted* raises.
     """
     if isinstance(value, Number):
         return str(value)
@@ -300,7 +304,7 @@ def json_text(value: Any, quoted: Callable[[str], str] = json.dumps, depth: int 
     if not isinstance(value, (list, dict)):
         return {None: "null", True: "true", False: "false"}[value]
     if depth == MAX_DEPTH:
-        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        raise TooDeep(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, list):  # loops, not comprehensions: those would take two frames a level
         items = []
         for item in value:

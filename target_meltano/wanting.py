@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from . import kinds, logbased, messages, naming, schema, validating, values
+from .deep import STEEP, recursive
 from .dialect import Dialect
 from .diff import Column, Index, Table
 from .errors import SchemaError
@@ -40,6 +41,11 @@ class Wanted:
     more: Mapping[str, Kind] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
+
+    @property
+    def is_deep(self) -> bool:
+        """Tell whether what is done with the tree of properties needs `deep.deeply`."""
+        return any(len(leaf.path) > STEEP for leaf in self.leaves)
 
     def with_versions(self, dialect: Dialect[Any]) -> Wanted:
         """Return the same with the columns that ACTIVATE_VERSION needs, before the stamp.
@@ -98,6 +104,13 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any], 
         NoProperties: it names none, and unknown fields are not kept.
         SchemaError: naming the stream and what is wrong with its schema, keys or names.
     """
+    try:
+        return recursive(_wanted, message, settings, dialect, opened)
+    except RecursionError:
+        raise SchemaError(schema.TOO_DEEP) from None
+
+
+def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any], opened: bool) -> Wanted:
     stream = message.stream
     validating.check(message.schema, patterns=settings.validation == "schema")
     types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
@@ -217,10 +230,17 @@ def layout(wanted: Wanted, table: Table, settings: Settings, dialect: Dialect[An
     keeps = _keeps(wanted, settings)
     arrow = pa.schema([*fields, pa.field(ABSENT, pa.binary())] if keeps else fields)
     keys = tuple(i for i, column in enumerate(columns) if column.name in table.keys)
-    validate = validating.validator(wanted.schema, wanted.more) if wanted.schema else None
+    validate = _validator(wanted) if wanted.schema else None
     tree = rebuilt(wanted.node, iter(leaves))
     versions = None if settings.activate_version == "ignore" else wanted.versioned
     return Layout(table.source, tree, leaves, arrow, keys, rules, validate, versions, keeps, wanted.known)
+
+
+def _validator(wanted: Wanted) -> Callable[[bytes], None]:
+    try:
+        return recursive(validating.validator, wanted.schema, wanted.more)
+    except RecursionError:
+        raise SchemaError("the schema is nested too deeply to be checked (setting validation: types)") from None
 
 
 def _keeps(wanted: Wanted, settings: Settings) -> str:

@@ -17,6 +17,7 @@ MAX_LINES = 500  # a file is one idea; lines are not what to save on
 ORDER = [
     "extension",
     "errors",
+    "deep",
     "standard",
     "kinds",
     "limits",

@@ -48,10 +48,10 @@ def nested(depth: int) -> dict[str, Any]:
     [
         ({**properties(a=INT), "$schema": []}, "$schema is not a string"),
         ({**properties(a=INT), "$schema": 5}, "$schema is not a string"),
-        (nested(300), "nested too deeply"),
+        (nested(501), "nested deeper than 500 levels"),
         (properties(a={"type": "x"}), "$.properties.a.type"),
     ],
-    ids=["schema list", "schema number", "300 levels", "type"],
+    ids=["schema list", "schema number", "501 levels", "type"],
 )
 def test_what_is_no_schema_is_refused(schema: Any, fault: str) -> None:
     with pytest.raises(SchemaError) as caught:
@@ -75,7 +75,7 @@ DEFINITIONS = {"definitions": {"list": {"type": "array", "items": LISTS}}}
         (INT, "1.0", None),
         (INT, "1.5", "$.a: the value breaks 'type'"),
         (LISTS, "[" * 9 + "]" * 9, None),
-        (LISTS, "[" * 400 + "]" * 400, "too deep"),
+        (LISTS, "[" * 400 + "]" * 400, None),
     ],
     ids=["cents", "1e40", "mills", "huge", "huger", "1.0", "1.5", "lists", "deep"],
 )
