@@ -7,9 +7,10 @@ names in never give one name out without an error.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .errors import SchemaError, shown
@@ -67,6 +68,15 @@ class Naming:
         if name in self.reserved:
             name += "_"
         return self.shortened(name)
+
+    def spelt(self, parts: Iterable[str]) -> tuple[str, ...]:
+        """Return *parts* as they are spelt in a name: equal for parts that differ in what no name has only."""
+        return tuple(map(self._spelt, parts))
+
+    def apart(self, parts: Sequence[str]) -> str:
+        """Return the name for *parts* where others have the same one: with a hash of what they really are."""
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+        return self.shortened(f"{SEPARATOR.join(self.spelt(parts))}{self.fold(f'_{digest}')}")
 
     def given(self, name: str) -> str:
         """Return a *name* that a setting gives: spelt as it is there, else by the same rules as all others.

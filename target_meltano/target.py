@@ -466,6 +466,8 @@ class Target:
             table, stamp = self.loader.follow(name, wanted.table, policy, line, number)
             self.is_whole = False
         layout = wanting.layout(wanted, table, self.settings, self.dialect)
+        for words in wanted.told if stream is None or stream.wanted.told != wanted.told else ():
+            self.report.warn(f"stream {name!r}: {words}")
         self.reader.clear()  # the decoder will be another one
         if stream is None:
             stream = self.streams[name] = Stream(name, stamp=stamp)

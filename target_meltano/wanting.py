@@ -41,6 +41,7 @@ class Wanted:
     more: Mapping[str, Kind] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
+    told: tuple[str, ...] = ()  # what users are to know of its names
 
     @property
     def is_deep(self) -> bool:
@@ -130,6 +131,7 @@ def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any],
     ]
     if settings.unknown_fields == "keep":
         columns.append(Column(dialect.fold(EXTRA_COLUMN), kinds.JSON, ""))
+    told = _set_apart(stream, leaves, columns, settings, names)
     _refuse_collisions(leaves, columns)
     stamp = names.given(dialect.fold(settings.timestamp_column))
     stamped = stamp not in {column.name for column in columns}
@@ -152,7 +154,7 @@ def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any],
     known = frozenset(field for field in others if column_name(stream, (field,), settings, names) not in taken)
     named = message.schema.get("properties") or ()
     texts = {key for key in message.keys if key not in named} if is_open or opened else set()
-    return Wanted(table, node, leaves, text, stamped, known=known, texts=frozenset(texts))
+    return Wanted(table, node, leaves, text, stamped, known=known, texts=frozenset(texts), told=told)
 
 
 def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
@@ -166,6 +168,27 @@ def column_name(stream: str, path: schema.Path, settings: Settings, names: namin
     if path[-1] != schema.REST:
         return names.of(path)
     return names.of([*path[:-1], "extra"]) if path[:-1] else names.fold(EXTRA_COLUMN)
+
+
+def _set_apart(
+    stream: str, leaves: Sequence[Leaf], columns: list[Column], settings: Settings, names: naming.Naming
+) -> tuple[str, ...]:
+    """Give properties whose names differ only in what no column's name has names with a hash; tell of them.
+
+    All of them: which one had the plain name in a run that knew one only is not known.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for at, leaf in enumerate(leaves):
+        if not leaf.is_rest and f"{stream}.{'.'.join(leaf.path)}" not in settings.column_names:
+            groups.setdefault(names.spelt(leaf.path), []).append(at)
+    told = []
+    for group in groups.values():
+        if len(group) > 1:
+            for at in group:
+                columns[at] = replace(columns[at], name=names.apart(leaves[at].path))
+            pairs = ", ".join(f"{columns[at].source!r} in {columns[at].name!r}" for at in group)
+            told.append(f"properties whose names would be one as columns are kept apart: {pairs} (setting column_names for other names)")
+    return tuple(told)
 
 
 def _refuse_collisions(leaves: Sequence[Leaf], columns: Sequence[Column]) -> None:

@@ -11,6 +11,7 @@ from .dialect import Dialect
 from .diff import Column, Found
 from .kinds import Kind
 from .logbased import DELETED
+from .naming import Naming
 from .wanting import Wanted
 
 
@@ -28,6 +29,7 @@ def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Want
     """
     if found is None:
         return wanted
+    wanted = _with_names_as(found, wanted, wanting.naming_of(dialect.settings, dialect))
     wanted = _with_keys_as(found, wanted)
     has_versions = set(map(dialect.fold, wanting.VERSION_COLUMNS)) <= set(found.columns)
     is_ours = has_versions and not wanted.takes(dialect)  # and not of a property
@@ -41,6 +43,25 @@ def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Want
     if kinds.keys() & wanted.more.keys():
         return with_fields(_without_fields(wanted), {**wanted.more, **kinds}, dialect)
     return with_fields(wanted, kinds, dialect)
+
+
+def _with_names_as(found: Found, wanted: Wanted, names: Naming) -> Wanted:
+    """Return *wanted* with the columns that its properties had when another one had the same name."""
+    had = {column.name: names.apart(leaf.path) for leaf, column in zip(wanted.leaves, wanted.table.columns, strict=False)}
+    had = {name: apart for name, apart in had.items() if apart in found.columns}
+    if all(name == apart for name, apart in had.items()):
+        return wanted
+    table = wanted.table
+    return replace(
+        wanted,
+        table=replace(
+            table,
+            columns=tuple(replace(column, name=had.get(column.name, column.name)) for column in table.columns),
+            keys=tuple(had.get(key, key) for key in table.keys),
+            indexes=tuple(replace(index, columns=tuple(had.get(name, name) for name in index.columns)) for index in table.indexes),
+            deletes=had.get(table.deletes, table.deletes) if table.deletes else None,
+        ),
+    )
 
 
 def _with_keys_as(found: Found, wanted: Wanted) -> Wanted:
