@@ -17,7 +17,7 @@ from target_meltano.tables import Plan
 from target_meltano.target import Target
 
 ASIDE = {"invalid_schemas": "quarantine"}
-BAD = schema("bad", id=INT, Name=STR, name=STR)
+BAD = schema("bad", id=INT, name__x=STR, name={"type": "object", "properties": {"x": STR}})
 GOOD = schema("good", id=INT)
 
 
@@ -37,15 +37,15 @@ def rejected(db: Any) -> list[Any]:
 @pytest.mark.parametrize("state_id", [None, "p"], ids=["", "state_id"])
 @pytest.mark.parametrize("invalid_records", ["fail", "quarantine"])
 def test_the_rest_is_loaded_and_the_records_are_kept(db: Any, invalid_records: str, state_id: str | None) -> None:
-    lines = [GOOD, BAD, record("good", id=1), record("bad", id=1, name="a"), BAD, state(1), record("bad", id=2), record("good", id=2), state(2)]
+    lines = [GOOD, BAD, record("good", id=1), record("bad", id=1, name__x="a"), BAD, state(1), record("bad", id=2), record("good", id=2), state(2)]
     states = aside(
-        db, *lines, match=r"^1 of the streams .* in __rejected; .*stream 'bad': line 2: properties 'Name' and 'name'.*column_names",
+        db, *lines, match=r"^1 of the streams .* in __rejected; .*stream 'bad': line 2: properties 'name__x' and 'name.x'.*column_names",
         invalid_records=invalid_records, state_id=state_id, batch_rows=1,
     )  # fmt: skip
     assert states[-1] == "2"
     assert rows(db, "id", "good") == [(1,), (2,)]
     assert [(found["id"], stream, line) for found, stream, line, _ in rejected(db)] == [(1, "bad", 4), (2, "bad", 7)]
-    assert "its SCHEMA is refused: line 2: properties 'Name' and 'name'" in rejected(db)[0][3]
+    assert "its SCHEMA is refused: line 2: properties 'name__x' and 'name.x'" in rejected(db)[0][3]
     assert db.query(f'SELECT stream, rows_read, rows_rejected FROM "{db.schema}".__loads ORDER BY 1') == [("bad", 2, 2), ("good", 2, 0)]
 
 
@@ -139,13 +139,13 @@ def test_records_of_a_batch_are_kept_each_with_its_place(db: Any, tmp_path: Path
 
 
 def test_replay_gives_the_schema_to_be_mended_and_the_records(db: Any) -> None:
-    aside(db, BAD, record("bad", id=1, name="a"), state(1))
+    aside(db, BAD, record("bad", id=1, name__x="a"), state(1))
     warnings: list[str] = []
     lines = [json.loads(line) for line in commands.replay(dialect(db), None, None, warnings.append)]
     assert [line["type"] for line in lines] == ["SCHEMA", "RECORD"]
     assert "stream 'bad': its SCHEMA is refused, mend it" in warnings[0]
-    run(db, *lines, column_names={"bad.Name": "other_name"})
-    assert rows(db, "id, name", "bad") == [(1, "a")]
+    run(db, *lines, column_names={"bad.name.x": "other_name"})
+    assert rows(db, "id, name__x", "bad") == [(1, "a")]
 
 
 def test_exit_code_warning_and_summary_tell_it(db: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_exit_code_warning_and_summary_tell_it(db: Any, tmp_path: Path, capsys: 
     code = main("postgres", "target_meltano_postgres.dialect:PostgresDialect", arguments)
     told = capsys.readouterr()
     assert (code, told.out) == (1, "1\n")
-    assert told.err.count("properties 'Name' and 'name' would both be named") == 2  # a warning, and the error at the end
+    assert told.err.count("properties 'name__x' and 'name.x' would both be named") == 2  # a warning, and the error at the end
     summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     assert list(summary["refused"]) == ["bad"]
     assert "would both be named" in summary["refused"]["bad"]
