@@ -11,12 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from .logbased import KINDS
 from .pii import Node, Path, Rule, path_text
-from .values import Number
+from .values import Number, json_type
 
 _COMBINING = ("anyOf", "oneOf", "allOf")
 _CONDITIONS = ("if", "then", "else")
 _VALUES = ("default", "examples", "example", "enum", "const")  # keywords that show values
+_SCHEMAS = {*_COMBINING, *_CONDITIONS, "items", "prefixItems", "additionalItems"}
+_MAPS = {"properties", "definitions", "$defs"}
+_PLAIN = {
+    *("$schema", "$ref", "type", "required", "additionalProperties", "format", "contentEncoding", "precision", "scale"),
+    *("multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"),
+}
 _OF_ITEMS = ("contains", "uniqueItems", "minContains", "maxContains")  # masked items may be equal
 MAX_STEPS = 50_000
 
@@ -38,10 +45,33 @@ def masked(schema: Any, tree: Node) -> Masked:
     """
     result = Masked(schema)
     try:
-        result.schema = _Masker(schema, result).inside(schema, tree)
+        result.schema = plain(_Masker(schema, result).inside(schema, tree))
     except RecursionError:
         raise ValueError("the schema is nested too deeply, or a $ref leads in a circle") from None
     return result
+
+
+def plain(schema: Any, shared: bool = False) -> Any:
+    """Return what of *schema* says which columns there are, of which types; no other word, which may show a value.
+
+    *shared*: it may describe a masked column, too, so that values that it lists become their types.
+    """
+    if isinstance(schema, list):
+        return [plain(part, shared) for part in schema]
+    if not isinstance(schema, dict):
+        return schema if isinstance(schema, bool) else {}
+    found = {word: value for word, value in schema.items() if word in _PLAIN and not isinstance(value, dict)}
+    for word in _SCHEMAS & schema.keys():
+        found[word] = plain(schema[word], shared)
+    for word in _MAPS & schema.keys():
+        inside = shared or word != "properties"
+        found[word] = {name: plain(child, inside) for name, child in _dict(schema[word]).items()}
+    listed = [value for word in ("enum", "const") if word in schema for value in (schema[word] if word == "enum" else [schema[word]])]
+    if listed and not shared:
+        found |= {word: schema[word] for word in ("enum", "const") if word in schema}
+    elif listed and "type" not in found:
+        found["type"] = list(dict.fromkeys(json_type(value) for value in listed))
+    return found
 
 
 def paths(schema: Any) -> list[str]:
@@ -226,3 +256,32 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def named(record: Any, schema: Any, tree: Node) -> Any:
+    """Return a masked *record* without what neither its *schema* nor a rule names: nobody has said what that is.
+
+    What log-based taps add (`logbased.KINDS`) stays; it says when and where a record was.
+    """
+    walker = _Masker(schema, Masked(schema))
+
+    def walk(value: Any, parts: list[Any], node: Node | None) -> Any:
+        if isinstance(value, list):
+            below = [part["items"] for part in parts if isinstance(part.get("items"), dict)]
+            inner = [one for item in below for one in walker.alternatives(item)]
+            return [walk(item, inner, node.items if node else None) for item in value]
+        properties = [_dict(part.get("properties")) for part in parts]
+        if not isinstance(value, dict) or not any(properties) or (node and node.rule):
+            return value
+        kept = {}
+        for name, item in value.items():
+            child = node.members.get(name) if node else None
+            schemas = [its[name] for its in properties if name in its]
+            if schemas or child:
+                kept[name] = walk(item, [one for its in schemas for one in walker.alternatives(its)], child)
+        return kept
+
+    if not isinstance(record, dict):
+        return record
+    added = {name: value for name, value in record.items() if name in KINDS}
+    return {**added, **walk(record, list(walker.alternatives(schema)), tree)}

@@ -20,6 +20,7 @@ from .values import MAX_DEPTH, Number
 MARK = "masked"  # member of messages that are masked already, with the rules' fingerprint
 LENIENT = values.Rules(replace_bad_text=True)  # bad text stays in the line, for the target to judge
 _REFUSED = (*REFUSED, ValueError)
+_SCHEMA = ("type", "stream", "schema", "key_properties", "bookmark_properties")  # members of a SCHEMA that pass
 WITHHELD = b'{"withheld": '
 
 
@@ -53,6 +54,7 @@ class MaskedStream:
     secret: bytes
     has_schema: bool = False
     has_records: bool = False
+    described: Any = None  # the SCHEMA's schema after masking
     open: set[Rule] = field(default_factory=set)  # rules for what the SCHEMA does not describe, and no record had yet
 
     def __post_init__(self) -> None:
@@ -218,6 +220,7 @@ class MaskedStream:
         """
         if MARK in found:
             self.has_schema = True
+            self.described = found.get("schema")
             return line
         if not isinstance(found.get("schema"), dict):
             return line  # the target says so
@@ -235,7 +238,16 @@ class MaskedStream:
         if not self.has_schema:
             self.open = result.open - result.found
         self.has_schema = True
-        return as_json({**found, "schema": result.schema, MARK: self.mark})
+        self.described = result.schema
+        return as_json({**{name: found[name] for name in _SCHEMA if name in found}, "schema": result.schema, MARK: self.mark})
+
+    def named(self, line: bytes) -> bytes:
+        """Return a record's line, which is masked, without the fields that its SCHEMA does not name."""
+        try:
+            found = values.parse(line, LENIENT, not_finite=True)
+            return as_json({**found, "record": masked_schema.named(found["record"], self.described, self.tree)})
+        except _REFUSED:
+            return withheld(line, self.secret, lambda number, at: RecordError("is withheld", line=number, stream=self.name))
 
     def _check_keys(self, found: dict[str, Any]) -> None:
         for name in filter(is_text, _list(found.get("key_properties"))):

@@ -37,13 +37,17 @@ _BETWEEN = ("", "-", ".", ":", "/", "_")  # the name of a schema and that of a s
 _BOOKMARKS = {"replication_key", "replication_keys", "cursor_field", "bookmark_key", "bookmark_properties"}
 
 
-def stage(found: pii.Found, environment: Mapping[str, str] = os.environ, reads_batches: bool = True) -> Stage | None:
-    """Return the stage for the setting `pii`, None where it has no rules.
+def stage(
+    found: pii.Found, environment: Mapping[str, str] = os.environ, reads_batches: bool = True, unlisted: str = "alike"
+) -> Stage | None:
+    """Return the stage for the setting `pii`, None where it has no rules; *unlisted* is the setting `pii_unlisted`.
 
     Raises:
         SettingsError: naming everything that is wrong with it.
     """
     rules = pii.read(found, environment)
+    if unlisted == "fail" and rules.plain is None:
+        rules = replace(rules, plain=())
     return Stage(rules, reads_batches) if rules.rules else None
 
 
@@ -127,6 +131,11 @@ class Stage:
             else:
                 done.append(line if known.stream in plain else self._odd(line))
         return done
+
+    def named(self, stream: str | None, line: bytes) -> bytes:
+        """Return a masked line as it may be kept: of a stream with rules without the fields that no SCHEMA names."""
+        found = self.streams.get(stream or "")
+        return found.named(line) if found and found.described is not None and not is_withheld(line) else line
 
     def unmatched(self) -> list[str]:
         """Return what is wrong with rules that have matched nothing so far."""

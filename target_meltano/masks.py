@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -170,7 +171,12 @@ def _starred(value: Any) -> Any:
     if isinstance(value, Number):
         return Number("0")
     text = text_of(value)
-    return text.translate(_STARS) if text.isascii() else _WORD.sub("*", text)
+    return text.translate(_STARS) if text.isascii() else "".join("*" if _is_shown(char) else char for char in text)
+
+
+def _is_shown(char: str) -> bool:
+    """Tell whether a character is a letter, a digit, or a mark on one: vowel signs and accents tell a word, too."""
+    return char.isalnum() or unicodedata.category(char)[0] == "M"
 
 
 _WORD = re.compile(r"[^\W_]")

@@ -88,6 +88,11 @@ def read(found: Found, environment: Mapping[str, str]) -> Rules:
     return Rules(rules, None if plain is None else tuple(plain), key)
 
 
+def streams_of(found: Found) -> frozenset[str]:
+    """Return the streams that the setting has rules for."""
+    return frozenset(rule.stream for rule in _rules(found, []))
+
+
 def faults_of(found: Found) -> Iterator[str]:
     """Yield what is wrong with the setting; the key is not looked for."""
     parts = _as_object(found)

@@ -85,6 +85,8 @@ class Settings:
     indexes: Mapping[str, Any] = setting({}, "Indexes per stream: {stream: [[name, …], …]}, by paths of properties or names of columns.")
     pii: Mapping[str, Any] | list[Any] = setting({}, "Rules for personal data, applied before anything is buffered, logged or stored: docs/pii.md.")
 
+    pii_unlisted: str = setting("alike", "Streams that neither a rule of `pii` nor its `plain` names: `fail` at their SCHEMA, or only where a name is `alike` one of a rule that has not come.", choices=("alike", "fail"))
+
     def for_stream(self, name: str, stream: str) -> str:
         """Return the value of a `PerStream` setting for *stream*."""
         value = getattr(self, name)

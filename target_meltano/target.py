@@ -73,7 +73,7 @@ class Target:
         self.plan = plan
         self.tap_status = tap_status
         self.rules = wanting.rules_of(self.settings)
-        self.masking = masking.stage(self.settings.pii)
+        self.masking = masking.stage(self.settings.pii, unlisted=self.settings.pii_unlisted)
         self.names = wanting.Names()
         self.refusals = Refusals()
         self.waiting: dict[str, Waiting] = {}  # for a SCHEMA that names properties
@@ -104,6 +104,8 @@ class Target:
         schema = self.settings.schema or self.dialect.default_schema or ""
         self.report.run_id = self.dialect.run_id = new_run_id()
         ledger = Ledger(self.dialect, schema, self.report.run_id)
+        if self.masking:
+            ledger.shown = self.masking.named
         self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
         keeps = self.settings.invalid_records == "quarantine"
         self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams, lines=self.lines)

@@ -112,7 +112,7 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any], 
 
 
 def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any], opened: bool) -> Wanted:
-    stream = message.stream
+    stream, settings = message.stream, _for_rules(message.stream, settings)
     validating.check(message.schema, patterns=settings.validation == "schema")
     types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
     depth, double = settings.flatten_depth, settings.number == "double"
@@ -155,6 +155,18 @@ def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any],
     named = message.schema.get("properties") or ()
     texts = {key for key in message.keys if key not in named} if is_open or opened else set()
     return Wanted(table, node, leaves, text, stamped, known=known, texts=frozenset(texts), told=told)
+
+
+def _for_rules(stream: str, settings: Settings) -> Settings:
+    """Return the settings for a stream: where it has rules for personal data, nothing is kept that no SCHEMA and no rule names."""
+    if not settings.pii:
+        return settings
+    from . import pii  # only where it is needed: it takes 50 ms
+
+    if stream not in pii.streams_of(settings.pii):
+        return settings
+    unknown = "warn" if settings.unknown_fields == "keep" else settings.unknown_fields
+    return replace(settings, unknown_fields=unknown, additional_properties="unknown")
 
 
 def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
@@ -243,6 +255,7 @@ def rules_of(settings: Settings) -> values.Rules:
 
 def layout(wanted: Wanted, table: Table, settings: Settings, dialect: Dialect[Any]) -> Layout:
     """Return the layout of the rows that fill *table*, whose columns may be wider than wanted."""
+    settings = _for_rules(table.source, settings)
     rules = rules_of(settings)
     columns = table.columns[: len(table.columns) - wanted.stamped]
     leaves = tuple(

@@ -157,10 +157,10 @@ def test_no_canary_shows_in_the_error_that_ends_a_run(db: Any, tmp_path: Path, l
     assert_hidden(said, stored(db))
 
 
-def test_no_canary_shows_in_unknown_fields_that_are_kept_nor_from_files(db: Any, tmp_path: Path) -> None:
+def test_no_canary_shows_in_unknown_fields_that_others_keep_nor_from_files(db: Any, tmp_path: Path) -> None:
     """The files of a BATCH go through the same rules; a line of them that is no JSON is withheld."""
     path = tmp_path / "x.gz"
-    good = json.dumps({"id": 1, **WHOLE, "more": 2}).encode()
+    good = json.dumps({"id": 1, **WHOLE, "more": "canary-more"}).encode()
     path.write_bytes(gzip.compress(good + b"\n" + good[:-3] + b"\n"))
     manifest = {"encoding": {"format": "jsonl", "compression": "gzip"}, "manifest": [path.as_uri()]}
     batch = {"type": "BATCH", "stream": "users", **manifest}
@@ -168,7 +168,7 @@ def test_no_canary_shows_in_unknown_fields_that_are_kept_nor_from_files(db: Any,
     code, said = target(db, tmp_path, USERS, batch, **settings)
     assert code == 0, said
     assert_hidden(said, stored(db))
-    assert rows(db, "id, __extra", "users") == [(1, {"more": 2})]
+    assert rows(db, "id, addr__city", "users") == [(1, "Bern")]
     assert [json.loads(source)["withheld"]["bytes"] for (source,) in rows(db, "convert_from(source, 'UTF8')", "__rejected")] == [len(good) - 3]
 
 
@@ -270,3 +270,69 @@ def test_a_rule_needs_its_key_before_anything_is_read(db: Any, monkeypatch: pyte
     monkeypatch.setenv("TARGET_MELTANO_PII_KEY", KEY)
     run(db, schema("t", id=INT, email=STR), record("t", id=1, email="a"), pii=rules)
     assert rows(db, "email")[0][0].startswith("v7:")
+
+
+NEEDLE = "needle-4711"
+
+
+def hidden_in(message: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return a message with the needle where no SCHEMA and no rule has a name for it, or where words show values."""
+    message = json.loads(json.dumps(message))
+    described, found = message.get("schema", {}), message.get("record", {})
+    if place == "member":
+        message["note"] = NEEDLE
+    elif place == "field":
+        found["mail"] = NEEDLE
+    elif place == "inner field":
+        found["addr"] = {**(found.get("addr") or {}), "street": NEEDLE}
+    elif place == "annotation":
+        described.get("properties", {}).get("email", {}).update(examples=[NEEDLE], description=NEEDLE, default=NEEDLE, enum=[NEEDLE, None])
+        described.update(title=NEEDLE, patternProperties={NEEDLE: {}}, **{"x-note": NEEDLE, "not": {"const": NEEDLE}})
+    elif place == "definition":
+        described["definitions"] = {"mail": {"type": ["null", "string"], "examples": [NEEDLE], "const": NEEDLE, "pattern": NEEDLE}}
+        described["$defs"] = {"m": {"enum": [NEEDLE], "$comment": NEEDLE}}
+        described.get("properties", {})["email"] = {"$ref": "#/definitions/mail"}
+    return message
+
+
+@pytest.mark.parametrize("place", ["member", "field", "inner field", "annotation", "definition"])
+@pytest.mark.parametrize("settings", [{}, {"unknown_fields": "keep"}, {"absent_fields": "keep", "state_id": "p"}], ids=str)
+def test_what_nobody_has_named_is_nowhere(db: Any, tmp_path: Path, place: str, settings: dict[str, Any]) -> None:
+    """In good records, in invalid ones of either kind, and in their SCHEMA."""
+    messages = [hidden_in(USERS, place)]
+    messages += [hidden_in(record("users", id=1, **WHOLE), place), hidden_in(record("users", id="x", **WHOLE), place)]
+    messages += [hidden_in(record("users", id=4, **{**WHOLE, "addr": {"zip": "1", "city": "\0"}}), place)]
+    messages += [hidden_in({"type": "ACTIVATE_VERSION", "stream": "users", "version": 1}, place), hidden_in(state(1), "")]
+    code, said = target(db, tmp_path, *messages, invalid_records="quarantine", **settings)
+    assert code == 0, said
+    assert [row[0] for row in rows(db, "id", "users")] == [1]
+    assert len(rows(db, "line", "__rejected")) == 2
+    assert NEEDLE not in said + stored(db)
+    assert_hidden(said, stored(db))
+
+
+def test_a_row_that_the_database_refuses_is_kept_without_what_nobody_has_named(db: Any, tmp_path: Path) -> None:
+    db.query(f'CREATE SCHEMA "{db.schema}"; CREATE TABLE "{db.schema}".users (id bigint, seen bigint CHECK (seen < 5))')
+    plain = {**USERS, "key_properties": []}
+    code, said = target(db, tmp_path, plain, record("users", id=1, seen=9, **WHOLE, mail=NEEDLE), invalid_records="quarantine")
+    assert code == 0, said
+    assert [reason for (reason,) in rows(db, "reason", "__rejected")] != []
+    assert NEEDLE not in said + stored(db)
+
+
+def test_a_stream_that_nobody_has_listed_ends_the_run_at_its_schema(db: Any, tmp_path: Path) -> None:
+    """A tap that renames its stream beyond likeness."""
+    customers = {**USERS, "stream": "customers"}
+    rows_of = [{**record("users", id=i, **WHOLE), "stream": "customers"} for i in range(5)]
+    code, said = target(db, tmp_path, customers, *rows_of, pii_unlisted="fail", batch_rows=1)
+    assert code == 1
+    assert "stream 'customers' has no rule and is not in plain" in said
+    assert db.query("SELECT to_regclass(%s)", (f'"{db.schema}".customers',)) == [(None,)]
+
+
+@pytest.mark.parametrize("text", ["\u0928\u093f\u0930\u094d\u092e\u0932\u093e", "Jose\u0301", "na\u0308\u0300", "\u05e9\u05b8\u05c1"], ids=ascii)
+def test_marks_on_letters_are_masked_too(text: str) -> None:
+    from target_meltano import masks
+
+    masked = masks.compiled(masks.read_method("mask"), None, "x")(text)
+    assert set(masked) == {"*"}
