@@ -7,7 +7,7 @@ is refused here, before any DDL, with the setting that would accept it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from . import kinds
 from .errors import SchemaError, UpgradeError
@@ -74,7 +74,8 @@ class FoundColumn:
     are never rounded, cut or padded before they can be refused. *optional*: a row may leave it out,
     it is nullable or has a default. *also*: other kinds whose values the type holds; a stream that
     wants one of them has its column. *remedy*: by what an unknown type is read all the same.
-    *no_update*: why an upsert cannot set it, and what to do.
+    *no_update*: why an upsert cannot set it, and what to do. *source*: its comment, the path of the
+    property that it was made for, empty where it has none or the database does not tell.
     """
 
     name: str
@@ -87,6 +88,7 @@ class FoundColumn:
     limit: Limit | None = None
     remedy: str = ""
     no_update: str = ""
+    source: str = field(default="", compare=False)  # whoever comments on a column changes no shape
 
     @property
     def can_stay(self) -> bool:

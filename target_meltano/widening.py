@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,12 +48,19 @@ def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Want
 def _with_names_as(found: Found, wanted: Wanted, names: Naming) -> Wanted:
     """Return *wanted* with the columns that its properties had when another one had the same name."""
     had = {column.name: names.apart(leaf.path) for leaf, column in zip(wanted.leaves, wanted.table.columns, strict=False)}
-    had = {name: apart for name, apart in had.items() if apart in found.columns}
+    others = {
+        column.name: found.columns[column.name].source
+        for leaf, column in zip(wanted.leaves, wanted.table.columns, strict=False)
+        if column.name in found.columns and column.name == names.of(leaf.path) and _is_of_another(found.columns[column.name].source, leaf.path, names)
+    }
+    had = {name: apart for name, apart in had.items() if apart in found.columns or name in others}
     if all(name == apart for name, apart in had.items()):
         return wanted
+    told = tuple(f"column {name!r} is of the property {other!r}, another one of nearly that name goes into {had[name]!r}" for name, other in others.items())
     table = wanted.table
     return replace(
         wanted,
+        told=(*wanted.told, *told),
         table=replace(
             table,
             columns=tuple(replace(column, name=had.get(column.name, column.name)) for column in table.columns),
@@ -62,6 +69,11 @@ def _with_names_as(found: Found, wanted: Wanted, names: Naming) -> Wanted:
             deletes=had.get(table.deletes, table.deletes) if table.deletes else None,
         ),
     )
+
+
+def _is_of_another(source: str, path: Sequence[str], names: Naming) -> bool:
+    """Tell whether a column's comment is the path of another property than *path*, with the same name as a column."""
+    return source not in ("", ".".join(path)) and names.spelt(source.split(".")) == names.spelt(path)
 
 
 def _with_keys_as(found: Found, wanted: Wanted) -> Wanted:

@@ -67,3 +67,24 @@ def test_other_collisions_are_refused(db: Any) -> None:
         run(db, schema("t", id=INT, a__b=INT, a=nested))
     with pytest.raises(SchemaError, match="column_names"):
         run(db, schema("t", id=INT, x=INT, y=INT), column_names={"t.x": "y"})
+
+
+@pytest.mark.parametrize("is_one_run", [True, False])
+def test_a_property_does_not_get_into_the_column_that_was_made_for_another(db: Any, is_one_run: bool) -> None:
+    """Though no run knew both: the column's comment tells which it is of."""
+    before = [schema("t", id=INT, Total=INT), record("t", id=1, Total=1)]
+    after = [schema("t", id=INT, total=INT), record("t", id=2, total=2)]
+    runs = [before + after] if is_one_run else [before, after]
+    warnings = [words for lines in runs for words in run(db, *lines).summary["warnings"]]
+    assert rows(db, f'id, total, "{APART["total"]}"') == [(1, 1, None), (2, None, 2)]
+    assert len(warnings) == 1
+    assert "'total' is of the property 'Total'" in warnings[0]
+    run(db, schema("t", id=INT, Total=INT), record("t", id=3, Total=3))
+    assert rows(db, f'total, "{APART["total"]}"')[-2:] == [(3, None), (None, 2)]
+
+
+def test_a_comment_of_somebody_else_changes_nothing(db: Any) -> None:
+    run(db, schema("t", id=INT, total=INT), record("t", id=1, total=1))
+    db.query(f'COMMENT ON COLUMN "{db.schema}".t.total IS %s', ("all of it",))
+    assert run(db, schema("t", id=INT, total=INT), record("t", id=2, total=2)).summary["warnings"] == []
+    assert rows(db, "id, total") == [(1, 1), (2, 2)]
