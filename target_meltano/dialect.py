@@ -63,6 +63,10 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
     limits: ClassVar[Mapping[str, Limit]] = {}
     """What the types of `narrow` hold, by name; that of varchar(n) and time(n) is read from their digits."""
 
+    compares_shapes: ClassVar[bool] = True
+    """Whether tables are compared with what rows were made for before COMMIT; not where `write` only keeps rows
+    until then, and converts them to the types that the table has when they are loaded."""
+
     default_schema: ClassVar[str | None] = None
     """Used where the setting `schema` is missing; None: it is required."""
 

@@ -104,8 +104,7 @@ class Target:
         schema = self.settings.schema or self.dialect.default_schema or ""
         self.report.run_id = self.dialect.run_id = new_run_id()
         ledger = Ledger(self.dialect, schema, self.report.run_id)
-        if self.masking:
-            ledger.shown = self.masking.named
+        ledger.shown = self.masking.named if self.masking else ledger.shown
         self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
         keeps = self.settings.invalid_records == "quarantine"
         self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams, lines=self.lines)

@@ -130,6 +130,8 @@ def refuse_changed(
     Raises:
         DatabaseError: naming the column.
     """
+    if not dialect.compares_shapes:
+        return before
     shapes = dialect.shapes(session.connection, tables)
     for table in tables:
         shape, known = shapes.get(table.full_name), before.get(table.full_name)

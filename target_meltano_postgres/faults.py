@@ -80,8 +80,9 @@ def words(error: Exception) -> str:
 def is_transient(error: Exception) -> bool:
     """Tell whether it was a lock that others hold, what others made in between, or a lost connection."""
     cause = cause_of(error)
-    is_lost = isinstance(cause, (psycopg2.OperationalError, psycopg2.InterfaceError)) and not cause.pgcode
-    return is_lost or is_duplicate(error) or isinstance(cause, TRANSIENT)
+    # A COPY whose connection ends raises the class of all errors of the server, without a code.
+    is_of_client = isinstance(cause, (psycopg2.OperationalError, psycopg2.InterfaceError)) or type(cause) is psycopg2.DatabaseError
+    return (is_of_client and not cause.pgcode) or is_duplicate(error) or isinstance(cause, TRANSIENT)
 
 
 def is_duplicate(error: Exception) -> bool:

@@ -80,6 +80,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         "binary": BINARY,
         "variant": JSON,
     }
+    compares_shapes = False
     max_columns = 2000
     name_size = 255 - len(NEW)  # a column that is to change its type needs room behind its name
     fold = staticmethod(upper)
