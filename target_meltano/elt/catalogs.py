@@ -2,7 +2,8 @@
 
 A pattern is the name of a stream, or of a property behind its stream's, with dots between: `orders`,
 `orders.id`, `orders.address.*`, `*.updated_at`; * and ? stand for any characters, as in names of files.
-It means what it names and all that is in that. With ! in front it excludes.
+It means what it names and all that is in that. With ! in front it excludes. In place of a stream's name its
+`tap_stream_id` will do, which tells two streams of one name apart.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def selected(catalog: Mapping[str, Any], select: Sequence[str], metadata: Mappin
     for stream in streams:
         used |= _select(stream, wanted, unwanted) | _add(stream, metadata)
     if unused := sorted({*wanted, *unwanted, *metadata} - used):
-        names = ", ".join(sorted(map(_name, streams))) or "none"
+        names = ", ".join(sorted(map(_shown, streams))) or "none"
         raise RunError(f"select, metadata: nothing in the catalog matches {', '.join(unused)}; its streams: {names}")
     return made
 
@@ -48,11 +49,11 @@ def count(catalog: Mapping[str, Any]) -> int:
 def _select(stream: dict[str, Any], wanted: Iterable[str], unwanted: Iterable[str]) -> set[str]:
     """Mark what is selected of *stream*, and return the patterns that match something in it."""
     entries = _entries(stream)
-    labels = {way: ".".join((_name(stream), *way)) for way in entries}
+    labels = {way: [".".join((name, *way)) for name in _names(stream)] for way in entries}
     used: set[str] = set()
 
     def named(patterns: Iterable[str]) -> set[Way]:
-        hits = {pattern: {way for way, label in labels.items() if fnmatchcase(label, pattern)} for pattern in patterns}
+        hits = {pattern: {way for way in labels if any(fnmatchcase(label, pattern) for label in labels[way])} for pattern in patterns}
         used.update(pattern for pattern, ways in hits.items() if ways)
         tops = set().union(*hits.values())
         return {way for way in labels if any(way[:size] in tops for size in range(len(way) + 1))}
@@ -75,7 +76,8 @@ def _add(stream: dict[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> s
     for pattern, added in metadata.items():
         for one in stream["metadata"]:
             way = _way(one["breadcrumb"])
-            if fnmatchcase(".".join((_name(stream), *way)), pattern) and ("." in pattern or not way):
+            labels = (".".join((name, *way)) for name in _names(stream))
+            if any(fnmatchcase(label, pattern) for label in labels) and ("." in pattern or not way):
                 used.add(pattern)
                 one["metadata"].update(added)
                 if not way:  # and where other taps look
@@ -83,8 +85,15 @@ def _add(stream: dict[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> s
     return used
 
 
-def _name(stream: Mapping[str, Any]) -> str:
-    return str(stream.get("stream") or stream.get("tap_stream_id"))
+def _names(stream: Mapping[str, Any]) -> list[str]:
+    """Return a stream's name, and its id where that is another one."""
+    found = [str(stream[word]) for word in ("stream", "tap_stream_id") if stream.get(word)]
+    return list(dict.fromkeys(found)) or ["None"]
+
+
+def _shown(stream: Mapping[str, Any]) -> str:
+    name, *ids = _names(stream)
+    return f"{name} ({ids[0]})" if ids else name
 
 
 def _entries(stream: Mapping[str, Any]) -> dict[Way, dict[str, Any]]:

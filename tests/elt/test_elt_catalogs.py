@@ -80,3 +80,21 @@ def test_the_catalog_that_was_given_stays_as_it_was() -> None:
     before = str(CATALOG)
     catalogs.selected(CATALOG, ["orders"], {"orders": {"replication-key": "id"}})
     assert str(CATALOG) == before
+
+
+def test_streams_of_one_name_are_told_apart_by_their_ids() -> None:
+    """As those of a database with two schemas."""
+    twice = {"streams": [{**stream("orders"), "tap_stream_id": f"{schema}-orders"} for schema in ("public", "archive")]}
+
+    def chosen(*select: str) -> list[tuple[str, int]]:
+        found = catalogs.selected(twice, select, {})
+        return [(one["tap_stream_id"], sum(bool(entry["metadata"]["selected"]) for entry in one["metadata"])) for one in found["streams"]]
+
+    assert chosen("public-orders") == [("public-orders", 6), ("archive-orders", 0)]
+    assert chosen("orders", "!archive-*") == [("public-orders", 6), ("archive-orders", 0)]
+    assert chosen("orders.id", "archive-orders.note") == [("public-orders", 2), ("archive-orders", 3)]
+    assert chosen("orders") == [("public-orders", 6), ("archive-orders", 6)]
+    with pytest.raises(RunError, match=r"matches public\.orders; its streams: orders \(archive-orders\), orders \(public-orders\)"):
+        catalogs.selected(twice, ["public.orders"], {})
+    added = catalogs.selected(twice, [], {"archive-orders": {"replication-method": "FULL_TABLE"}})
+    assert [one.get("replication_method") for one in added["streams"]] == [None, "FULL_TABLE"]
