@@ -260,10 +260,11 @@ class _Reader:
             raise SchemaError("the schema has too many alternatives or nested properties (setting flatten_depth)")
 
     def pointed_at(self, reference: str) -> Any:
-        if reference != "#" and not reference.startswith("#/"):
+        if not reference.startswith("#") or (len(reference) > 1 and "/" not in reference):
             raise SchemaError(f"$ref {shown(reference)} is not read; only those within the schema are, like #/…/…")
         found: Any = self.root
-        for part in unquote(reference).split("/")[1:]:
+        inside = unquote(reference)[1:]  # some taps write #definitions/x
+        for part in inside.removeprefix("/").split("/") if inside else ():
             part = part.replace("~1", "/").replace("~0", "~")
             try:
                 found = found[int(part)] if isinstance(found, list) else found[part]

@@ -280,9 +280,53 @@ def test_values_are_in_the_style_of_their_fields(name: str, found: str) -> None:
 def test_names_are_those_of_people_where_the_stream_is_of_them() -> None:
     people, products = records(stream("customers", name=TEXT), stream("products", name=TEXT), faker=faker, rows=30).values()
     fake = faker.Faker()
-    fake.seed_instance("0/customers/name")
-    assert {record["name"] for record in people} <= {fake.name() for _ in range(500)}
+    names = set()
+    for n in range(500):
+        fake.seed_instance(f"0/customers/name/{n}")
+        names.add(fake.name())
+    assert {record["name"] for record in people} <= names
     assert not {record["name"] for record in people} & {record["name"] for record in products}
+
+
+def test_no_more_texts_are_invented_than_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog has hundreds of columns, and the first row comes at once."""
+    asked: list[str] = []
+    name = faker.Faker.__getattr__
+    monkeypatch.setattr(faker.Faker, "__getattr__", lambda self, attribute: asked.append(attribute) or name(self, attribute))
+    columns = {f"c{i}_email": TEXT for i in range(40)}
+    assert len(records(stream(**columns), rows=1, null_rate=0, faker=faker)["s"]) == 1
+    assert asked.count("email") == 40
+
+
+def nested(levels: int, inmost: Any) -> Any:
+    return {"type": "object", "required": ["a"], "properties": {"a": nested(levels - 1, inmost)}} if levels else inmost
+
+
+@pytest.mark.parametrize("levels", [3, 9, 40])
+def test_what_ends_by_itself_is_made_to_its_end(levels: int) -> None:
+    (found,) = set(map(json.dumps, values(nested(levels, {"type": "object", "properties": {"b": {"const": 1}}}), rows=3)))
+    assert found.count('"a"') == levels
+    assert '"b": 1' in found
+
+
+def test_what_contains_itself_ends_all_the_same() -> None:
+    schema = {"type": "object", "properties": {"x": {"$ref": "#/definitions/n"}}, "definitions": {"n": {"properties": {"n": {"$ref": "#/definitions/n"}}}}}
+    assert len(records(Stream("s", schema, ()), rows=3)["s"]) == 3
+
+
+@pytest.mark.parametrize("options", [[{"type": "number"}, {"type": "integer"}], [{"type": "string", "format": "date-time"}, TEXT]], ids=["numbers", "texts"])
+def test_alternatives_may_overlap(options: list[Any]) -> None:
+    for one in mock.compiled([stream(x={"oneOf": options})], 20, "0", 0, None):
+        mock.check(one)
+
+
+def test_references_are_read_however_they_are_written() -> None:
+    schema = {"type": "object", "properties": {"x": {"$ref": "#definitions/n"}}, "definitions": {"n": {"const": 7}}}
+    for one in mock.compiled([Stream("s", schema, ())], 5, "0", 0, None):
+        mock.check(one)
+    assert records(Stream("s", schema, ()), rows=2)["s"] == [{"x": 7}] * 2
+    with pytest.raises(MockError, match="stream 's': x: .ref 'person.json' leads out of the schema"):
+        records(stream(x={"$ref": "person.json"}))
 
 
 # --- the command

@@ -234,14 +234,41 @@ def check(mock: Mock) -> None:
     Raises:
         MockError: naming the first keyword that a record breaks.
     """
-    name, schema = mock.stream.name, json.loads(json.dumps(mock.stream.schema), parse_float=Decimal)
+    name, schema = mock.stream.name, _checkable(json.loads(json.dumps(mock.stream.schema), parse_float=Decimal))
     validator = _validator(name, schema)
     with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
         for record in mock.records(min(SAMPLE, mock.rows)):
-            fault = next(validator.iter_errors(json.loads(record, parse_float=Decimal)), None)
+            fault = _fault(name, validator, json.loads(record, parse_float=Decimal))
             if fault:
                 where = ".".join(("$", *map(str, fault.path)))
                 raise MockError(f"stream {name!r}: {where}: mock makes no values for this schema: {fault.validator!r} is not met")
+
+
+def _fault(name: str, validator: Any, record: Any) -> Any:
+    """Return the first fault of a record, None where there is none."""
+    import jsonschema
+
+    try:
+        return next(validator.iter_errors(record), None)
+    except (jsonschema.exceptions.RefResolutionError, LookupError, ValueError) as error:
+        raise MockError(f"stream {name!r}: a $ref leads out of the schema: {' '.join(str(error).split())[:80]}") from None
+    except RecursionError:
+        raise MockError(f"stream {name!r}: its schema is nested too deeply") from None
+
+
+def _checkable(schema: Any) -> Any:
+    """Return a schema as its taps mean it: alternatives that overlap are both right, `#definitions/x` is `#/definitions/x`."""
+    if isinstance(schema, list):
+        return [_checkable(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {word: _checkable(value) for word, value in schema.items()}
+    if isinstance(found.get("oneOf"), list):
+        found["allOf"] = [*found.get("allOf", ()), {"anyOf": found.pop("oneOf")}]
+    reference = found.get("$ref")
+    if isinstance(reference, str) and re.match("#[^/]", reference):
+        found["$ref"] = f"#/{reference[1:]}"
+    return found
 
 
 def _validator(name: str, schema: Any) -> Any:

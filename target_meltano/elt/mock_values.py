@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -19,6 +20,7 @@ Path = tuple[str, ...]
 Nth = Callable[[int], str]  # the JSON of a key's value for a number from 0 on, another one for each
 MOST_ITEMS = 3
 MOST_DEPTH = 6  # of schemas that contain themselves
+ENDS = 500  # levels of those that end by themselves
 TRIES = 200
 UNBOUNDED = 1 << 62
 
@@ -42,6 +44,10 @@ class Values:
     null_rate: float = 0.1
     faker: Any = None
     references: Mapping[Path, Key] = field(default_factory=dict)
+
+    @cached_property
+    def most_depth(self) -> int:
+        return MOST_DEPTH if contains_itself(self.root) else ENDS
 
     def random(self, path: Path) -> Random:
         """Return the chance of one column: it does not change with the columns beside it."""
@@ -69,7 +75,7 @@ class Values:
         return lambda count: [text if chance() >= rate else "null" for text in made(count)]
 
     def typed(self, schema: Mapping[str, Any], path: Path, depth: int) -> Column:
-        if depth > MOST_DEPTH:
+        if depth > self.most_depth:
             return lambda count: ["null"] * count
         r = self.random(path).random
         if "const" in schema or schema.get("enum"):
@@ -97,7 +103,7 @@ class Values:
             properties.setdefault(name, {"type": "string"})
         columns = []
         for name, child in properties.items():
-            if child is False or (depth >= MOST_DEPTH and name not in (required or ())):
+            if child is False or (depth >= self.most_depth and name not in (required or ())):
                 continue
             columns.append((name, self.column(child, (*path, name), depth + 1)))
         template = ", ".join(f"{quoted(name)}: ".replace("%", "%%") + "%s" for name, _ in columns)
@@ -111,7 +117,7 @@ class Values:
         if isinstance(items, list) or "prefixItems" in schema:
             columns = [self.column(one, (*path, str(i)), depth + 1) for i, one in enumerate(schema.get("prefixItems", items))]
             return lambda count: [f"[{', '.join(row)}]" for row in zip(*(make(count) for make in columns), strict=True)]
-        if items is False or most == 0 or (depth >= MOST_DEPTH and not least):
+        if items is False or most == 0 or (depth >= self.most_depth and not least):
             return lambda count: ["[]"] * count
         make, r, is_set = self.column(items, (*path, "[]"), depth + 1), self.random(path).random, schema.get("uniqueItems")
 
@@ -191,14 +197,43 @@ def merged(left: dict[str, Any], right: Any) -> dict[str, Any]:
 
 
 def pointed_at(root: Any, reference: str, path: Path) -> Any:
+    """Return what a $ref within the schema leads to; `#definitions/x` is meant as `#/definitions/x`.
+
+    Raises:
+        ValueError: it leads nowhere, or out of the schema.
+    """
+    if not reference.startswith("#"):
+        raise ValueError(f"{'.'.join(path) or '$'}: $ref {reference[:80]!r} leads out of the schema; only those within it are read")
     found = root
-    for part in reference.removeprefix("#").split("/")[1:]:
+    for part in filter(None, reference.removeprefix("#").split("/")):
         part = part.replace("~1", "/").replace("~0", "~")
         try:
             found = found[int(part)] if isinstance(found, list) else found[part]
         except (KeyError, IndexError, ValueError, TypeError):
             raise ValueError(f"{'.'.join(path)}: $ref {reference[:80]!r} leads nowhere in the schema") from None
     return found
+
+
+def contains_itself(root: Any) -> bool:
+    """Tell whether a schema's references lead in a circle."""
+    done: set[str] = set()
+
+    def visit(at: Any, through: frozenset[str]) -> bool:
+        if isinstance(at, list):
+            return any(visit(one, through) for one in at)
+        if not isinstance(at, dict):
+            return False
+        reference = at.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#"):
+            if reference in through:
+                return True
+            if reference not in done:
+                done.add(reference)
+                if visit(pointed_at(root, reference, ()), through | {reference}):
+                    return True
+        return any(visit(child, through) for child in at.values())
+
+    return visit(root, frozenset())
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
