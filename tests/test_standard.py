@@ -223,3 +223,12 @@ def test_a_log_goes_on_when_there_is_room_again(tmp_path: Path) -> None:
         os.close(descriptor)
     log.say("info", "to nobody")
     assert path.read_text() == "WARNING kept\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("arguments", ["--version", "--help"])
+def test_the_wrapper_tells_in_a_line_that_stdout_is_full(arguments: str, unbuffered: str) -> None:
+    command = f"{sys.executable} -c 'from target_meltano.elt import main; main()' {arguments} >/dev/full"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent, env=environment)
+    assert (done.returncode, done.stderr) == (1, "CRITICAL stdout: No space left on device\n")

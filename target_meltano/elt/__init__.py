@@ -31,7 +31,21 @@ COMMANDS: dict[str, str] = {
 
 def main() -> None:
     """Run the command `target-meltano`."""
-    sys.exit(dispatch(sys.argv[1:]))
+    try:
+        code = dispatch(sys.argv[1:])
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        code = _without_stdout()
+    except OSError as error:
+        print(f"CRITICAL stdout: {error.strerror}", file=sys.stderr)
+        code = _without_stdout()
+    sys.exit(code)
+
+
+def _without_stdout() -> int:
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
+    return 1
 
 
 def dispatch(arguments: list[str]) -> int:
