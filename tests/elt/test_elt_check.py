@@ -82,3 +82,11 @@ def test_records_are_invented_for_a_tap_of_the_project(project: TestProject) -> 
         done = project.run("mock", "--tap", name)
         assert (done.returncode != 0, told in done.stderr, done.stdout) == (True, True, ""), done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_new_project_lets_no_stream_pass_that_nobody_has_listed(tmp_path: Path) -> None:
+    """Once there are rules for personal data."""
+    from target_meltano.elt import dispatch, project
+
+    assert dispatch(["init", str(tmp_path / "new")]) == 0
+    assert project.read(tmp_path / "new", []).warehouse.settings["pii_unlisted"] == "fail"
