@@ -97,9 +97,18 @@ class Conformance(Harness):
         (row,) = self.rows(self.make_dialect().fold("orders"))
         assert [value for name, value in row.items() if name.lower().startswith("xxx")] == ["2", "b"]
 
+    def test_properties_whose_names_differ_only_in_what_is_folded_are_kept_apart(self) -> None:
+        result = self.load(schema(id=INT, UserId=INT, userid=INT), record(id=1, UserId=2, userid=3))
+        fold = self.make_dialect().fold
+        if fold("UserId") == fold("userid"):
+            assert any("'UserId' in" in words and "'userid' in" in words for words in result.summary["warnings"])
+        (row,) = self.rows(fold("orders"))
+        found = sorted(value for name, value in row.items() if name.lower().startswith("userid"))
+        assert (row[fold("id")], found) == (1, [2, 3])
+
     def test_names_that_collide_are_refused_before_any_ddl(self) -> None:
-        with pytest.raises(SchemaError, match=r"'UserId' and 'userid'.*column_names"):
-            self.load(schema(id=INT, UserId=INT, userid=INT))
+        with pytest.raises(SchemaError, match=r"'a__b'.*'a\.b'.*column_names"):
+            self.load(schema(id=INT, a__b=INT, a={"type": "object", "properties": {"b": INT}}))
         assert self.found() is None
         with pytest.raises(SchemaError, match=r"'Orders' and 'orders'|'orders' and 'Orders'"):
             self.load(schema("Orders"), schema("orders"))
