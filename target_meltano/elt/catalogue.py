@@ -17,7 +17,7 @@ from . import document, processes, transforms
 from .errors import RunError
 from .pipeline import Place
 from .project import Project
-from .variables import redactor
+from .redaction import Redactor
 
 MACROS = Path(__file__).with_name("macros")
 MARK = "target-meltano: "
@@ -71,7 +71,7 @@ def ask(project: Project, schemas: Sequence[str], variables: Mapping[str, str], 
     arguments = json.dumps({"schemas": list(schemas)})
     command = [*transforms.command(project), "--quiet", "--no-use-colors", "run-operation", "target_meltano_catalogue"]
     ours = {**variables, **transforms.folders(transform), "DBT_PROJECT_DIR": str(folder)}
-    code, told, errors = processes.output([*command, "--args", arguments], folder, ours, redactor(project.secrets))
+    code, told, errors = processes.output([*command, "--args", arguments], folder, ours, Redactor(project.secrets))
     found = [Found(**json.loads(line.removeprefix(MARK))) for line in told.splitlines() if line.startswith(MARK)]
     if code or len(found) != len(schemas):
         lines = [line for line in told.splitlines() if line.strip() and not line.startswith(MARK)]

@@ -15,7 +15,7 @@ from .display import table
 from .errors import RunError
 from .pipeline import Outcome, Place
 from .project import Project, Tap
-from .variables import redactor
+from .redaction import Redactor
 
 
 def command(arguments: list[str]) -> int:
@@ -50,7 +50,7 @@ def _warehouse(project: Project) -> str:
         with pipeline.locked(project, f"check.{tap.name}", project.work / "logs") as place:
             config = place.write("target.json", {**warehouse.settings(project, tap), "state_id": project.state_of(other)})
             command = [*warehouse.command(project), "state", "get", "--config", config]
-            code, _, told = processes.output(command, project.folder, warehouse.environment(project), redactor(project.secrets))
+            code, _, told = processes.output(command, project.folder, warehouse.environment(project), Redactor(project.secrets))
         if code:
             raise RunError(told.replace("CRITICAL ", ""))
     return f"{project.warehouse.type} answers"

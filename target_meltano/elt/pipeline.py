@@ -24,7 +24,7 @@ from . import catalogs, executables, warehouse
 from .errors import RunError
 from .processes import Process, output, private, telling
 from .project import Project, Tap
-from .variables import redactor
+from .redaction import Redactor
 
 CHUNK = 1 << 20  # bytes; the most that Linux lets a user's pipe hold
 STOPPED = 143  # what the target is told of a tap that we have ended, whatever it says itself
@@ -179,7 +179,7 @@ def discovered(project: Project, tap: Tap, place: Place) -> Any:
         RunError: with what the tap told.
     """
     ours = executables.variables(_own(project, tap))
-    code, told, errors = output([*tap_command(project, tap, place), "--discover"], project.folder, ours, redactor(project.secrets))
+    code, told, errors = output([*tap_command(project, tap, place), "--discover"], project.folder, ours, Redactor(project.secrets))
     if code:
         hint = "; if it has no discovery, write catalog: none"
         raise RunError("\n".join([f"the tap's discovery ended with exit status {code}{hint}", *errors.splitlines()]))
@@ -193,7 +193,7 @@ def _own(project: Project, tap: Tap) -> Path | None:
 def _state(project: Project, config: str) -> str:
     """Return the STATE that the warehouse keeps, as its JSON is, nothing where there is none."""
     command = [*warehouse.command(project), "state", "get", "--config", config]
-    code, told, errors = output(command, project.folder, warehouse.environment(project), redactor(project.secrets))
+    code, told, errors = output(command, project.folder, warehouse.environment(project), Redactor(project.secrets))
     if code:
         raise RunError(errors.removeprefix("CRITICAL "))
     return told.strip()
@@ -203,7 +203,7 @@ def _piped(
     project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, tap_command: list[str], target_command: list[str]
 ) -> tuple[int, int, tuple[str, ...]]:
     """Run both to their ends, and return their exit statuses and the lines that tell why one failed."""
-    redact = redactor(project.secrets)
+    redact = Redactor(project.secrets)
     with ExitStack() as ending:
         reading, writing = os.pipe()
         status = ending.enter_context(open(writing, "wb", buffering=0))

@@ -15,6 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
+
+from .redaction import Lines, Redactor
 
 LAST_LINES = 50  # of stderr, that are looked at for why it failed
 SHOWN_LINES = 3
@@ -35,7 +38,7 @@ class Process:
         folder: Path,
         environment: Mapping[str, str],
         log: Path,
-        redact: Callable[[str], str],
+        redact: Redactor,
         pass_fds: Sequence[int] = (),
         stdin: int | None = subprocess.DEVNULL,
         stdout: int | None = subprocess.DEVNULL,
@@ -62,15 +65,20 @@ class Process:
         self._reader.start()
 
     def _read(self, told: int) -> None:
+        shown = Lines(self._redact)
         with open(self._log, "a", encoding="utf-8", opener=private) as log, open(told, "rb") as lines:
             for line in lines:
-                text = self._redact(plain(line.decode("utf-8", "replace").rstrip("\r\n")))
-                log.write(f"{text}\n")
-                log.flush()
-                if text.strip():
-                    self.last.append(text)
-                if self._on_line:
-                    self._on_line(text)
+                self._tell(shown.more(plain(line.decode("utf-8", "replace").rstrip("\r\n"))), log)
+            self._tell(shown.rest(), log)
+
+    def _tell(self, lines: Iterable[str], log: TextIO) -> None:
+        for text in lines:
+            log.write(f"{text}\n")
+            log.flush()
+            if text.strip():
+                self.last.append(text)
+            if self._on_line:
+                self._on_line(text)
 
     def wait(self) -> int:
         """Return the exit status, 128+n for signal n, when the process has ended and its log is whole."""
@@ -107,15 +115,15 @@ def telling(lines: Iterable[str]) -> list[str]:
 
 
 def output(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Callable[[str], str]
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Redactor
 ) -> tuple[int, str, str]:
     """Run a short command and return its exit code, its stdout, and the lines of its stderr that tell why it failed."""
     done = subprocess.run(
         command, cwd=folder, env=dict(environment), capture_output=True, stdin=subprocess.DEVNULL, check=False
     )
-    told = done.stderr.decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+    told = redact(plain(done.stderr.decode("utf-8", "replace"))).splitlines()[-LAST_LINES:]  # hidden first: a secret may go on in the next line
     code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-    return code, done.stdout.decode("utf-8", "replace"), redact(plain("\n".join(telling(told))))
+    return code, done.stdout.decode("utf-8", "replace"), "\n".join(telling(told))
 
 
 def private(path: str, flags: int) -> int:

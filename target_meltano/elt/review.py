@@ -16,7 +16,7 @@ from typing import Any
 from . import options, pipeline, processes, reviewed, transforms, warehouse
 from .errors import ProjectError, RunError
 from .project import FILE, Project
-from .variables import redactor
+from .redaction import Redactor
 
 DOES = {
     "create": "make it, and write review.env",
@@ -107,7 +107,7 @@ def _below(project: Project, first: str) -> list[str]:
     arguments = ["--quiet", "ls", "--resource-type", "model", "seed", "snapshot", "--output", "json", "--output-keys", "name schema"]
     with warehouse.held(project) as where:
         ours = {**warehouse.variables(project, where), **transforms.folders(transforms.of(project))}
-        code, told, errors = processes.output([*transforms.command(project), *arguments], project.folder, ours, redactor(project.secrets))
+        code, told, errors = processes.output([*transforms.command(project), *arguments], project.folder, ours, Redactor(project.secrets))
     if code:
         raise RunError("\n".join(["dbt ls failed", *processes.telling([*told.splitlines(), *errors.splitlines()])]))
     nodes = [json.loads(line) for line in told.splitlines() if line.startswith("{")]

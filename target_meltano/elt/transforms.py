@@ -15,7 +15,7 @@ from .errors import ProjectError
 from .pipeline import Outcome, Stop, locked
 from .processes import Process, telling
 from .project import FILE, Project, Transform
-from .variables import redactor
+from .redaction import Redactor
 
 TESTS = ("test", "unit_test")
 BUILD = ("build",)
@@ -60,7 +60,7 @@ def run(
     started = time.monotonic()
     transform = of(project)
     results = transform.project / "target/run_results.json"
-    redact = redactor(project.secrets | {variables.get("PGPASSWORD", "")})
+    redact = Redactor(project.secrets | {variables.get("PGPASSWORD", "")})
     with locked(project, "dbt.run", logs) as place:
         results.unlink(missing_ok=True)
         environment = {**variables, **folders(transform)}
@@ -101,15 +101,15 @@ def _kind(result: Mapping[str, Any]) -> str:
     return str(result["unique_id"]).split(".")[0]
 
 
-def _outcome(name: str, results: Sequence[Mapping[str, Any]], seconds: float, redact: Callable[[str], str]) -> Outcome:
+def _outcome(name: str, results: Sequence[Mapping[str, Any]], seconds: float, redact: Redactor) -> Outcome:
     counts = Counter(result["status"] for result in results)
     bad = [result for result in results if result["status"] in ("error", "fail", "runtime error")]
-    why = [f"{'.'.join(result['unique_id'].split('.')[2:])}: {redact(_first(result.get('message')))}" for result in bad]
+    why = [f"{'.'.join(result['unique_id'].split('.')[2:])}: {_first(redact(result.get('message') or 'failed'))}" for result in bad]
     if counts.get("skipped"):
         why.append(f"{counts['skipped']} skipped, because what they are built on failed")
     done = ", ".join(f"{count} {status}" for status, count in counts.items())
     return Outcome(name, "failed" if why else "ok", tuple(why), done or "nothing to do", seconds)
 
 
-def _first(message: str | None) -> str:
-    return " ".join((message or "failed").split())[:200]
+def _first(message: str) -> str:
+    return " ".join(message.split())[:200]

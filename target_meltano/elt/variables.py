@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from urllib.parse import unquote, urlsplit
 
 from .document import Document, Key
 
-HIDDEN = "****"
 _REFERENCE = re.compile(r"\$(\$)|\$\{([^}]*)\}")
-_SECRET_NAME = re.compile(r"(pass(word|wd|phrase)?|secret|token|(api|private|access|encryption|pii)_?key|credentials?)$", re.I)
-_SHORTEST = 4  # characters of a secret that is looked for in logs; shorter ones would hide half of each line
+_SECRET_NAME = re.compile(
+    r"(pass(word|wd|phrase)?|(^|[_.-])pwd?|secret|token|(api|private|access|encryption|pii|secret|signing|account|master)[_-]?key|credentials?)$",
+    re.I,
+)
+_ASSIGNED = re.compile(r"(?:^|[\s?&;])(?:ssl)?(?:password|pwd)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&;']*))", re.I)
+_IN_CLEAR = "a secret stands here in clear text; put it into the environment and write ${NAME}, or ${file:PATH}"
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class Expansion:
         if value.startswith("${json:") and value.endswith("}") and value.count("${") == 1:
             return self._json(value[7:-1], at)
         self._refuse_literal(value, at)
-        return _REFERENCE.sub(lambda found: "$" if found[1] else self._reference(found[2], at), value)
+        whole = _REFERENCE.sub(lambda found: "$" if found[1] else self._reference(found[2], at), value)
+        self._keep_password(whole)
+        return whole
 
     def _reference(self, reference: str, at: Key) -> str:
         if reference.startswith("file:"):
-            return self._kept(self._file(reference[5:], at), at, "secret")
+            return self._kept_file(self._file(reference[5:], at), at)
         name, has_default, default = reference.partition(":-")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             self._fault(at, "wanted ${NAME}, ${NAME:-default}, ${json:NAME} or ${file:PATH}; $$ is a dollar")
@@ -83,26 +89,42 @@ class Expansion:
         except ValueError:
             self._fault(at, f"the environment variable {name} is no JSON")
             return None
-        for part in _texts(value):
+        for part, where in _texts(value, at):
             self._kept(part, at, name)
+            self._kept(part, where, "")
         return value
+
+    def _kept_file(self, text: str, at: Key) -> str:
+        """Note the text of a file as a secret, and of JSON what is named like one: its lines may come apart."""
+        with suppress(ValueError, RecursionError):
+            for part, where in _texts(json.loads(text), ()):
+                self._kept(part, where, "")
+        return self._kept(text, at, "secret")
 
     def _kept(self, value: str, at: Key, name: str) -> str:
         """Note *value* as a secret if its variable or its key is named like one."""
         if self._is_secret(name, at):
             self.secrets.add(value)
-        if password := _password(value):
-            self.secrets |= {password, unquote(password)}
+        self._keep_password(value)
         return value
+
+    def _keep_password(self, value: str) -> None:
+        for password in _passwords(value):
+            self.secrets |= {password, unquote(password)}
 
     def _is_secret(self, name: str, at: Key) -> bool:
         return bool(_SECRET_NAME.search(name) or _SECRET_NAME.search(_last_name(at)) or self.is_secret(at))
 
     def _refuse_literal(self, value: str, at: Key) -> None:
-        """Refuse a secret that stands in the file; a URL is one if there is a password in it."""
-        is_named = _SECRET_NAME.search(_last_name(at)) or (self.is_secret(at) and "://" not in value)
-        if "${" not in value and value and (is_named or _password(value)):
-            self._fault(at, "a secret stands here in clear text; put it into the environment and write ${NAME}, or ${file:PATH}")
+        """Refuse a secret that stands in the file, as a value or as the default of a variable; a URL is one if there is a password in it."""
+        found = [(name, default) for escaped, text in _REFERENCE.findall(value) if not escaped for name, _, default in [text.partition(":-")]]
+        is_named = _SECRET_NAME.search(_last_name(at)) or (self.is_secret(at) and "://" not in value and not _ASSIGNED.search(value))
+        if value and not found and is_named:
+            self._fault(at, _IN_CLEAR)
+        elif name := next((name for name, default in found if default and (is_named or _SECRET_NAME.search(name))), None):
+            self._fault(at, f"the default of {name} is a secret in clear text; write ${{{name}}} without one")
+        elif _passwords(_REFERENCE.sub(lambda one: one[1] or _default(one[2]), value)):  # what stands in the file of it
+            self._fault(at, _IN_CLEAR)
 
     def _fault(self, at: Key, words: str) -> None:
         self.faults.append(self.document.fault(at, words))
@@ -130,16 +152,6 @@ def _references(value: Any, at: Key) -> Iterable[Reference]:
             yield Reference(name, is_secret, bool(has_default), kind == "file")
 
 
-def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
-    """Return a function that hides *secrets* in a text, also as JSON spells them."""
-    spelt = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1]) if len(form) >= _SHORTEST}
-    lines = {line for form in spelt for line in form.splitlines() if len(line.strip()) >= _SHORTEST}
-    if not spelt:
-        return lambda text: text
-    pattern = re.compile("|".join(re.escape(form) for form in sorted(spelt | lines, key=len, reverse=True)))
-    return lambda text: pattern.sub(HIDDEN, text)
-
-
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a process that we start."""
     return {**os.environ, **extra}
@@ -149,19 +161,23 @@ def _last_name(at: Key) -> str:
     return next((part for part in reversed(at) if isinstance(part, str)), "")
 
 
-def _password(value: str) -> str | None:
-    """Return the password in a URL, None where there is none."""
-    if "://" not in value:
-        return None
-    try:
-        return urlsplit(value).password
-    except ValueError:
-        return None
+def _default(reference: str) -> str:
+    return reference.partition(":-")[2]
 
 
-def _texts(value: Any) -> Iterable[str]:
+def _passwords(value: str) -> list[str]:
+    """Return the passwords in a URL, or in a text like `host=h password=p`."""
+    found = [quoted or plain for quoted, plain in _ASSIGNED.findall(value)]
+    if "://" in value:
+        with suppress(ValueError):
+            found.append(urlsplit(value).password or "")
+    return [password for password in found if password]
+
+
+def _texts(value: Any, at: Key) -> Iterator[tuple[str, Key]]:
+    """Yield the texts in *value*, which stands at *at*, and where each of them stands."""
     if isinstance(value, str):
-        yield value
+        yield value, at
     elif isinstance(value, dict | list):
-        for child in value.values() if isinstance(value, dict) else value:
-            yield from _texts(child)
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(child, (*at, key))

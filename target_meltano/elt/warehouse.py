@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from . import executables, processes
 from .errors import ProjectError, RunError
 from .project import Project, Tap
-from .variables import redactor
+from .redaction import Redactor
 
 _PREFIX = "TARGET_MELTANO_POSTGRES_"  # of the variables that the target reads settings from
 EMBEDDED_DATABASE = "TARGET_MELTANO_DATABASE"  # of the embedded server, where it is not its only one
@@ -89,7 +89,7 @@ def held(project: Project) -> Iterator[Mapping[str, Any]]:
         if not is_ready:
             told = user.stderr.read().strip().splitlines()[-1:] or ["it does not start"]
             raise RunError(f"the embedded PostgreSQL: {told[0].removeprefix('CRITICAL ')}")
-        _, url, _ = processes.output([*target, "db", "url"], project.folder, ours, redactor(()))
+        _, url, _ = processes.output([*target, "db", "url"], project.folder, ours, Redactor(()))
         try:
             yield {"url": url.strip()}
         finally:

@@ -14,7 +14,7 @@ import pytest
 from target_meltano.elt import document, project, settings
 from target_meltano.elt.errors import ProjectError
 from target_meltano.elt.init import TEMPLATE
-from target_meltano.elt.variables import redactor
+from target_meltano.elt.redaction import Redactor
 
 TARGET = json.dumps([sys.executable, "-c", "from target_meltano_postgres import main; main()"])
 HEAD = f"version: 1\nwarehouse: {{type: postgres, executable: {TARGET}, settings: {{host: h}}}}\n"
@@ -79,6 +79,13 @@ def faults(folder: Path, text: str) -> list[str]:
         (HEAD + "taps: {a: {executable: x, config: {user: '${file:none.txt}'}}}\n", "3: taps.a.config.user: the file none.txt: No such file"),
         (HEAD + "taps: {a: {executable: x, config: {api_key: k1}}}\n", "3: taps.a.config.api_key: a secret stands here in clear text"),
         (HEAD + "taps: {a: {executable: x, config: {feed: 'ftp://u:k1@h/'}}}\n", "3: taps.a.config.feed: a secret stands here in clear text"),
+        (HEAD + "taps: {a: {executable: x, config: {password: '${PW:-open sesame}'}}}\n", "3: taps.a.config.password: the default of PW is a secret in clear text"),
+        (HEAD + "taps: {a: {executable: x, config: {user: '${MY_TOKEN:-open}'}}}\n", "3: taps.a.config.user: the default of MY_TOKEN is a secret in clear text"),
+        (HEAD + "taps: {a: {executable: x, config: {feed: 'ftp://u:${V:-k1}@h/'}}}\n", "3: taps.a.config.feed: a secret stands here in clear text"),
+        (HEAD + "taps: {a: {executable: x, config: {feed: 'ftp://u:k1@${HOST:-h}/'}}}\n", "3: taps.a.config.feed: a secret stands here in clear text"),
+        (HEAD + "taps: {a: {executable: x, config: {feed: '${FEED:-ftp://u:k1@h/}'}}}\n", "3: taps.a.config.feed: a secret stands here in clear text"),
+        (HEAD + "taps: {a: {executable: x, config: {dsn: 'host=${HOST:-h} password=k1'}}}\n", "3: taps.a.config.dsn: a secret stands here in clear text"),
+        (HEAD + "taps: {a: {executable: x}}\npii: {key: '${K:-1:0123456789abcdef}', rules: []}\n", "4: pii.key: the default of K is a secret in clear text"),
         (HEAD + "taps: {a: {executable: x}}\npii: {rules: [{stream: s, columns: [c], method: hide}]}\n", "4: pii.rules.0.method: wanted: hash, drop, nullify"),
         (HEAD + "taps: {a: {executable: x}}\npii: {key: '1:k', rules: []}\n", "4: pii.key: a secret stands here in clear text"),
         (HEAD + "taps: {a: {executable: x}}\npii: {rules: [{tap: b, stream: s, columns: [c], method: drop}]}\n", "4: pii.rules.0.tap: there is no such tap; there is: a"),
@@ -128,12 +135,20 @@ def test_variables_take_the_place_of_references(tmp_path: Path, monkeypatch: pyt
         ("{user: '${MY_TOKEN}'}", {"canary-2"}),
         ("{url: '${URL}'}", {"can%40ry", "can@ry"}),
         ("{user: '${V}'}", set()),
+        ("{feed: 'https://${V:-me}:${W}@${HOST:-example.com}:${PORT:-443}/'}", {"canary-3"}),
+        ("{dsn: 'host=${HOST:-h} password=${W}'}", {"canary-3"}),
+        ("{password: '${NONE:-}', db_pw: '${W}'}", {"canary-3"}),
+        ("{account: '${json:ACCOUNT}'}", {"canary-4"}),
+        ("{account: '${file:account.json}'}", {"canary-4", '{"id": "me", "private_key": "canary-4"}'}),
     ],
 )
 def test_what_is_secret_is_known_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, secrets: set[str]
 ) -> None:
-    for name, value in {"V": "canary-1", "MY_TOKEN": "canary-2", "URL": "https://me:can%40ry@example.com"}.items():
+    account = '{"id": "me", "private_key": "canary-4"}'
+    (tmp_path / "account.json").write_text(account)
+    given = {"V": "canary-1", "MY_TOKEN": "canary-2", "URL": "https://me:can%40ry@example.com", "W": "canary-3", "ACCOUNT": account}
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
     made = read(tmp_path, f"{HEAD}taps: {{a: {{executable: x, config: {config}}}}}\n")
     assert made.secrets == secrets
@@ -141,7 +156,7 @@ def test_what_is_secret_is_known_by_its_name(
 
 
 def test_secrets_are_hidden_whole_in_text_and_in_json() -> None:
-    redact = redactor(['pass"word', "pass", "first line\nsecond line", "abc"])
+    redact = Redactor(['pass"word', "pass", "first line\nsecond line", "abc"])
     assert redact('x pass"word pass abc') == "x **** **** abc"
     assert redact(json.dumps({"k": 'pass"word'})) == '{"k": "****"}'
     assert redact("it says: second line") == "it says: ****"
