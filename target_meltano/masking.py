@@ -40,14 +40,14 @@ _BOOKMARKS = {"replication_key", "replication_keys", "cursor_field", "bookmark_k
 def stage(
     found: pii.Found, environment: Mapping[str, str] = os.environ, reads_batches: bool = True, unlisted: str = "alike"
 ) -> Stage | None:
-    """Return the stage for the setting `pii`, None where it has no rules; *unlisted* is the setting `pii_unlisted`.
+    """Return the stage for the settings `pii` and `pii_unlisted`, None where they forbid nothing.
 
     Raises:
         SettingsError: naming everything that is wrong with it.
     """
     rules = pii.read(found, environment)
-    if unlisted == "fail" and rules.plain is None:
-        rules = replace(rules, plain=())
+    if unlisted == "fail" and (rules.rules or rules.plain is not None):
+        return Stage(replace(rules, plain=rules.plain or ()), reads_batches)
     return Stage(rules, reads_batches) if rules.rules else None
 
 

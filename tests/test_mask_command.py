@@ -171,3 +171,27 @@ def test_pipelinewise_methods(kind: str, method: str) -> None:
         ("s", "c.a.b", method),
         ("s", "c.c", method),
     ]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pii": {"rules": [RULE]}, "pii_unlisted": "fail"},
+        {"pii": {"plain": ["invoices"]}, "warehouse": {"settings": {"pii_unlisted": "fail"}}},
+        {"pii": {"plain": []}, "taps": {"a": {"settings": {"pii_unlisted": "fail"}}}},
+    ],
+    ids=["target", "elt.yml", "elt.yml, of the tap"],
+)
+def test_a_stream_that_nobody_has_listed_does_not_pass(tmp_path: Path, config: Any) -> None:
+    secret = [
+        {"type": "SCHEMA", "stream": "parcels", "key_properties": [], "schema": {"properties": {"to": {"type": "string"}}}},
+        {"type": "RECORD", "stream": "parcels", "record": {"to": "Zoe Quill"}},
+    ]
+    code, found, said = mask(tmp_path, config, *secret, options=("--tap", "a"))
+    assert (code, found) == (1, [])
+    assert "stream 'parcels' has no rule and is not in plain" in said
+
+
+def test_pii_unlisted_has_two_values(tmp_path: Path) -> None:
+    code, _, said = mask(tmp_path, {"pii": [RULE], "pii_unlisted": "never"})
+    assert (code, "wanted alike or fail" in said) == (2, True)

@@ -330,6 +330,16 @@ def test_a_stream_that_nobody_has_listed_ends_the_run_at_its_schema(db: Any, tmp
     assert db.query("SELECT to_regclass(%s)", (f'"{db.schema}".customers',)) == [(None,)]
 
 
+def test_a_stream_that_nobody_has_listed_ends_the_run_where_there_is_no_rule(db: Any, tmp_path: Path) -> None:
+    """Only `plain` is given: what it names is loaded."""
+    listed = [schema("orders", id=INT), record("orders", id=1)]
+    code, said = target(db, tmp_path, *listed, USERS, record("users", id=1, **WHOLE), pii={"plain": ["ord*"]}, pii_unlisted="fail", batch_rows=1)
+    assert code == 1
+    assert "stream 'users' has no rule and is not in plain" in said
+    assert rows(db, "id", "orders") == [(1,)]
+    assert db.query("SELECT to_regclass(%s)", (f'"{db.schema}".users',)) == [(None,)]
+
+
 @pytest.mark.parametrize("text", ["\u0928\u093f\u0930\u094d\u092e\u0932\u093e", "Jose\u0301", "na\u0308\u0300", "\u05e9\u05b8\u05c1"], ids=ascii)
 def test_marks_on_letters_are_masked_too(text: str) -> None:
     from target_meltano import masks

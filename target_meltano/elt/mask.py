@@ -33,7 +33,8 @@ def command(arguments: list[str]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads us is gone, and says why
     try:
         found = read(options.config)
-        stage = masking.stage(rules(found, options.config, options.tap), reads_batches=False)
+        wanted = rules(found, options.config, options.tap)
+        stage = masking.stage(wanted, reads_batches=False, unlisted=unlisted(found, options.config, options.tap))
         if stage is None:
             raise SettingsError(f"{options.config}: pii: there is no rule in it")
         masking.filtered(sys.stdin.buffer, stage, sys.stdout.buffer)
@@ -88,6 +89,20 @@ def rules(found: dict[str, Any], path: str, tap: str | None) -> Any:
     if "rules" in found or "transformations" in found:
         return found
     raise SettingsError(f"{path}: wanted pii, or PipelineWise's transformations or schemas")
+
+
+def unlisted(found: dict[str, Any], path: str, tap: str | None) -> str:
+    """Return the setting `pii_unlisted`: of a target, or of an elt.yml that of the tap, else of the warehouse.
+
+    Raises:
+        SettingsError: it is no value of this setting.
+    """
+    taps, warehouse = found.get("taps"), found.get("warehouse")
+    given = [found, *(one.get("settings") for one in (taps.get(tap) if isinstance(taps, dict) else None, warehouse) if isinstance(one, dict))]
+    value = next((one["pii_unlisted"] for one in given if isinstance(one, dict) and "pii_unlisted" in one), "alike")
+    if value not in ("alike", "fail"):
+        raise SettingsError(f"{path}: pii_unlisted: {str(value)[:80]!r}, wanted alike or fail")
+    return str(value)
 
 
 def _of_elt(pii: dict[str, Any], path: str, tap: str | None) -> dict[str, Any]:
