@@ -235,7 +235,8 @@ def _forms(text: str) -> set[str]:
     data = text.encode("utf-8", "surrogatepass")
     made = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
     made |= {repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]}
-    made |= {quote(data, safe=""), quote(data), quote_plus(data), html.escape(text), text.replace("'", "''")}
+    made |= {quote(data, safe=""), quote(data), quote_plus(data), html.escape(text)}
+    made |= {text.replace("'", one) for one in ("''", "'\"'\"'", "'\\''")}  # of SQL and of shells
     return made | {"".join(char for char in form if char.isprintable() or char in "\t\n") for form in made}
 
 

@@ -33,6 +33,7 @@ SPELLINGS = {
     "all percent": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
     "percent twice": lambda text: urllib.parse.quote(urllib.parse.quote(text, safe=""), safe=""),
     "shell": shlex.quote,
+    "shell, by a backslash": lambda text: text.replace("'", "'\\''"),
     "SQL": lambda text: text.replace("'", "''"),
     "HTML": html.escape,
     "HTML, decimal": lambda text: html.escape(text).replace("&#x27;", "&#39;"),
@@ -51,9 +52,12 @@ def lines(redact: Redactor, told: list[str]) -> list[str]:
 @given(secret=TEXTS | WORDS)
 @example(secret="canary-\u00e9\"'\\n %41&amp;")
 @example(secret="line 1\nline 2")
+@example(secret="00'0")
+@example(secret="\"'' a")
 def test_a_secret_is_hidden_in_each_spelling(spelling: str, secret: str) -> None:
     """Neither it nor that spelling of it is there any more, and what is around it is."""
     spelt = plain(SPELLINGS[spelling](secret))
+    assume("**" not in secret)  # which is how it is hidden
     assume(len(plain(secret).strip()) >= SHORTEST and len(spelt.strip()) >= SHORTEST)
     if spelling in ("JSON in JSON", "percent twice", "all percent", "upper case", "lower case", "HTML, decimal"):  # by what texts have in common
         assume(sum(char.isalnum() for char in secret) >= SHORTEST and not any(char in secret for char in "\\%&"))
