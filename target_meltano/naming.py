@@ -73,10 +73,10 @@ class Naming:
         """Return *parts* as they are spelt in a name: equal for parts that differ in what no name has only."""
         return tuple(map(self._spelt, parts))
 
-    def apart(self, parts: Sequence[str]) -> str:
-        """Return the name for *parts* where others have the same one: with a hash of what they really are."""
+    def apart(self, parts: Sequence[str], plain: str = "") -> str:
+        """Return the name for *parts* where others have the same one, *plain*: with a hash of what they really are."""
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
-        return self.shortened(f"{SEPARATOR.join(self.spelt(parts))}{self.fold(f'_{digest}')}")
+        return self.shortened(f"{plain or SEPARATOR.join(self.spelt(parts))}{self.fold(f'_{digest}')}")
 
     def given(self, name: str) -> str:
         """Return a *name* that a setting gives: spelt as it is there, else by the same rules as all others.

@@ -104,7 +104,8 @@ class Outbox:
         for stream, settled in done:
             stream.pending.clear()
             settled.notes.add(stream.take_notes())
-            self.report.notes(stream.name, settled.notes, lambda number: self.lines.of(number)[0])
+            keeps = stream.decoder.layout.rules.unknown_fields == "keep"
+            self.report.notes(stream.name, settled.notes, lambda number: self.lines.of(number)[0], keeps=keeps)
             for invalid, line in settled.faults:
                 self.reject(invalid, line)
             if settled.parts and not self.dry:

@@ -25,6 +25,7 @@ LONGEST_PATH = 200  # characters
 MOST_PATHS = 10  # in one warning
 
 _MORE = ("", "what is odd with more fields and streams")
+_KEPT = "the schema does not name this field, it is kept in the JSON column __extra (setting unknown_fields)"
 _ODDITIES = {
     "unknown": "the schema does not name this field, it is not stored (setting unknown_fields)",
     "cut": "digits beyond microseconds are cut (setting excess_digits)",
@@ -131,8 +132,11 @@ class Report:
         elif not statement.startswith("COMMENT "):
             self.info(f"stream {stream!r}: {' '.join(statement.split())}")
 
-    def notes(self, stream: str, notes: Notes, line_of: Callable[[int], int] = int) -> None:
-        """Warn of each oddity of a field once, and count the others. *line_of* gives the line of a record's number."""
+    def notes(self, stream: str, notes: Notes, line_of: Callable[[int], int] = int, *, keeps: bool = False) -> None:
+        """Warn of each oddity of a field once, and count the others.
+
+        *line_of* gives the line of a record's number. *keeps*: fields that the schema does not name are stored.
+        """
         absent = self.of(stream).absent
         for path, count in notes.absent.items():
             absent[json_path(path)] = absent.get(json_path(path), 0) + count
@@ -140,7 +144,8 @@ class Report:
             for path, count in getattr(notes, name).items():
                 where = self._named(stream, path) if name == "unknown" else _shown(path)
                 first = notes.first.get((name, path))
-                self.odd(stream, f"{where}: {words}", count, f", first in line {line_of(first)}" if first else "")
+                what = _KEPT if keeps and name == "unknown" else words
+                self.odd(stream, f"{where}: {what}", count, f", first in line {line_of(first)}" if first else "")
 
     def _named(self, stream: str, path: Path) -> str:
         """Return a field that the schema does not name; all after the first ones are one."""

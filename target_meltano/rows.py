@@ -103,8 +103,9 @@ def _absent(layout: Layout, row: Sequence[Any], notes: Notes) -> list[int]:
     deleted = layout.deleted
     if not layout.keeps or (layout.keeps == "deleted" and (deleted is None or row[deleted] is None)):
         return []
-    gone = notes.absent.keys() | notes.restless
-    found = [i for i, leaf in enumerate(layout.leaves) if leaf.path in gone and i != deleted]
+    # A property may be called `*`, as the path of such a column ends.
+    gone = ((notes.restless if leaf.is_rest else notes.absent) for leaf in layout.leaves)
+    found = [i for i, (leaf, its) in enumerate(zip(layout.leaves, gone, strict=True)) if leaf.path in its and i != deleted]
     return found + [i for i in range(len(layout.leaves), len(row)) if row[i] is None]
 
 

@@ -467,7 +467,7 @@ class Target:
             table, stamp = self.loader.follow(name, wanted.table, policy, line, number)
             self.is_whole = False
         layout = wanting.layout(wanted, table, self.settings, self.dialect)
-        for words in wanted.told if stream is None or stream.wanted.told != wanted.told else ():
+        for words in wanted.told.values() if stream is None or stream.wanted.told != wanted.told else ():
             self.report.warn(f"stream {name!r}: {words}")
         self.reader.clear()  # the decoder will be another one
         if stream is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,7 +42,7 @@ class Wanted:
     more: Mapping[str, Kind] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
-    told: tuple[str, ...] = ()  # what users are to know of its names
+    told: Mapping[str, str] = field(default_factory=dict)  # what users are to know of its names, by column
 
     @property
     def is_deep(self) -> bool:
@@ -126,7 +127,7 @@ def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any],
     leaves = tuple(node.leaves())
     names = naming_of(settings, dialect)
     columns = [
-        Column(column_name(stream, leaf.path, settings, names), dialect.kind(leaf.kind), ".".join(leaf.path))
+        Column(column_name(stream, leaf.path, settings, names, leaf.is_rest), dialect.kind(leaf.kind), ".".join(leaf.path))
         for leaf in leaves
     ]
     if settings.unknown_fields == "keep":
@@ -173,34 +174,56 @@ def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
     return naming.Naming(settings.naming, dialect.fold, dialect.name_size, dialect.name_length, dialect.reserved)
 
 
-def column_name(stream: str, path: schema.Path, settings: Settings, names: naming.Naming) -> str:
+def column_name(stream: str, path: schema.Path, settings: Settings, names: naming.Naming, is_rest: bool = False) -> str:
     given = settings.column_names.get(f"{stream}.{'.'.join(path)}")
-    if given:
-        return names.given(given)
-    if path[-1] != schema.REST:
+    return names.given(given) if given else plain_name(path, names, is_rest)
+
+
+def plain_name(path: Sequence[str], names: naming.Naming, is_rest: bool = False) -> str:
+    """Return the column's name where no setting gives one, and no other property has it."""
+    if not is_rest:
         return names.of(path)
     return names.of([*path[:-1], "extra"]) if path[:-1] else names.fold(EXTRA_COLUMN)
 
 
+def apart_name(leaf: Leaf, names: naming.Naming) -> str:
+    """Return the column's name where the plain one is of another property, too."""
+    return names.apart(leaf.path, plain_name(leaf.path, names, True) if leaf.is_rest else "")
+
+
+def is_given(stream: str, leaf: Leaf, settings: Settings) -> bool:
+    """Tell whether a setting gives the column's name."""
+    return f"{stream}.{'.'.join(leaf.path)}" in settings.column_names
+
+
 def _set_apart(
     stream: str, leaves: Sequence[Leaf], columns: list[Column], settings: Settings, names: naming.Naming
-) -> tuple[str, ...]:
+) -> dict[str, str]:
     """Give properties whose names differ only in what no column's name has names with a hash; tell of them.
 
-    All of them: which one had the plain name in a run that knew one only is not known.
+    All of them: which one had the plain name in a run that knew one only is not known. The columns for
+    members that no schema names make way for all others.
     """
     groups: dict[tuple[str, ...], list[int]] = {}
     for at, leaf in enumerate(leaves):
-        if not leaf.is_rest and f"{stream}.{'.'.join(leaf.path)}" not in settings.column_names:
+        if not leaf.is_rest and not is_given(stream, leaf, settings):
             groups.setdefault(names.spelt(leaf.path), []).append(at)
-    told = []
+    told = {}
     for group in groups.values():
         if len(group) > 1:
             for at in group:
                 columns[at] = replace(columns[at], name=names.apart(leaves[at].path))
             pairs = ", ".join(f"{columns[at].source!r} in {columns[at].name!r}" for at in group)
-            told.append(f"properties whose names would be one as columns are kept apart: {pairs} (setting column_names for other names)")
-    return tuple(told)
+            told[columns[group[0]].name] = f"properties whose names would be one as columns are kept apart: {pairs} (setting column_names for other names)"
+    taken = Counter(column.name for column in columns)
+    for at, leaf in enumerate(leaves):
+        column = columns[at]
+        if leaf.is_rest and taken[column.name] > 1 and not is_given(stream, leaf, settings):
+            columns[at] = replace(column, name=apart_name(leaf, names))
+            others = ", ".join(repr(other.source or other.name) for other in columns if other.name == column.name)
+            why = f"column {column.name!r} is of {others}, so" if others else "to keep two objects apart,"
+            told[columns[at].name] = f"{why} what the schema allows besides, {column.source!r}, goes into {columns[at].name!r} (setting column_names for other names)"
+    return told
 
 
 def _refuse_collisions(leaves: Sequence[Leaf], columns: Sequence[Column]) -> None:
@@ -212,7 +235,7 @@ def _refuse_collisions(leaves: Sequence[Leaf], columns: Sequence[Column]) -> Non
 
 
 def _keys(message: messages.Schema, node: Node, leaves: Sequence[Leaf], columns: list[Column]) -> tuple[str, ...]:
-    by_path = {leaf.path: column.name for leaf, column in zip(leaves, columns, strict=False)}
+    by_path = {leaf.path: column.name for leaf, column in zip(leaves, columns, strict=False) if not leaf.is_rest}
     keys = []
     for key in message.keys:
         child = node.properties.get(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from .diff import Column, Found
 from .kinds import Kind
 from .logbased import DELETED
 from .naming import Naming
+from .schema import REST, Leaf
 from .wanting import Wanted
 
 
@@ -29,7 +30,7 @@ def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Want
     """
     if found is None:
         return wanted
-    wanted = _with_names_as(found, wanted, wanting.naming_of(dialect.settings, dialect))
+    wanted = _with_names_as(found, wanted, dialect)
     wanted = _with_keys_as(found, wanted)
     has_versions = set(map(dialect.fold, wanting.VERSION_COLUMNS)) <= set(found.columns)
     is_ours = has_versions and not wanted.takes(dialect)  # and not of a property
@@ -45,22 +46,35 @@ def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Want
     return with_fields(wanted, kinds, dialect)
 
 
-def _with_names_as(found: Found, wanted: Wanted, names: Naming) -> Wanted:
-    """Return *wanted* with the columns that its properties had when another one had the same name."""
-    had = {column.name: names.apart(leaf.path) for leaf, column in zip(wanted.leaves, wanted.table.columns, strict=False)}
-    others = {
-        column.name: found.columns[column.name].source
-        for leaf, column in zip(wanted.leaves, wanted.table.columns, strict=False)
-        if column.name in found.columns and column.name == names.of(leaf.path) and _is_of_another(found.columns[column.name].source, leaf.path, names)
-    }
-    had = {name: apart for name, apart in had.items() if apart in found.columns or name in others}
-    if all(name == apart for name, apart in had.items()):
+def _with_names_as(found: Found, wanted: Wanted, dialect: Dialect[Any]) -> Wanted:
+    """Return *wanted* with the columns that its properties had when another one had the same name.
+
+    What a setting names stays as it is.
+    """
+    names, stream = wanting.naming_of(dialect.settings, dialect), wanted.table.source
+    pairs = list(zip(wanted.leaves, wanted.table.columns, strict=False))
+    given = {column.name for leaf, column in pairs if wanting.is_given(stream, leaf, dialect.settings)}
+    had: dict[str, str] = {}
+    told = dict(wanted.told)
+    for leaf, column in pairs:
+        if column.name in given:
+            continue
+        plain, apart = wanting.plain_name(leaf.path, names, leaf.is_rest), wanting.apart_name(leaf, names)
+        there = found.columns.get(plain)
+        if leaf.is_rest and there and there.source == column.source and plain not in given:
+            had[column.name] = plain  # the property that has this name, too, makes way
+            told.pop(column.name, None)
+        elif apart in found.columns:
+            had[column.name] = apart
+        if column.name == plain and there and _is_of_another(there.source, leaf, plain, names):
+            had[plain] = apart
+            told[apart] = f"column {plain!r} is of the property {there.source!r}, so {column.source!r}, of nearly that name, goes into {apart!r}"
+    if all(name == new for name, new in had.items()):
         return wanted
-    told = tuple(f"column {name!r} is of the property {other!r}, another one of nearly that name goes into {had[name]!r}" for name, other in others.items())
     table = wanted.table
     return replace(
         wanted,
-        told=(*wanted.told, *told),
+        told=told,
         table=replace(
             table,
             columns=tuple(replace(column, name=had.get(column.name, column.name)) for column in table.columns),
@@ -71,9 +85,15 @@ def _with_names_as(found: Found, wanted: Wanted, names: Naming) -> Wanted:
     )
 
 
-def _is_of_another(source: str, path: Sequence[str], names: Naming) -> bool:
-    """Tell whether a column's comment is the path of another property than *path*, with the same name as a column."""
-    return source not in ("", ".".join(path)) and names.spelt(source.split(".")) == names.spelt(path)
+def _is_of_another(source: str, leaf: Leaf, plain: str, names: Naming) -> bool:
+    """Tell whether a column's comment is the path of another property than *leaf*, which has the same name as a column."""
+    if source in ("", ".".join(leaf.path)):
+        return False
+    path = source.split(".")
+    is_rest = path[-1] == REST
+    if leaf.is_rest or is_rest:
+        return plain in (names.of(path), wanting.plain_name(path, names, is_rest))
+    return names.spelt(path) == names.spelt(leaf.path)
 
 
 def _with_keys_as(found: Found, wanted: Wanted) -> Wanted:

@@ -176,13 +176,15 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         if objects[0]["kind"] != "TABLE":
             raise DatabaseError(f"{schema}.{name} is a {objects[0]['kind'].lower()}, wanted a table (setting table_names)")
         rows = self._rows(connection, f"DESCRIBE TABLE {self.quote(schema)}.{self.quote(name)}") or []
-        columns = {
-            row["name"]: self.found_column(row["name"], row["type"], optional=row["null?"] == "Y" or row["default"] is not None)
-            for row in rows
-        }
+        columns = {row["name"]: self._described(row) for row in rows}
         keys = tuple(row["name"] for row in rows if row["primary key"] == "Y")
         found, self._left[f"{schema}.{name}"] = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))
         return found
+
+    def _described(self, row: Mapping[str, Any]) -> FoundColumn:
+        """Return a column of DESCRIBE TABLE; its comment tells which property it was made for."""
+        found = self.found_column(row["name"], row["type"], optional=row["null?"] == "Y" or row["default"] is not None)
+        return replace(found, source=row["comment"] or "")
 
     def _rows(self, connection: sa.Connection, statement: str) -> list[Any] | None:
         """Return the rows of a look into the catalogue, None where what it looks into is missing."""

@@ -395,3 +395,15 @@ def test_a_connection_that_is_of_no_use_is_closed(snowflake: Snowflake, monkeypa
     with pytest.raises(DatabaseError, match="still under way"):
         dialect.connect()
     assert [raw.is_closed() for raw in made] == [True]
+
+
+def test_a_property_does_not_get_into_the_column_that_was_made_for_another(snowflake: Snowflake) -> None:
+    """The column's comment tells which it is of, also where a schema allows members that it does not name."""
+    snowflake.run(schema(id=INT, Total=INT, o={"type": "object", "properties": {"extra": STR}}), record(id=1, Total=1, o={"extra": "mine"}))
+    rest = {"type": "object", "properties": {"a": STR}, "additionalProperties": True}
+    snowflake.run(schema(id=INT, total=INT, o=rest), record(id=2, total=2, o={"b": 1}))
+    rows = sorted(snowflake.rows("ORDERS"), key=lambda row: row["ID"])
+    assert [(row["TOTAL"], row["O__EXTRA"]) for row in rows] == [(1, "mine"), (None, None)]
+    assert sorted(name for name, value in rows[1].items() if value is not None and name not in ("ID", "__LOADED_AT")) == [
+        name for name in sorted(rows[1]) if name.startswith(("TOTAL_", "O__EXTRA_"))
+    ]
