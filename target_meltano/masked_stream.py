@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeGuard
 import msgspec
 
 from . import masked_schema, values
-from .errors import MaskingError, RecordError, TargetError
+from .errors import MaskingError, RecordError, TargetError, shown
 from .masks import kind_of
 from .messages import REFUSED
 from .pii import Node, Rule, path_text, shown_path
@@ -217,13 +217,17 @@ class MaskedStream:
 
         Raises:
             MaskingError: the rules and it do not go together.
+            ValueError: it is no SCHEMA, and may show anything.
         """
         if MARK in found:
             self.has_schema = True
             self.described = found.get("schema")
             return line
         if not isinstance(found.get("schema"), dict):
-            return line  # the target says so
+            raise ValueError(f'stream {shown(self.name)}: a SCHEMA has a "schema", a JSON object')
+        for member in ("key_properties", "bookmark_properties"):
+            if not all(map(is_text, _list(found.get(member)))) or not isinstance(found.get(member, []), (list, type(None))):
+                raise ValueError(f'stream {shown(self.name)}: "{member}" is a list of names of properties')
         self._check_keys(found)
         try:
             result = masked_schema.masked(found["schema"], self.tree)

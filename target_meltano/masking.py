@@ -134,8 +134,16 @@ class Stage:
 
     def named(self, stream: str | None, line: bytes) -> bytes:
         """Return a masked line as it may be kept: of a stream with rules without the fields that no SCHEMA names."""
-        found = self.streams.get(stream or "")
-        return found.named(line) if found and found.described is not None and not is_withheld(line) else line
+        try:
+            known = _envelope(line)
+        except REFUSED:
+            return line  # it is withheld, or of a stream without rules
+        found = self.streams.get(known.stream or stream or "")
+        if found is None or known.type.upper() != "RECORD":
+            return line
+        if found.described is None:  # it came before its SCHEMA, so that nobody has named anything in it
+            return withheld(line, self.secret, lambda number, at: MessageError("is withheld", line=number))
+        return found.named(line)
 
     def unmatched(self) -> list[str]:
         """Return what is wrong with rules that have matched nothing so far."""

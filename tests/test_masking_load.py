@@ -348,3 +348,21 @@ def test_marks_on_letters_are_masked_too(text: str) -> None:
 
     masked = masks.compiled(masks.read_method("mask"), None, "x")(text)
     assert set(masked) == {"*"}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{**record("users", id=7, **WHOLE, mail=NEEDLE), "note": NEEDLE}, USERS],
+        [{**USERS, "schema": [NEEDLE]}, {**USERS, "schema": NEEDLE}, {"type": "SCHEMA", "stream": "users", "note": NEEDLE}, USERS],
+        [{**USERS, "key_properties": [{"a": NEEDLE}]}, {**USERS, "bookmark_properties": {"a": NEEDLE}}, USERS],
+    ],
+    ids=["a record before its SCHEMA", "no schema in it", "no names in it"],
+)
+def test_what_is_no_message_of_a_stream_with_rules_is_kept_as_a_hash(db: Any, tmp_path: Path, messages: list[Any]) -> None:
+    code, said = target(db, tmp_path, *messages, record("users", id=1, **WHOLE), invalid_records="quarantine")
+    assert code == 0, said
+    assert [row[0] for row in rows(db, "id", "users")] == [1]
+    assert len(rows(db, "line", "__rejected")) == len(messages) - 1
+    assert NEEDLE not in said + stored(db)
+    assert_hidden(said, stored(db))
