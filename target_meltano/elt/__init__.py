@@ -5,11 +5,12 @@ Each command is a module of this package with `command(arguments) -> exit code`;
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
-from target_meltano import TargetError, __version__
+from target_meltano import OutputError, TargetError, __version__
+
+from . import streams
 
 # Name of the command (its module, with _ for -): what it does, in one line.
 COMMANDS: dict[str, str] = {
@@ -31,25 +32,35 @@ COMMANDS: dict[str, str] = {
 
 def main() -> None:
     """Run the command `target-meltano`."""
+    streams.watch()
     try:
-        code = dispatch(sys.argv[1:])
-        if sys.stdout:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        code = _without_stdout()
-    except OSError as error:
-        print(f"CRITICAL stdout: {error.strerror}", file=sys.stderr)
-        code = _without_stdout()
+        code = _flushed(sys.argv[1:])
+    except OutputError as error:
+        print(f"CRITICAL {error}", file=sys.stderr)
+        code = error.exit_code
+        streams.abandon()
+    except BrokenPipeError:  # who reads us is gone, and says why
+        code = 1
+        streams.abandon()
     sys.exit(code)
 
 
-def _without_stdout() -> int:
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
-    return 1
+def _flushed(arguments: list[str]) -> int:
+    """Run a command, and return its exit code when all that it tells is written."""
+    try:
+        code = dispatch(arguments)
+    except SystemExit as end:  # of argparse
+        code = end.code if isinstance(end.code, int) else 0
+    sys.stdout.flush()
+    return code
 
 
 def dispatch(arguments: list[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 something failed, 2 bad settings."""
+    """Run one command and return its exit code: 0 done, 1 something failed, 2 bad settings.
+
+    Raises:
+        OutputError, BrokenPipeError: of stdout.
+    """
     name, *rest = arguments or ["--help"]
     if name == "--version":
         print(f"target-meltano {__version__}")
@@ -57,13 +68,12 @@ def dispatch(arguments: list[str]) -> int:
     if name in COMMANDS:
         try:
             code: int = import_module(f".{name.replace('-', '_')}", __package__).command(rest)
+        except (OutputError, BrokenPipeError):
+            raise
         except TargetError as error:
             for line in str(error).splitlines():
                 print(f"CRITICAL {line}", file=sys.stderr)
             return error.exit_code
-        except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
-            return 1
         except OSError as error:
             print(f"CRITICAL {error.filename or name}: {error.strerror}", file=sys.stderr)
             return 1

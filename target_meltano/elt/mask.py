@@ -37,6 +37,8 @@ def command(arguments: list[str]) -> int:
         stage = masking.stage(wanted, reads_batches=False, unlisted=unlisted(found, options.config, options.tap))
         if stage is None:
             raise SettingsError(f"{options.config}: pii: there is no rule in it")
+        if sys.stdin is None:
+            raise TargetError("stdin is closed, where a tap's output should come from")
         masking.filtered(sys.stdin.buffer, stage, sys.stdout.buffer)
     except TargetError as error:
         print(f"CRITICAL {error}", file=sys.stderr)

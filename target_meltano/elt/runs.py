@@ -82,12 +82,12 @@ def transform(
 
 def finished(project: Project, outcomes: Sequence[Outcome], stop: Stop, logs: Path, summary: str | None) -> int:
     """Print how all ended, write the *summary* file, and return the exit code."""
+    if summary:  # first: stdout may be full
+        Path(summary).write_text(json.dumps([asdict(one) for one in outcomes], indent=2), "utf-8")
     print(table(outcomes), flush=True)
     failed = [one.name for one in outcomes if one.status in ("failed", "stopped")]
     if failed:
         print(f"failed: {', '.join(failed)}; logs: {logs}", flush=True)
-    if summary:
-        Path(summary).write_text(json.dumps([asdict(one) for one in outcomes], indent=2), "utf-8")
     if stop.signal:
         return 128 + stop.signal
     return 1 if failed else 0
