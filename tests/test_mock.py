@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import faker
@@ -279,7 +280,7 @@ def test_values_are_in_the_style_of_their_fields(name: str, found: str) -> None:
 
 def test_names_are_those_of_people_where_the_stream_is_of_them() -> None:
     people, products = records(stream("customers", name=TEXT), stream("products", name=TEXT), faker=faker, rows=30).values()
-    fake = faker.Faker()
+    fake = faker.Faker(use_weighting=False)
     names = set()
     for n in range(500):
         fake.seed_instance(f"0/customers/name/{n}")
@@ -309,15 +310,99 @@ def test_what_ends_by_itself_is_made_to_its_end(levels: int) -> None:
     assert '"b": 1' in found
 
 
-def test_what_contains_itself_ends_all_the_same() -> None:
-    schema = {"type": "object", "properties": {"x": {"$ref": "#/definitions/n"}}, "definitions": {"n": {"properties": {"n": {"$ref": "#/definitions/n"}}}}}
-    assert len(records(Stream("s", schema, ()), rows=3)["s"]) == 3
+def of(**definitions: Any) -> Stream:
+    """Return a stream with a property of the first definition."""
+    schema = {"type": "object", "properties": {"x": {"$ref": f"#/definitions/{next(iter(definitions))}"}}, "definitions": definitions}
+    return Stream("s", schema, ())
 
 
-@pytest.mark.parametrize("options", [[{"type": "number"}, {"type": "integer"}], [{"type": "string", "format": "date-time"}, TEXT]], ids=["numbers", "texts"])
-def test_alternatives_may_overlap(options: list[Any]) -> None:
-    for one in mock.compiled([stream(x={"oneOf": options})], 20, "0", 0, None):
-        mock.check(one)
+def thing(*required: str, **properties: Any) -> Any:
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+INTEGER = {"type": "integer"}
+NODE, LEAF = {"$ref": "#/definitions/node"}, {"$ref": "#/definitions/leaf"}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        of(node=thing("id", id=INTEGER, next=NODE)),
+        of(node=thing("leaf", leaf=LEAF), leaf=thing("size", size=INTEGER, node=NODE)),
+        of(node={"anyOf": [thing("left", "right", left=NODE, right=NODE), INTEGER]}),
+        of(node={"oneOf": [thing("below", below=NODE), TEXT]}),
+        of(node={"type": ["object", "null"], "required": ["below"], "properties": {"below": NODE}}),
+        of(node=thing("below", "id", id=INTEGER, below={"type": "array", "items": NODE})),
+        of(node=thing(**{f"n{i}": NODE for i in range(12)})),
+        Stream("s", thing("id", id=INTEGER, parent={"$ref": "#"}, deep=nested(15, thing("end", end=INTEGER))), ()),
+    ],
+    ids=["list", "two that contain each other", "tree", "one of two", "null", "array", "wide", "beside what goes deep"],
+)
+def test_what_contains_itself_ends_and_has_what_is_required(made: Stream) -> None:
+    started = process_time()
+    found = records(made, rows=20)["s"]
+    assert process_time() - started < 5
+    validator = jsonschema.Draft7Validator(made.schema)
+    assert [fault.message for record in found for fault in validator.iter_errors(record)] == []
+    assert any(record.get("x", record.get("parent")) for record in found)
+
+
+def test_what_requires_itself_without_end_is_told_at_once() -> None:
+    with pytest.raises(MockError, match=r"^stream 's': x(\.(left|right))+: it requires itself within itself, without end$"):
+        records(of(node=thing("left", "right", left=NODE, right=NODE)))
+
+
+def numbers(**bounds: Any) -> Any:
+    return {"type": "number", **bounds}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [numbers(), INTEGER],
+        [numbers(minimum=0, maximum=6), numbers(minimum=3, maximum=9, multipleOf=0.25)],
+        [{"type": "string", "maxLength": 9}, {"type": "string", "minLength": 4}],
+        [thing("kind", kind={"enum": ["a", "b", "c"]}), thing("kind", kind={"enum": ["c", "d"]})],
+        [thing(a=INTEGER, b=TEXT), thing(a=TEXT, c=TEXT)],
+        [{"type": ["null", "string"]}, {"type": ["null", "integer"]}],
+        [{"type": "null"}, {"enum": [1, 2, 3]}, {"enum": [3, 4]}],
+        [{"type": "array", "items": INTEGER, "maxItems": 2}, {"type": "array", "items": INTEGER, "minItems": 2}],
+    ],
+    ids=["integer is a number", "ranges", "lengths", "kinds", "objects", "null twice", "enum", "arrays"],
+)
+@pytest.mark.parametrize("is_item", [False, True], ids=["property", "item"])
+def test_a_value_fits_exactly_one_alternative_of_oneof(options: list[Any], is_item: bool) -> None:
+    made = stream(x={"type": "array", "items": {"oneOf": options}} if is_item else {"oneOf": options})
+    validator = jsonschema.Draft7Validator(made.schema)
+    found = [json.loads(json.dumps(record, default=float)) for record in records(made, rows=60, null_rate=0.3)["s"]]
+    assert [record for record in found if not validator.is_valid(record)] == []
+    assert len(set(map(str, found))) > 1
+
+
+def test_alternatives_that_all_overlap_are_told() -> None:
+    """A tap writes such values, too; so they are made."""
+    options = [{"type": "string", "format": "date-time"}, TEXT]
+    (mock_,) = mock.compiled([stream(at={"oneOf": options}, n={"oneOf": [INTEGER, TEXT]})], 20, "0", 0, None)
+    mock.check(mock_)
+    assert mock_.several == {"at"}
+
+
+@pytest.mark.parametrize("levels", [100, 480])
+def test_the_command_makes_schemas_as_deep_as_targets_load(tmp_path: Path, levels: int) -> None:
+    level = '{"type": "object", "required": ["a"], "properties": {"a": '
+    schema = level * levels + '{"type": "integer"}' + "}}" * levels
+    (tmp_path / "deep.json").write_text(f'{{"streams": [{{"stream": "s", "schema": {schema}}}]}}')
+    done = subprocess.run([*COMMAND, "--catalog", str(tmp_path / "deep.json"), "--rows", "2"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.count('"a"') for line in done.stdout.splitlines() if '"RECORD"' in line] == [levels] * 2
+
+
+def test_streams_of_one_name_are_sent_under_their_ids() -> None:
+    """As a tap sends them that reads two schemas; the option takes either."""
+    entries = [{"stream": name, "tap_stream_id": f"{where}-{name}", "schema": thing(id=INTEGER)} for where, name in (("eu", "bill"), ("us", "bill"), ("us", "tax"))]
+    streams = mock.streams_of(json.dumps({"streams": entries}))
+    assert [one.name for one in streams] == ["eu-bill", "us-bill", "tax"]
+    assert [one.name for one in mock.chosen(streams, ["us-bill", "us-tax"])] == ["us-bill", "tax"]
 
 
 def test_references_are_read_however_they_are_written() -> None:

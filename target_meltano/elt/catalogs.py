@@ -36,8 +36,8 @@ def selected(catalog: Mapping[str, Any], select: Sequence[str], metadata: Mappin
     for stream in streams:
         used |= _select(stream, wanted, unwanted) | _add(stream, metadata)
     if unused := sorted({*wanted, *unwanted, *metadata} - used):
-        names = ", ".join(sorted(map(_shown, streams))) or "none"
-        raise RunError(f"select, metadata: nothing in the catalog matches {', '.join(unused)}; its streams: {names}")
+        there = ", ".join(sorted(map(_shown, streams))) or "none"
+        raise RunError(f"select, metadata: nothing in the catalog matches {', '.join(unused)}; its streams: {there}")
     return made
 
 
@@ -49,7 +49,7 @@ def count(catalog: Mapping[str, Any]) -> int:
 def _select(stream: dict[str, Any], wanted: Iterable[str], unwanted: Iterable[str]) -> set[str]:
     """Mark what is selected of *stream*, and return the patterns that match something in it."""
     entries = _entries(stream)
-    labels = {way: [".".join((name, *way)) for name in _names(stream)] for way in entries}
+    labels = {way: [".".join((name, *way)) for name in names(stream)] for way in entries}
     used: set[str] = set()
 
     def named(patterns: Iterable[str]) -> set[Way]:
@@ -76,7 +76,7 @@ def _add(stream: dict[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> s
     for pattern, added in metadata.items():
         for one in stream["metadata"]:
             way = _way(one["breadcrumb"])
-            labels = (".".join((name, *way)) for name in _names(stream))
+            labels = (".".join((name, *way)) for name in names(stream))
             if any(fnmatchcase(label, pattern) for label in labels) and ("." in pattern or not way):
                 used.add(pattern)
                 one["metadata"].update(added)
@@ -85,14 +85,14 @@ def _add(stream: dict[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> s
     return used
 
 
-def _names(stream: Mapping[str, Any]) -> list[str]:
+def names(stream: Mapping[str, Any]) -> list[str]:
     """Return a stream's name, and its id where that is another one."""
     found = [str(stream[word]) for word in ("stream", "tap_stream_id") if stream.get(word)]
     return list(dict.fromkeys(found)) or ["None"]
 
 
 def _shown(stream: Mapping[str, Any]) -> str:
-    name, *ids = _names(stream)
+    name, *ids = names(stream)
     return f"{name} ({ids[0]})" if ids else name
 
 

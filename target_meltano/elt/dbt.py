@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import catalogue, document, options, owned, pipeline, staging, transforms, warehouse
+from . import catalogs, catalogue, document, options, owned, pipeline, staging, transforms, warehouse
 from .errors import RunError
 from .project import Project, Tap
 
@@ -93,5 +93,6 @@ def _keys(project: Project, tap: Tap) -> dict[str, Sequence[str]]:
     found = {}
     for stream in catalog["streams"]:
         own: dict[str, Any] = next((one["metadata"] for one in stream["metadata"] if not one["breadcrumb"]), {})
-        found[stream["stream"]] = own.get("table-key-properties") or stream.get("key_properties") or ()
+        for name in catalogs.names(stream):
+            found[name] = own.get("table-key-properties") or stream.get("key_properties") or ()
     return found

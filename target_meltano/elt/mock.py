@@ -10,22 +10,22 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
+from target_meltano.deep import deeply
+
+from .mock_check import MockError, exactly, fault, validator
 from .mock_text import Column
 from .mock_values import Key, Values, key, type_of
 
 BLOCK = 1000  # rows that are made at once
 SAMPLE = 50  # rows that are checked before any is written
 FEW = 3  # rows for each value of the columns before it, in the last column of a key of several
-
-
-class MockError(Exception):
-    """Something of which no records can be made; told as one line."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Stream:
     schema: Mapping[str, Any]
     keys: tuple[str, ...]
     bookmarks: tuple[str, ...] = ()
+    id: str = ""
 
 
 def command(arguments: list[str]) -> int:
@@ -54,19 +55,25 @@ def command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads us is gone, and says why
     try:
-        text = _catalog_of(options.tap, options.tap_config, options.project) if options.tap else _content(options.catalog)
-        streams = chosen(streams_of(text), options.stream)
-        faker = None if options.no_faker else _faker()
-        for mock in compiled(streams, options.rows, options.seed, options.null_rate, faker):
-            check(mock)
-            if mock.rows < options.rows:
-                print(f"WARNING stream {mock.stream.name!r}: its key has no more than {mock.rows} values", file=sys.stderr)
-        sys.stdout.buffer.writelines(written(compiled(streams, options.rows, options.seed, options.null_rate, faker)))
-        sys.stdout.buffer.flush()
+        deeply(_write, options)
     except MockError as error:
         print(f"CRITICAL {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _write(options: argparse.Namespace) -> None:
+    text = _catalog_of(options.tap, options.tap_config, options.project) if options.tap else _content(options.catalog)
+    streams = chosen(streams_of(text), options.stream)
+    faker = None if options.no_faker else _faker()
+    for mock in compiled(streams, options.rows, options.seed, options.null_rate, faker):
+        check(mock)
+        for path in sorted(mock.several):
+            print(f"WARNING stream {mock.stream.name!r}: {path}: each value that was tried fits several alternatives of oneOf", file=sys.stderr)
+        if mock.rows < options.rows:
+            print(f"WARNING stream {mock.stream.name!r}: its key has no more than {mock.rows} values", file=sys.stderr)
+    sys.stdout.buffer.writelines(written(compiled(streams, options.rows, options.seed, options.null_rate, faker)))
+    sys.stdout.buffer.flush()
 
 
 def _count(text: str) -> int:
@@ -142,7 +149,7 @@ def streams_of(text: str) -> list[Stream]:
     if isinstance(found, dict) and isinstance(found.get("streams"), list):
         streams = [_of_catalog(entry) for entry in found["streams"]]
         wanted = [entry for entry in found["streams"] if _metadata(entry).get((), {}).get("selected")]
-        return [stream for stream, entry in zip(streams, found["streams"], strict=True) if entry in wanted or not wanted]
+        return _told_apart([stream for stream, entry in zip(streams, found["streams"], strict=True) if entry in wanted or not wanted])
     streams = list({stream.name: stream for stream in map(_of_message, text.splitlines()) if stream}.values())
     if not streams:
         raise MockError("wanted a catalog, a JSON object with streams, or SCHEMA messages, one a line")
@@ -162,7 +169,13 @@ def _of_catalog(entry: Any) -> Stream:
     if isinstance(properties, dict):
         kept = {one: child for one, child in properties.items() if one in keys or _is_selected(about.get(("properties", one), {}))}
         schema = {**schema, "properties": kept}
-    return Stream(name, schema, tuple(keys), (bookmark,) if isinstance(bookmark, str) else ())
+    return Stream(name, schema, tuple(keys), (bookmark,) if isinstance(bookmark, str) else (), str(entry.get("tap_stream_id") or ""))
+
+
+def _told_apart(streams: list[Stream]) -> list[Stream]:
+    """Return streams of one name under their ids, as taps send them, too."""
+    names = Counter(stream.name for stream in streams)
+    return [replace(stream, name=stream.id) if names[stream.name] > 1 and stream.id else stream for stream in streams]
 
 
 def _metadata(entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:
@@ -184,10 +197,10 @@ def _of_message(line: str) -> Stream | None:
 
 
 def chosen(streams: list[Stream], names: list[str] | None) -> list[Stream]:
-    unknown = set(names or ()) - {stream.name for stream in streams}
+    unknown = set(names or ()) - {name for stream in streams for name in (stream.name, stream.id)}
     if unknown:
         raise MockError(f"there is no stream {', '.join(sorted(unknown))}; there is: {', '.join(stream.name for stream in streams)}")
-    return [stream for stream in streams if not names or stream.name in names]
+    return [stream for stream in streams if not names or {stream.name, stream.id} & set(names)]
 
 
 # --- streams to records
@@ -200,6 +213,7 @@ class Mock:
     stream: Stream
     rows: int
     columns: Mapping[str, Column]
+    several: set[str] = field(default_factory=set)  # paths where more than one alternative of a oneOf fits, as far as values were made
 
     def schema_line(self) -> bytes:
         message = {"type": "SCHEMA", "stream": self.stream.name, "schema": self.stream.schema, "key_properties": self.stream.keys}
@@ -234,57 +248,14 @@ def check(mock: Mock) -> None:
     Raises:
         MockError: naming the first keyword that a record breaks.
     """
-    name, schema = mock.stream.name, _checkable(json.loads(json.dumps(mock.stream.schema), parse_float=Decimal))
-    validator = _validator(name, schema)
+    name = mock.stream.name
+    valid = validator(name, exactly(mock.stream.schema))
     with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
         for record in mock.records(min(SAMPLE, mock.rows)):
-            fault = _fault(name, validator, json.loads(record, parse_float=Decimal))
-            if fault:
-                where = ".".join(("$", *map(str, fault.path)))
-                raise MockError(f"stream {name!r}: {where}: mock makes no values for this schema: {fault.validator!r} is not met")
-
-
-def _fault(name: str, validator: Any, record: Any) -> Any:
-    """Return the first fault of a record, None where there is none."""
-    import jsonschema
-
-    try:
-        return next(validator.iter_errors(record), None)
-    except (jsonschema.exceptions.RefResolutionError, LookupError, ValueError) as error:
-        raise MockError(f"stream {name!r}: a $ref leads out of the schema: {' '.join(str(error).split())[:80]}") from None
-    except RecursionError:
-        raise MockError(f"stream {name!r}: its schema is nested too deeply") from None
-
-
-def _checkable(schema: Any) -> Any:
-    """Return a schema as its taps mean it: alternatives that overlap are both right, `#definitions/x` is `#/definitions/x`."""
-    if isinstance(schema, list):
-        return [_checkable(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {word: _checkable(value) for word, value in schema.items()}
-    if isinstance(found.get("oneOf"), list):
-        found["allOf"] = [*found.get("allOf", ()), {"anyOf": found.pop("oneOf")}]
-    reference = found.get("$ref")
-    if isinstance(reference, str) and re.match("#[^/]", reference):
-        found["$ref"] = f"#/{reference[1:]}"
-    return found
-
-
-def _validator(name: str, schema: Any) -> Any:
-    """Return the validator of the schema's own draft, else of draft 7, or 4 where it is of that one."""
-    import jsonschema
-
-    default: Any = getattr(jsonschema, "Draft7Validator", jsonschema.Draft4Validator)
-    error = None
-    for draft in (jsonschema.validators.validator_for(schema, default), jsonschema.Draft4Validator):
-        try:
-            draft.check_schema(schema)
-            return draft(schema)
-        except jsonschema.SchemaError as fault:
-            error = error or fault
-    where = ".".join(("$", *map(str, error.path if error else ())))
-    raise MockError(f"stream {name!r}: the schema is no JSON Schema: {where}: {error.message[:200] if error else ''}")
+            found = fault(name, valid, json.loads(record, parse_float=Decimal))
+            if found:
+                where = ".".join(("$", *map(str, found.path)))
+                raise MockError(f"stream {name!r}: {where}: mock makes no values for this schema: {found.validator!r} is not met")
 
 
 def compiled(streams: Sequence[Stream], rows: int, seed: str, null_rate: float, faker: Any) -> list[Mock]:
@@ -318,7 +289,7 @@ class _Catalog:
                 columns[name] = _each(keys, stream.keys.index(name))
             else:
                 columns[name] = values.column(schema, (name,))
-        return Mock(stream, rows, columns)
+        return Mock(stream, rows, columns, values.several)
 
     def guarded(self, stream: Stream) -> Mock:
         try:
@@ -336,7 +307,7 @@ class _Catalog:
             part = self.reference(stream, name, plain)
             if part and name not in stream.keys:
                 found[name,] = part
-        return replace(plain, references=found)
+        return replace(plain, references=found, several=set())
 
     def properties(self, stream: Stream) -> Mapping[str, Any]:
         schema, _ = Values(stream.name, stream.schema, self.seed).resolved(stream.schema, ())

@@ -7,20 +7,23 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from random import Random
 from typing import Any
+from urllib.parse import unquote
 
+from .mock_check import fitting_of, overlap
 from .mock_text import FIRST_DAY, Column, as_uuid, of_bytes, of_format, of_name, of_pattern, quoted
 
 Path = tuple[str, ...]
 Nth = Callable[[int], str]  # the JSON of a key's value for a number from 0 on, another one for each
 MOST_ITEMS = 3
-MOST_DEPTH = 6  # of schemas that contain themselves
-ENDS = 500  # levels of those that end by themselves
+MOST_DEPTH = 6  # levels that what contains itself may reach before only the rest that is required is made
+MOST_COLUMNS = 2000  # the same of columns, in all: a schema with eight references to itself has as many at each level
+ENDS = 500  # levels of schemas that end by themselves
 TRIES = 200
 UNBOUNDED = 1 << 62
 
@@ -31,6 +34,38 @@ class Key:
 
     nth: Nth
     count: int = UNBOUNDED
+
+
+class EndlessError(ValueError):
+    """A schema requires itself within itself."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a place in a schema is reached: levels, and references that were followed.
+
+    *is_again*: one of them came twice, so that there may be no end. *beyond* has those that were followed
+    since only what is required is made.
+    """
+
+    depth: int = 0
+    followed: frozenset[str] = frozenset()
+    is_again: bool = False
+    beyond: frozenset[str] = frozenset()
+
+    def below(self) -> Way:
+        return replace(self, depth=self.depth + 1)
+
+
+@dataclass
+class Resolved:
+    """A schema without references and alternatives. *options*: how many it had to choose from; *ones*: each oneOf."""
+
+    schema: dict[str, Any]
+    is_nullable: bool
+    way: Way
+    options: int = 1
+    ones: list[list[Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -44,10 +79,16 @@ class Values:
     null_rate: float = 0.1
     faker: Any = None
     references: Mapping[Path, Key] = field(default_factory=dict)
+    several: set[str] = field(default_factory=set)  # paths where more than one alternative of a oneOf fits
+    columns: int = 0
 
     @cached_property
-    def most_depth(self) -> int:
-        return MOST_DEPTH if contains_itself(self.root) else ENDS
+    def fits(self) -> Callable[[Any, Any], bool]:
+        return fitting_of(self.stream, self.root)
+
+    def is_ending(self, way: Way) -> bool:
+        """Tell whether only what is required is made from here on."""
+        return way.is_again and (way.depth >= MOST_DEPTH or self.columns > MOST_COLUMNS)
 
     def random(self, path: Path) -> Random:
         """Return the chance of one column: it does not change with the columns beside it."""
@@ -56,36 +97,79 @@ class Values:
     def label(self, path: Path) -> str:
         return "/".join((self.seed, self.stream, *path))
 
-    def column(self, schema: Any, path: Path, depth: int = 0) -> Column:
+    def column(self, schema: Any, path: Path, way: Way = Way()) -> Column:
         """Return a column of values that fit *schema*.
 
         Raises:
             ValueError: with path and reason, where none can be made.
         """
-        schema, is_nullable = self.resolved(schema, path)
+        if way.depth > ENDS:
+            raise ValueError(f"{'.'.join(path)[:80]}: nested deeper than {ENDS} levels")
+        self.columns += 1
+        found = self.chosen(schema, path, way)
+        is_nullable = found.is_nullable
         reference = self.references.get(path)
+        if is_nullable and self.is_ending(way):
+            return lambda count: ["null"] * count
         if reference:
             r = self.random(path).random
             made: Column = lambda count: [reference.nth(int(r() * reference.count)) for _ in range(count)]  # noqa: E731
+        elif any(map(overlap, found.ones)):
+            made = self.exactly_one(schema, path, way, found)
+            is_nullable = is_nullable and self.is_one(found.ones, None)
         else:
-            made = self.typed(schema, path, depth)
+            made = self.ended(schema, path, way, found)
         if not is_nullable or not self.null_rate:
             return made
         rate, chance = self.null_rate, self.random((*path, "?")).random
         return lambda count: [text if chance() >= rate else "null" for text in made(count)]
 
-    def typed(self, schema: Mapping[str, Any], path: Path, depth: int) -> Column:
-        if depth > self.most_depth:
-            return lambda count: ["null"] * count
+    def ended(self, schema: Any, path: Path, way: Way, found: Resolved) -> Column:
+        """Return a column of the first alternative, or, where this has no end, of the first that has one."""
+        for choice in range(1, found.options):
+            try:
+                return self.typed(found.schema, path, found.way)
+            except EndlessError:
+                found = self.chosen(schema, path, way, choice)
+        return self.typed(found.schema, path, found.way)
+
+    def exactly_one(self, schema: Any, path: Path, way: Way, found: Resolved) -> Column:
+        """Return a column of values that only one alternative of each oneOf fits, as far as there are any."""
+        makers = []
+        for choice in range(found.options):
+            try:
+                one = self.chosen(schema, path, way, choice)
+                makers.append(self.typed(one.schema, path, one.way))
+            except EndlessError:
+                continue
+        if not makers:
+            raise EndlessError(f"{'.'.join(path)[:80]}: it requires itself within itself, without end")
+        label = ".".join(path)
+
+        def one_text() -> str:
+            for attempt in range(TRIES if label not in self.several else 1):
+                (text,) = makers[attempt * len(makers) // TRIES](1)
+                if self.is_one(found.ones, json.loads(text, parse_float=_exact)):
+                    return text
+            self.several.add(label)
+            return makers[0](1)[0]
+
+        return lambda count: [one_text() for _ in range(count)]
+
+    def is_one(self, ones: list[list[Any]], value: Any) -> bool:
+        """Tell whether exactly one alternative of each oneOf fits *value*."""
+        return all(sum(self.fits(option, value) for option in one) == 1 for one in ones)
+
+    def typed(self, schema: Mapping[str, Any], path: Path, way: Way) -> Column:
         r = self.random(path).random
         if "const" in schema or schema.get("enum"):
             texts = [quoted(schema["const"])] if "const" in schema else enumerated(schema)
             return lambda count: [texts[int(r() * len(texts))] for _ in range(count)]
         kind = type_of(schema)
         if kind == "object":
-            return self.object(schema, path, depth)
+            return self.object(schema, path, way)
         if kind == "array":
-            return self.array(schema, path, depth)
+            return self.array(schema, path, way)
         if kind == "boolean":
             return lambda count: ["true" if r() < 0.5 else "false" for _ in range(count)]
         if kind in ("integer", "number"):
@@ -94,7 +178,7 @@ class Values:
             return lambda count: ["null"] * count
         return self.string(schema, path)
 
-    def object(self, schema: Mapping[str, Any], path: Path, depth: int) -> Column:
+    def object(self, schema: Mapping[str, Any], path: Path, way: Way) -> Column:
         properties: dict[str, Any] = dict(schema.get("properties") or {})
         if not properties and isinstance(schema.get("additionalProperties"), dict):
             properties = {"key": schema["additionalProperties"]}
@@ -103,23 +187,23 @@ class Values:
             properties.setdefault(name, {"type": "string"})
         columns = []
         for name, child in properties.items():
-            if child is False or (depth >= self.most_depth and name not in (required or ())):
+            if child is False or (self.is_ending(way) and name not in (required or ())):
                 continue
-            columns.append((name, self.column(child, (*path, name), depth + 1)))
+            columns.append((name, self.column(child, (*path, name), way.below())))
         template = ", ".join(f"{quoted(name)}: ".replace("%", "%%") + "%s" for name, _ in columns)
         template = "{" + template + "}"
         return lambda count: [template % row for row in zip(*(make(count) for _, make in columns), strict=True)] if columns else ["{}"] * count
 
-    def array(self, schema: Mapping[str, Any], path: Path, depth: int) -> Column:
+    def array(self, schema: Mapping[str, Any], path: Path, way: Way) -> Column:
         items = schema.get("items", {"type": "string"})
         least = int(schema.get("minItems") or 0)
         most = int(schema.get("maxItems", least + MOST_ITEMS))
         if isinstance(items, list) or "prefixItems" in schema:
-            columns = [self.column(one, (*path, str(i)), depth + 1) for i, one in enumerate(schema.get("prefixItems", items))]
+            columns = [self.column(one, (*path, str(i)), way.below()) for i, one in enumerate(schema.get("prefixItems", items))]
             return lambda count: [f"[{', '.join(row)}]" for row in zip(*(make(count) for make in columns), strict=True)]
-        if items is False or most == 0 or (depth >= self.most_depth and not least):
+        if items is False or most == 0 or (self.is_ending(way) and not least):
             return lambda count: ["[]"] * count
-        make, r, is_set = self.column(items, (*path, "[]"), depth + 1), self.random(path).random, schema.get("uniqueItems")
+        make, r, is_set = self.column(items, (*path, "[]"), way.below()), self.random(path).random, schema.get("uniqueItems")
 
         def one() -> str:
             wanted = least + int(r() * (most - least + 1))
@@ -154,31 +238,56 @@ class Values:
 
     def resolved(self, schema: Any, path: Path) -> tuple[dict[str, Any], bool]:
         """Return the first alternative of *schema* that is not null, and whether null is one, too."""
-        if not isinstance(schema, dict):
-            return {}, False
-        is_nullable = False
+        found = self.chosen(schema, path)
+        return found.schema, found.is_nullable
+
+    def chosen(self, schema: Any, path: Path, way: Way = Way(), choice: int = 0) -> Resolved:
+        """Return the alternative number *choice* of *schema*, of those that are not null; the last one if there are fewer."""
+        found = Resolved(schema if isinstance(schema, dict) else {}, False, way)
         for _ in range(TRIES):
+            schema = found.schema
             types = schema.get("type")
             if isinstance(types, list):
-                is_nullable |= "null" in types and None in schema.get("enum", [None])
+                found.is_nullable |= "null" in types and None in schema.get("enum", [None])
                 schema = {**schema, "type": next((name for name in types if name != "null"), "null")}
-            if isinstance(schema.get("$ref"), str):
-                target = pointed_at(self.root, schema["$ref"], path)
-                schema = merged({word: value for word, value in schema.items() if word != "$ref"}, target)
-                continue
-            word = next((word for word in ("allOf", "anyOf", "oneOf") if schema.get(word)), None)
+            word = next((word for word in ("$ref", "allOf", "anyOf", "oneOf") if schema.get(word)), None)
             if word is None:
-                return schema, is_nullable
+                found.schema = schema
+                return found
             others = {name: value for name, value in schema.items() if name != word}
-            if word == "allOf":
-                for part in schema[word]:
+            if word == "$ref" and isinstance(schema[word], str):
+                found.way = self.followed(schema[word], path, found.way)
+                found.schema = merged(others, pointed_at(self.root, schema[word], path))
+            elif word in ("$ref", "allOf"):
+                for part in schema[word] if word == "allOf" else ():
                     others = merged(others, part)
-                schema = others
-                continue
-            options = [option for option in schema[word] if not (isinstance(option, dict) and option.get("type") == "null")]
-            is_nullable |= len(options) < len(schema[word])
-            schema = merged(others, options[0] if options else {"type": "null"})
+                found.schema = others
+            else:
+                options = [option for option in schema[word] if not (isinstance(option, dict) and option.get("type") == "null")]
+                found.is_nullable |= len(options) < len(schema[word])
+                found.options = max(found.options, len(options))
+                found.ones += [schema[word]] if word == "oneOf" else []
+                found.schema = merged(others, options[min(choice, len(options) - 1)] if options else {"type": "null"})
         raise ValueError(f"{'.'.join(path)}: a $ref leads in a circle")
+
+    def followed(self, reference: str, path: Path, way: Way) -> Way:
+        """Return *way* with one more reference.
+
+        Raises:
+            EndlessError: it comes again where only what is required is made.
+        """
+        way = replace(way, followed=way.followed | {reference}, is_again=way.is_again or reference in way.followed)
+        if not self.is_ending(way):
+            return way
+        if reference in way.beyond:
+            raise EndlessError(f"{'.'.join(path)[:80]}: it requires itself within itself, without end")
+        return replace(way, beyond=way.beyond | {reference})
+
+
+def _exact(text: str) -> Decimal | int:
+    """Return a number as validators of all drafts see it: 5.00 is an integer."""
+    found = Decimal(text)
+    return int(found) if found == found.to_integral_value() else found
 
 
 def merged(left: dict[str, Any], right: Any) -> dict[str, Any]:
@@ -205,35 +314,13 @@ def pointed_at(root: Any, reference: str, path: Path) -> Any:
     if not reference.startswith("#"):
         raise ValueError(f"{'.'.join(path) or '$'}: $ref {reference[:80]!r} leads out of the schema; only those within it are read")
     found = root
-    for part in filter(None, reference.removeprefix("#").split("/")):
+    for part in filter(None, unquote(reference.removeprefix("#")).split("/")):
         part = part.replace("~1", "/").replace("~0", "~")
         try:
             found = found[int(part)] if isinstance(found, list) else found[part]
         except (KeyError, IndexError, ValueError, TypeError):
             raise ValueError(f"{'.'.join(path)}: $ref {reference[:80]!r} leads nowhere in the schema") from None
     return found
-
-
-def contains_itself(root: Any) -> bool:
-    """Tell whether a schema's references lead in a circle."""
-    done: set[str] = set()
-
-    def visit(at: Any, through: frozenset[str]) -> bool:
-        if isinstance(at, list):
-            return any(visit(one, through) for one in at)
-        if not isinstance(at, dict):
-            return False
-        reference = at.get("$ref")
-        if isinstance(reference, str) and reference.startswith("#"):
-            if reference in through:
-                return True
-            if reference not in done:
-                done.add(reference)
-                if visit(pointed_at(root, reference, ()), through | {reference}):
-                    return True
-        return any(visit(child, through) for child in at.values())
-
-    return visit(root, frozenset())
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
