@@ -70,6 +70,10 @@ class Cursor(engine.FakeSnowflakeCursor):
         with turn:
             return self._strictly(command, options.get("binding_params") or params)
 
+    def _describe_last_sql(self) -> list[Any]:
+        with turn:  # a PUT and the statement beside it share DuckDB's connection: one would take the other's result
+            return super()._describe_last_sql()  # type: ignore[no-any-return]
+
     def _strictly(self, command: str, params: Any) -> Cursor:
         text = re.sub(r"^\s*(/\*.*?\*/\s*)*", "", command, flags=re.DOTALL).strip().rstrip(";").strip()
         for pattern, answer in ANSWERS:
@@ -225,9 +229,10 @@ class Cursor(engine.FakeSnowflakeCursor):
 
     def end(self) -> None:
         """End the session: what is not committed is gone, and what was temporary, too."""
-        self.end_transaction(commit=False)
-        for schema, table in self.temporary:
-            self._duck_conn.execute(f'DROP TABLE IF EXISTS "{schema}"."{self.own_name(table)}"')
+        with turn:
+            self.end_transaction(commit=False)
+            for schema, table in self.temporary:
+                self._duck_conn.execute(f'DROP TABLE IF EXISTS "{schema}"."{self.own_name(table)}"')
 
     # --- after it
 

@@ -194,7 +194,8 @@ class Wire:
                 return before
         answer = await self._engine(scope, body)
         self._complete(answer, sql, token, entry)
-        self.answers[request] = answer
+        if answer.status != 500:  # which is a fault of the engine, and not the statement's answer
+            self.answers[request] = answer
         if fault and fault.how == "commits":
             self.deaf.add(token.rstrip("+"))
         if fault and fault.how in ("after", "commits"):
