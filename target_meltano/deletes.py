@@ -32,7 +32,7 @@ def check(dialect: Dialect[Any], connection: sa.Connection, table: Table, *, del
     if ties.publications:
         raise SchemaError(
             f"{table.full_name}: rows cannot be updated or deleted, for {' and '.join(ties.publications)} needs to know by what "
-            f"a row is found, and the table has no key for that; {ties.remedy}"
+            f"a row is found, and the table has no key for that; run: {ties.remedy}"
         )
     if deletes and not _allows(dialect):
         blind = [str(link) for link in ties.links if link.action and not link.is_visible]

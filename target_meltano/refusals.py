@@ -12,7 +12,7 @@ MOST_NAMED = 3  # in the error at the end
 
 def placed(error: SchemaError, stream: str, line: int) -> SchemaError:
     """Return *error* with its line and stream, and a remedy: at least what lets the other streams load."""
-    has_remedy = any(word in str(error) for word in ("(setting", "the setting", "run: "))
+    has_remedy = any(word in str(error) for word in ("(setting", "the setting", "with `", "run: "))
     remedy = "" if has_remedy else " (setting invalid_schemas: quarantine loads the other streams)"
     return type(error)(f"line {line}: stream {stream!r}: {error}{remedy}")
 

@@ -201,7 +201,7 @@ def test_identity_and_generated_columns_are_as_they_come_or_the_databases(db: An
 
 # --- publications
 
-REMEDY = r"line {}: stream 't': .*the publication 'news' needs to know by what a row is found.*; ALTER TABLE .*\"t\" REPLICA IDENTITY FULL"
+REMEDY = r"line {}: stream 't': .*the publication 'news' needs to know by what a row is found.*; run: ALTER TABLE .*\"t\" REPLICA IDENTITY FULL"
 
 
 def test_a_table_without_key_that_is_published_is_told_at_once_and_mended(db: Any) -> None:
