@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import cases, growth, limit, measure, peers, report, samples, to_snowflake, workloads
+from benchmarks import arrived, cases, growth, limit, measure, peers, report, samples, to_snowflake, workloads
 from benchmarks.bench import Bench, Entry, rounds
 from benchmarks.database import Database
 from benchmarks.samples import LIMIT, OURS, Sample
@@ -344,3 +344,24 @@ def test_what_was_measured_is_put_between_its_marks_again_and_again(tmp_path: Pa
 def test_a_page_without_the_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="0 places for 'loads'"):
         report.placed("no marks", "loads", "text")
+
+
+# --- what arrives
+
+
+def test_values_are_counted_by_what_they_mean() -> None:
+    record = {"n": [1.0, "1", 10], "at": "2026-01-02T03:00:00+01:00", "o": {"b": True, "_own": 5, "none": None, "": "x"}, "empty": ""}
+    assert sorted(arrived.values(record)) == ["1", "1", "10", "2026-01-02T02:00:00+00:00", "True", "x"]
+    assert arrived.spelt("2026-01-02") == arrived.spelt("2026-01-02T00:00:00Z") != arrived.spelt("2026-01-03")
+
+
+def test_what_is_in_the_tables_is_found_again(db: Any) -> None:
+    messages = list(workloads.wide(5))
+    load(PostgresDialect(make_settings(PostgresSettings, url=db.url, schema=db.schema)), messages)
+    there = Counter(value for row in arrived.rows(Database(db.url, db.connection, None), db.schema) for value in arrived.values(row))
+    wanted = Counter(value for record in records(messages) for value in arrived.values(record))
+    assert wanted
+    assert there == wanted
+    db.query(f'UPDATE "{db.schema}".issues SET title = NULL WHERE id = (SELECT min(id) FROM "{db.schema}".issues)')
+    fewer = Counter(value for row in arrived.rows(Database(db.url, db.connection, None), db.schema) for value in arrived.values(row))
+    assert (wanted - fewer).total() == 1
