@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,7 +189,6 @@ class Ledger:
         self._rejected = dialect.as_sqlalchemy(self.rejected)
         self._schemas: dict[str, str] = {}  # the SCHEMA messages that are to be kept
         self._fold = dialect.fold
-        self.shown: Callable[[str | None, bytes], bytes] = lambda stream, line: line  # as a line may be kept in quarantine
         self._is_last = False  # it is known that no other run has started later
 
     def note(

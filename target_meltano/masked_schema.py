@@ -6,26 +6,16 @@ that a definition that two properties share stays as it is for the other one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
-from .logbased import KINDS
 from .pii import Node, Path, Rule, path_text
-from .values import Number, json_type
+from .plain_schema import COMBINING, Walker, members, plain, types
+from .values import Number
 
-_COMBINING = ("anyOf", "oneOf", "allOf")
-_CONDITIONS = ("if", "then", "else")
-_VALUES = ("default", "examples", "example", "enum", "const")  # keywords that show values
-_SCHEMAS = {*_COMBINING, *_CONDITIONS, "items", "prefixItems", "additionalItems"}
-_MAPS = {"properties", "definitions", "$defs"}
-_PLAIN = {
-    *("$schema", "$ref", "type", "required", "additionalProperties", "format", "contentEncoding", "precision", "scale"),
-    *("multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"),
-}
-_OF_ITEMS = ("contains", "uniqueItems", "minContains", "maxContains")  # masked items may be equal
-MAX_STEPS = 50_000
+
+class RuleFault(ValueError):
+    """A rule does not go with the SCHEMA."""
 
 
 @dataclass
@@ -41,49 +31,27 @@ def masked(schema: Any, tree: Node) -> Masked:
     """Return what *schema*, as `values.parse` gives it, becomes under the rules of *tree*.
 
     Raises:
-        ValueError: a rule does not go with the type that a column has.
+        RuleFault: a rule does not go with the type that a column has.
+        ValueError: it is no schema, see `plain`.
     """
     result = Masked(schema)
     try:
-        result.schema = plain(_Masker(schema, result).inside(schema, tree))
+        result.schema = plain(_Masker(schema, result).inside(schema, tree), schema)
     except RecursionError:
         raise ValueError("the schema is nested too deeply, or a $ref leads in a circle") from None
     return result
 
 
-def plain(schema: Any, shared: bool = False) -> Any:
-    """Return what of *schema* says which columns there are, of which types; no other word, which may show a value.
-
-    *shared*: it may describe a masked column, too, so that values that it lists become their types.
-    """
-    if isinstance(schema, list):
-        return [plain(part, shared) for part in schema]
-    if not isinstance(schema, dict):
-        return schema if isinstance(schema, bool) else {}
-    found = {word: value for word, value in schema.items() if word in _PLAIN and not isinstance(value, dict)}
-    for word in _SCHEMAS & schema.keys():
-        found[word] = plain(schema[word], shared)
-    for word in _MAPS & schema.keys():
-        inside = shared or word != "properties"
-        found[word] = {name: plain(child, inside) for name, child in _dict(schema[word]).items()}
-    listed = [value for word in ("enum", "const") if word in schema for value in (schema[word] if word == "enum" else [schema[word]])]
-    if listed and not shared:
-        found |= {word: schema[word] for word in ("enum", "const") if word in schema}
-    elif listed and "type" not in found:
-        found["type"] = list(dict.fromkeys(json_type(value) for value in listed))
-    return found
-
-
 def paths(schema: Any) -> list[str]:
     """Return the paths of a schema's properties as rules would write them, to suggest one."""
     found: list[str] = []
-    walker = _Masker(schema, Masked(schema))
+    walker = Walker(schema)
 
     def walk(at: Any, path: Path) -> None:
         if len(path) > 5 or len(found) > 1000:
             return
         for part in walker.alternatives(at):
-            for name, child in _dict(part.get("properties")).items():
+            for name, child in members(part).items():
                 found.append(path_text((*path, name)))
                 walk(child, (*path, name))
             if isinstance(part.get("items"), dict):
@@ -93,38 +61,32 @@ def paths(schema: Any) -> list[str]:
     return found
 
 
-@dataclass
-class _Masker:
-    root: Any
-    result: Masked
-    steps: int = 0
+class _Masker(Walker):
+    def __init__(self, root: Any, result: Masked):
+        super().__init__(root)
+        self.result = result
 
     def inside(self, schema: Any, node: Node) -> Any:
         """Return *schema* with the rules for what is in it applied."""
-        self._count()
+        self.count()
         if not isinstance(schema, dict):
             self._leave_open(node)
             return schema
-        schema = self._without_ref({word: value for word, value in schema.items() if word not in _VALUES})
-        is_whole = not any(word in schema for word in _COMBINING)
-        for word in _COMBINING:
+        schema = dict(self.without_ref(schema))
+        is_whole = not any(word in schema for word in COMBINING)
+        for word in COMBINING:
             if isinstance(schema.get(word), list):
                 schema[word] = [self.inside(part, node) for part in schema[word]]
-        for word in _CONDITIONS:
-            if word in schema:
-                before = set(self.result.open)
-                schema[word] = self.inside(schema[word], node)
-                self.result.open = before  # a condition does not say what is open
-        types = _types(schema)
+        found = types(schema) if is_whole else set()
         if node.members:
-            self._members(schema, node, types if is_whole else set())
+            self._members(schema, node, found)
         if node.items:
-            self._items(schema, node.items, types if is_whole else set())
+            self._items(schema, node.items, found)
         return schema
 
-    def _members(self, schema: dict[str, Any], node: Node, types: set[str]) -> None:
-        properties = dict(_dict(schema.get("properties")))
-        if types & {"string", "any"} or (not properties and "object" in types):
+    def _members(self, schema: dict[str, Any], node: Node, found: set[str]) -> None:
+        properties = dict(members(schema))
+        if found & {"string", "any"} or (not properties and "object" in found):
             self._leave_open(Node(node.path, members=node.members))
         for name, child in node.members.items():
             if name in properties:
@@ -138,10 +100,8 @@ class _Masker:
         if "properties" in schema:
             schema["properties"] = properties
 
-    def _items(self, schema: dict[str, Any], node: Node, types: set[str]) -> None:
-        for word in _OF_ITEMS:
-            schema.pop(word, None)
-        is_open = bool(types & {"array", "string", "any"})
+    def _items(self, schema: dict[str, Any], node: Node, found: set[str]) -> None:
+        is_open = bool(found & {"array", "string", "any"})
         for word in ("items", "prefixItems", "additionalItems"):
             if isinstance(schema.get(word), list):
                 schema[word] = [self._value(part, node) for part in schema[word]]
@@ -150,7 +110,7 @@ class _Masker:
             else:
                 continue
             is_open = False
-        if is_open or "string" in types:
+        if is_open or "string" in found:
             self._leave_open(node)
 
     def _value(self, schema: Any, node: Node) -> Any:
@@ -162,62 +122,23 @@ class _Masker:
     def _masked_value(self, schema: Any, rule: Rule) -> Any:
         """Return the schema of the values that the rule's method makes of those of *schema*."""
         method = rule.method
-        types = {name for part in self.alternatives(schema) for name in _types(part)} - {"null"}
-        if types and types <= {"array", "object"} and not method.takes_all:
-            what = " or ".join(sorted(types))
-            raise ValueError(f"{rule} is an {what}, which {method.name} does not take; name what is in it, or drop, nullify or redact it")
-        if method.name == "truncate-date" and types and not types & {"string", "any"}:
-            raise ValueError(f"{rule} is {' or '.join(sorted(types))}, and truncate-date wants a string")
+        found = {name for part in self.alternatives(schema) for name in types(part)} - {"null"}
+        if found and found <= {"array", "object"} and not method.takes_all:
+            what = " or ".join(sorted(found))
+            raise RuleFault(f"{rule} is an {what}, which {method.name} does not take; name what is in it, or drop, nullify or redact it")
+        if method.name == "truncate-date" and found and not found & {"string", "any"}:
+            raise RuleFault(f"{rule} is {' or '.join(sorted(found))}, and truncate-date wants a string")
         if method.makes_text:
             return {"type": ["null", "string"]}
         if method.name == "nullify":
             return _nullable(schema)
-        if "any" in types or not types:
+        if "any" in found or not found:
             return {}
         if method.name == "truncate-date":
-            formats = {part.get("format") for part in self.alternatives(schema) if "string" in _types(part)}
+            formats = {part.get("format") for part in self.alternatives(schema) if "string" in types(part)}
             kept = {"format": formats.pop()} if len(formats) == 1 and None not in formats else {}
-            return {"type": ["null", *sorted(types)], **kept}
-        return {"type": ["null", *sorted(types)]}
-
-    def alternatives(self, schema: Any) -> Iterator[dict[str, Any]]:
-        """Yield the parts of a schema that may describe a value: itself, and what it combines or refers to."""
-        self._count()
-        if not isinstance(schema, dict):
-            return
-        schema = self._without_ref(schema)
-        parts = [part for word in _COMBINING if isinstance(schema.get(word), list) for part in schema[word]]
-        if not parts or "type" in schema or "properties" in schema:
-            yield schema
-        for part in parts:
-            yield from self.alternatives(part)
-
-    def _count(self) -> None:
-        """Stop at schemas that are small but explode, like references to two references each."""
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise ValueError("the schema has too many alternatives, or a $ref leads in a circle")
-
-    def _without_ref(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return *schema* with what its $ref leads to in place of it."""
-        while isinstance(schema.get("$ref"), str):
-            self._count()
-            others = {word: value for word, value in schema.items() if word != "$ref"}
-            target = self._pointed_at(schema["$ref"])
-            if others or not isinstance(target, dict):
-                return {**others, "allOf": [*others.get("allOf", ()), target]}
-            schema = {word: value for word, value in target.items() if word not in _VALUES}
-        return schema
-
-    def _pointed_at(self, reference: str) -> Any:
-        found = self.root
-        for part in unquote(reference).removeprefix("#").split("/")[1:]:
-            part = part.replace("~1", "/").replace("~0", "~")
-            try:
-                found = found[int(part)] if isinstance(found, list) else found[part]
-            except (KeyError, IndexError, ValueError, TypeError):
-                raise ValueError(f"$ref {reference[:80]!r} leads nowhere in the schema") from None
-        return found
+            return {"type": ["null", *sorted(found)], **kept}
+        return {"type": ["null", *sorted(found)]}
 
     def _found(self, node: Node) -> None:
         if node.rule:
@@ -234,54 +155,8 @@ def _nullable(schema: Any) -> Any:
     """Return *schema* for the same column where all values are null."""
     if not isinstance(schema, dict):
         return {}
-    schema = {word: value for word, value in schema.items() if word not in _VALUES}
-    types = schema.get("type")
-    if isinstance(types, Number) or not isinstance(types, (str, list)):
-        return {"anyOf": [{"type": "null"}, schema]} if schema else {}
-    names = [types] if isinstance(types, str) else types
-    return {**schema, "type": names if "null" in names else ["null", *names]}
-
-
-def _types(schema: Mapping[str, Any]) -> set[str]:
-    """Return the JSON types that a part of a schema names, "any" where it does not say."""
     found = schema.get("type")
-    if isinstance(found, str):
-        return {found}
-    if isinstance(found, list):
-        return {name for name in found if isinstance(name, str)}
-    if "properties" in schema:
-        return {"object"}
-    return {"array"} if "items" in schema else {"any"}
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def named(record: Any, schema: Any, tree: Node) -> Any:
-    """Return a masked *record* without what neither its *schema* nor a rule names: nobody has said what that is.
-
-    What log-based taps add (`logbased.KINDS`) stays; it says when and where a record was.
-    """
-    walker = _Masker(schema, Masked(schema))
-
-    def walk(value: Any, parts: list[Any], node: Node | None) -> Any:
-        if isinstance(value, list):
-            below = [part["items"] for part in parts if isinstance(part.get("items"), dict)]
-            inner = [one for item in below for one in walker.alternatives(item)]
-            return [walk(item, inner, node.items if node else None) for item in value]
-        properties = [_dict(part.get("properties")) for part in parts]
-        if not isinstance(value, dict) or not any(properties) or (node and node.rule):
-            return value
-        kept = {}
-        for name, item in value.items():
-            child = node.members.get(name) if node else None
-            schemas = [its[name] for its in properties if name in its]
-            if schemas or child:
-                kept[name] = walk(item, [one for its in schemas for one in walker.alternatives(its)], child)
-        return kept
-
-    if not isinstance(record, dict):
-        return record
-    added = {name: value for name, value in record.items() if name in KINDS}
-    return {**added, **walk(record, list(walker.alternatives(schema)), tree)}
+    if isinstance(found, Number) or not isinstance(found, (str, list)):
+        return {"anyOf": [{"type": "null"}, schema]} if schema else {}
+    names = [found] if isinstance(found, str) else found
+    return {**schema, "type": names if "null" in names else ["null", *names]}

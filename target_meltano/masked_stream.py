@@ -6,22 +6,22 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeGuard
+from typing import Any
 
-import msgspec
-
-from . import masked_schema, values
-from .errors import MaskingError, RecordError, TargetError, shown
+from . import masked_schema, shapes, times, values
+from .errors import MaskingError, MessageError, RecordError, SchemaError, TargetError, shown
+from .masked_quick import MARK, Quick
+from .masked_record import RecordMasker, as_json, is_text
 from .masks import kind_of
 from .messages import REFUSED
-from .pii import Node, Rule, path_text, shown_path
-from .values import MAX_DEPTH, Number
+from .pii import Node, path_text
+from .schema import is_open
+from .shapes import Shape
 
-MARK = "masked"  # member of messages that are masked already, with the rules' fingerprint
 LENIENT = values.Rules(replace_bad_text=True)  # bad text stays in the line, for the target to judge
 _REFUSED = (*REFUSED, ValueError)
-_SCHEMA = ("type", "stream", "schema", "key_properties", "bookmark_properties")  # members of a SCHEMA that pass
 WITHHELD = b'{"withheld": '
+MORE = "fields that neither their SCHEMA nor a rule for personal data names"
 
 
 class Withheld(bytes):
@@ -30,187 +30,96 @@ class Withheld(bytes):
     error: Callable[[int, int], TargetError]
 
 
-def withheld(line: bytes, secret: bytes, error: Callable[[int, int], TargetError]) -> Withheld:
-    """Return what is kept of *line*. The hash is keyed with *secret*, so that nobody can try lines out."""
+def withheld(line: bytes, secret: bytes, error: Callable[[int, int], TargetError], of: str = "") -> Withheld:
+    """Return what is kept of *line*. The hash is keyed with *secret*, so that nobody can try lines out.
+
+    Of a SCHEMA *of* a stream it is told that it is one.
+    """
     line = getattr(line, "came", line)  # of a BATCH's file
     digest = hashlib.blake2b(line, key=secret[:64], digest_size=16).hexdigest()
-    found = Withheld(WITHHELD + b'{"bytes": %d, "hash": "%b"}}' % (len(line), digest.encode()))
+    what = b', "type": "SCHEMA", "stream": %b' % as_json(of) if of else b""
+    found = Withheld(WITHHELD + b'{"bytes": %d, "hash": "%b"}%b}' % (len(line), digest.encode(), what))
     found.error = error
     return found
 
 
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_encode = msgspec.json.Encoder().encode
+class MaskedSchemaError(SchemaError):
+    """A SCHEMA of a stream with rules is none; *fault* is what is wrong."""
+
+    def __init__(self, fault: str, *, line: int, stream: str):
+        super().__init__(f"line {line}: stream {stream!r}: {fault}")
+        self.fault = fault
 
 
 @dataclass
 class MaskedStream:
-    """A stream with rules, whose *tree* they are. *columns* are their paths, as rules write them."""
+    """A stream with rules, whose *tree* they are. *refuses_more*: a record that has more than what is named is invalid.
+
+    *left_out* counts records that had more than that.
+    """
 
     name: str
     tree: Node
     mark: str
     secret: bytes
+    refuses_more: bool = False
     has_schema: bool = False
     has_records: bool = False
-    described: Any = None  # the SCHEMA's schema after masking
-    open: set[Rule] = field(default_factory=set)  # rules for what the SCHEMA does not describe, and no record had yet
+    left_out: int = 0
+    shape: Shape | None = None  # of its records, once a SCHEMA has come
+    is_described: bool = False  # a SCHEMA has named properties
+    masker: RecordMasker = field(default_factory=RecordMasker)
+    quick: Quick | None = None
 
     def __post_init__(self) -> None:
-        self.columns = {path_text(node.path) for node in _leaves(self.tree)}
-        fields: list[tuple[Any, ...]] = [
-            ("type", Literal["RECORD"]),
-            ("stream", Literal[self.name]),
-            ("record", dict[str, msgspec.Raw]),
-            ("version", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET),
-            ("time_extracted", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET),
-            (MARK, str | msgspec.UnsetType, msgspec.UNSET),
-        ]
-        self._members = [field[0] for field in fields]
-        try:
-            message: Any = msgspec.defstruct("Message", fields, gc=False)
-            self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(message).decode
-        except ValueError:  # a name that msgspec cannot spell
-            self._decode = self._refuse
-        self._masks = [(name, self._quick(node)) for name, node in self.tree.members.items() if not node.drops]
-        self._drops = [name for name, node in self.tree.members.items() if node.drops]
+        self.columns = _spellings(self.tree)
 
     def record(self, line: bytes) -> bytes:
         """Return a record's line masked, or withheld."""
+        if self.quick is None:
+            return self.slow(line)
         try:
-            message = self._decode(line)
-            if message.masked is not msgspec.UNSET:
-                return self.slow(line)
-            found = message.record
-            for name, mask in self._masks:
-                if name in found:
-                    found[name] = mask(found[name])
-            for name in self._drops:
-                found.pop(name, None)
-            message.masked = self.mark
-            self.has_records = True
-            return _encode(message)
+            masked = self.quick.record(line)
         except _REFUSED:
             return self.slow(line)
-
-    @staticmethod
-    def _refuse(line: bytes) -> Any:
-        raise ValueError("has no fast path")
-
-    def _quick(self, node: Node) -> Callable[[msgspec.Raw], Any]:
-        """Return a function from a raw value at *node* to what is to be written; it may refuse what `slow` takes."""
-        mask, mask_text = node.mask, node.mask_text
-        if mask:
-
-            def written(value: Any) -> Any:
-                return msgspec.Raw(value.encode()) if type(value) is Number else value
-
-            def masked(raw: msgspec.Raw) -> Any:
-                data = bytes(raw)
-                if data[0] == 0x22 and 0x5C not in data:  # a string without escapes
-                    if mask_text and data.isascii():
-                        return mask_text(data[1:-1])
-                    return mask(data[1:-1].decode())
-                if data.isdigit() and data[0] != 0x30:
-                    return written(mask(Number(data.decode())))
-                return written(mask(values.parse(data)))
-
-            return masked if len(node.path) == 1 else self._noted(node, masked)
-        members = [(name, self._quick(child)) for name, child in node.members.items() if not child.drops]
-        drops = [(name, child) for name, child in node.members.items() if child.drops]
-        item_mask = self._quick(node.items) if node.items else None
-
-        def inside(raw: msgspec.Raw) -> Any:
-            first = bytes(memoryview(raw)[:1])
-            if first == b"{" and node.members:
-                found = _members(raw)
-                for name, mask in members:
-                    if name in found:
-                        found[name] = mask(found[name])
-                for name, child in drops:
-                    if found.pop(name, None) is not None:
-                        self._hit(child)
-                return found
-            if first == b"[" and item_mask:
-                return [item_mask(item) for item in _items(raw)]
-            return self._inside(node, values.parse(bytes(raw)))
-
-        return inside
-
-    def _noted(self, node: Node, mask: Callable[[msgspec.Raw], Any]) -> Callable[[msgspec.Raw], Any]:
-        def noted(raw: msgspec.Raw) -> Any:
-            self._hit(node)
-            return mask(raw)
-
-        return noted
-
-    def _hit(self, node: Node) -> None:
-        if node.rule in self.open:
-            self.open.remove(node.rule)
+        if self.masker.left_out:
+            if self.refuses_more:
+                return self.slow(line)
+            self.left_out += 1
+            self.masker.left_out = False
+        self.has_records = True
+        return masked
 
     def slow(self, line: bytes) -> bytes:
         """Return a record's line masked, or withheld: what `record` is a shortcut to."""
+        if self.shape is None:  # so that nobody has named anything in it
+            fault = f"a RECORD of stream {self.name!r} before its SCHEMA"
+            return withheld(line, self.secret, lambda number, at: MessageError(fault, line=number))
+        self.masker.left_out = False
         try:
             found = values.parse(line, LENIENT, not_finite=True)
-            if MARK in found:
-                if found[MARK] == self.mark:
-                    self.has_records = True
-                    return line
+            is_masked = MARK in found
+            if is_masked and found[MARK] != self.mark:
                 raise ValueError("it was masked before, by other rules or with another key")
             if not isinstance(found.get("record"), dict):
                 raise ValueError(f"a record is an object, not {kind_of(found.get('record'))}")
-            masked = {member: found[member] for member in self._members if member in found}
-            masked["record"] = self._inside(self.tree, found["record"])
+            masked: dict[str, Any] = {"type": found["type"], "stream": self.name}
+            masked["record"] = self.masker.masked(self.shape, found["record"], is_masked=is_masked)
+            if found.get("version") is not None:
+                masked["version"] = values.Number(values.version_of(found))
+            if _is_time(found.get("time_extracted")):
+                masked["time_extracted"] = found["time_extracted"]
+            if self.masker.left_out and self.refuses_more:
+                raise ValueError(f"it has {MORE} (setting unknown_fields)")
+            self.left_out += self.masker.left_out
             self.has_records = True
-            return as_json({**masked, MARK: self.mark})
+            masked[MARK] = self.mark
+            return line if is_masked and masked == found else as_json(masked)
         except ValueError as fault:
             path, text = fault.args if len(fault.args) == 2 else ("$", str(fault))
             return withheld(line, self.secret, lambda number, at: RecordError(text, line=number, stream=self.name, path=path))
-
-    def _inside(self, node: Node, value: Any) -> Any:
-        """Return *value* with what is in it masked.
-
-        Raises:
-            ValueError: with path and fault, where that cannot be.
-        """
-        if node.rule:
-            if len(node.path) > 1:
-                self._hit(node)
-            try:
-                return node.mask(value) if node.mask else None
-            except ValueError as fault:
-                raise ValueError(shown_path(node.path), f"it cannot be masked: {fault}") from None
-        if value is None:
-            return None
-        if isinstance(value, dict) and node.members:
-            return self._object(node, value)
-        if isinstance(value, list) and node.items:
-            return [self._inside(node.items, item) for item in value]
-        if is_text(value):
-            return self._text(node, value)
-        wanted = " or ".join(["an object"] * bool(node.members) + ["an array"] * bool(node.items))
-        raise ValueError(shown_path(node.path), f"it cannot be masked: it is {kind_of(value)}, and the rule wants {wanted}")
-
-    def _object(self, node: Node, value: dict[str, Any]) -> dict[str, Any]:
-        masked = {}
-        for name, item in value.items():
-            child = node.members.get(name)
-            if child is None:
-                masked[name] = item
-            elif child.drops:
-                self._hit(child)
-            else:
-                masked[name] = self._inside(child, item)
-        return masked
-
-    def _text(self, node: Node, text: str) -> str:
-        """Mask what is in JSON that is kept as a string."""
-        try:
-            found = values.parse(text.encode("utf-8", "surrogatepass"))
-        except ValueError:
-            raise ValueError(shown_path(node.path), "it cannot be masked: the rule goes into it, and it is a string without JSON") from None
-        return as_json(self._inside(node, found)).decode()
+        finally:
+            self.masker.left_out = False
 
     def schema(self, line: bytes, found: dict[str, Any]) -> bytes:
         """Return a SCHEMA's line as it is after masking.
@@ -219,51 +128,68 @@ class MaskedStream:
             MaskingError: the rules and it do not go together.
             ValueError: it is no SCHEMA, and may show anything.
         """
-        if MARK in found:
-            self.has_schema = True
-            self.described = found.get("schema")
-            return line
         if not isinstance(found.get("schema"), dict):
             raise ValueError(f'stream {shown(self.name)}: a SCHEMA has a "schema", a JSON object')
         for member in ("key_properties", "bookmark_properties"):
             if not all(map(is_text, _list(found.get(member)))) or not isinstance(found.get(member, []), (list, type(None))):
                 raise ValueError(f'stream {shown(self.name)}: "{member}" is a list of names of properties')
-        self._check_keys(found)
+        keys = list(dict.fromkeys(_list(found.get("key_properties"))))
+        is_masked = MARK in found
         try:
-            result = masked_schema.masked(found["schema"], self.tree)
-        except ValueError as fault:
+            self._check_keys(found)
+            result = masked_schema.masked(found["schema"], Node(()) if is_masked else self.tree)
+            shape = shapes.shape_of(found["schema"], self.tree, keys)
+            if not is_masked:
+                self._check_rules(found["schema"], result)
+        except masked_schema.RuleFault as fault:
             raise MaskingError(str(fault) if str(fault).startswith("pii: ") else f"pii: stream {self.name!r}: {fault}") from None
+        except ValueError as fault:
+            self.has_schema, text = True, str(fault)
+            return withheld(line, self.secret, lambda number, at: MaskedSchemaError(text, line=at, stream=self.name), self.name)
+        if self.shape is None and not is_masked:
+            self.masker.open = result.open - result.found
+        self.has_schema = True
+        is_described = not is_open(found["schema"])
+        if is_described or not self.is_described:  # else it says nothing new
+            self.shape, self.is_described = shape, is_described
+            self.quick = Quick(self.name, shape, self.mark, self.masker)
+        members = {"type": found["type"], "stream": self.name, "schema": result.schema}
+        members |= {"key_properties": keys} if "key_properties" in found else {}
+        bookmarks = [name for name in _list(found.get("bookmark_properties")) if name in shape.members]
+        members |= {"bookmark_properties": bookmarks} if bookmarks else {}
+        return as_json({**members, MARK: self.mark})
+
+    def _check_rules(self, schema: Any, result: masked_schema.Masked) -> None:
         rules = {node.rule for node in _leaves(self.tree) if node.rule}
         unknown = [rule for rule in rules - result.found - result.open if not rule.optional]
         if unknown:
-            known = masked_schema.paths(found["schema"])
+            known = masked_schema.paths(schema)
             words = [f"{path_text(rule.path)}{near(path_text(rule.path), known)}" for rule in unknown]
-            raise MaskingError(f"pii: stream {self.name!r}: its SCHEMA has no column {'; '.join(sorted(words))}")
-        if not self.has_schema:
-            self.open = result.open - result.found
-        self.has_schema = True
-        self.described = result.schema
-        return as_json({**{name: found[name] for name in _SCHEMA if name in found}, "schema": result.schema, MARK: self.mark})
-
-    def named(self, line: bytes) -> bytes:
-        """Return a record's line, which is masked, without the fields that its SCHEMA does not name."""
-        try:
-            found = values.parse(line, LENIENT, not_finite=True)
-            return as_json({**found, "record": masked_schema.named(found["record"], self.described, self.tree)})
-        except _REFUSED:
-            return withheld(line, self.secret, lambda number, at: RecordError("is withheld", line=number, stream=self.name))
+            raise masked_schema.RuleFault(f"its SCHEMA has no column {'; '.join(sorted(words))}")
 
     def _check_keys(self, found: dict[str, Any]) -> None:
-        for name in filter(is_text, _list(found.get("key_properties"))):
+        for name in _list(found.get("key_properties")):
             node = self.tree.members.get(name)
             if node and node.rule and not node.rule.method.is_keyed:
-                raise MaskingError(f"{node.rule} is a key, and {node.rule.method.name} would make different keys equal; hash it")
-        for name in filter(is_text, _list(found.get("bookmark_properties"))):
+                raise masked_schema.RuleFault(f"{node.rule} is a key, and {node.rule.method.name} would make different keys equal; hash it")
+        for name in _list(found.get("bookmark_properties")):
             if name in self.tree.members:
-                raise MaskingError(
-                    f"pii: stream {self.name!r}: its bookmark {name!r} is masked, so its STATE could not be kept; "
-                    "choose another replication key in the tap's catalog"
+                raise masked_schema.RuleFault(
+                    f"its bookmark {name!r} is masked, so its STATE could not be kept; choose another replication key in the tap's catalog"
                 )
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return is_text(value) and len(value) < 50 and bool(times.timestamp(value))
+    except ValueError:
+        return False
+
+
+def _spellings(tree: Node) -> set[str]:
+    """Return the columns of rules as a STATE may have them: by their paths, or as tables have them."""
+    paths = [node.path for node in _leaves(tree)]
+    return {text.casefold() for path in paths for text in (path_text(path), "__".join(map(str, path)))}
 
 
 def _leaves(node: Node) -> list[Node]:
@@ -271,21 +197,10 @@ def _leaves(node: Node) -> list[Node]:
     return [leaf for child in below for leaf in _leaves(child)] if below else [node]
 
 
-def is_text(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and not isinstance(value, Number)
-
-
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def as_json(value: Any) -> bytes:
-    """Write what `values.parse` gave; a record may be as deep as without rules."""
-    return values.json_text(value, depth=-MAX_DEPTH // 10).encode()
 
 
 def near(name: str, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, 1)
     return f" (did you mean {near[0]}?)" if near else ""
-
-

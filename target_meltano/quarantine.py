@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from . import writing
@@ -95,7 +94,6 @@ class Quarantine:
 
     def _refused(self, rejected: Sequence[Rejected], documents: bool = True) -> Refusal | None:
         table = self.ledger.rejected
-        rejected = [replace(one, source=self.ledger.shown(one.stream, one.source)) for one in rejected]
         batch = rejected_batch(self.ledger.run_id, table, rejected, self.lines, documents)
         found = writing.try_rows(self.dialect, self.session, table, batch)
         return found if isinstance(found, Refusal) else None

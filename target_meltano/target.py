@@ -73,7 +73,7 @@ class Target:
         self.plan = plan
         self.tap_status = tap_status
         self.rules = wanting.rules_of(self.settings)
-        self.masking = masking.stage(self.settings.pii, unlisted=self.settings.pii_unlisted)
+        self.masking = masking.stage(self.settings.pii, unlisted=self.settings.pii_unlisted, unknown=self.settings.unknown_fields)
         self.names = wanting.Names()
         self.refusals = Refusals()
         self.waiting: dict[str, Waiting] = {}  # for a SCHEMA that names properties
@@ -101,10 +101,8 @@ class Target:
         Raises:
             TargetError: after all that came before the fault is committed and its STATE emitted.
         """
-        schema = self.settings.schema or self.dialect.default_schema or ""
         self.report.run_id = self.dialect.run_id = new_run_id()
-        ledger = Ledger(self.dialect, schema, self.report.run_id)
-        ledger.shown = self.masking.named if self.masking else ledger.shown
+        ledger = Ledger(self.dialect, self.settings.schema or self.dialect.default_schema or "", self.report.run_id)
         self.loader = Loader(self.dialect, self.emit, self.report, ledger, self.lines)
         keeps = self.settings.invalid_records == "quarantine"
         self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams, lines=self.lines)
@@ -152,9 +150,8 @@ class Target:
         self._flush()
         if self.overwrites and self.streams and not self.plan:
             if not (self.is_whole or status == 0):
-                names = ", ".join(map(repr, self.streams))
                 raise IncompleteError(
-                    f"the input ended without a STATE after its last record, so the old rows of {names} stay as they are"
+                    f"the input ended without a STATE after its last record, so the old rows of {', '.join(map(repr, self.streams))} stay as they are"
                 )
             self.loader.swap()
         self.loader.wait()
@@ -198,8 +195,16 @@ class Target:
 
     def _chunk(self, chunk: Chunk, stream: Known | None = None) -> None:
         """Take all lines of a chunk; those of a BATCH are records of its *stream* and nothing else."""
-        chunk = self.masking.chunk(chunk) if self.masking else chunk
         self.is_resting = self.is_resting and not chunk.lines
+        for part in masking.parts(self.masking, chunk, self.report.odd):
+            self._part(part, stream)
+        self.flush.bytes += chunk.size
+        self.report.bytes += chunk.size
+        self.unsettled += chunk.size
+        if self.unsettled >= SETTLE_BYTES and self.unsettled >= SETTLE_BYTES * self.outbox.shares():
+            self._settle()
+
+    def _part(self, chunk: Chunk, stream: Known | None) -> None:
         at = 0
         while at < len(chunk.lines):
             self.are_utf8 = chunk.are_utf8
@@ -209,11 +214,6 @@ class Target:
             elif at < len(chunk.lines):
                 self._odd_line(chunk.lines[at], chunk.first + at + self.shift, stream)
                 at += 1
-        self.flush.bytes += chunk.size
-        self.report.bytes += chunk.size
-        self.unsettled += chunk.size
-        if self.unsettled >= SETTLE_BYTES and self.unsettled >= SETTLE_BYTES * self.outbox.shares():
-            self._settle()
 
     def _records(self, chunk: Chunk, at: int) -> int:
         """Read records until another line comes, or the batch is full, and return how many."""
@@ -258,15 +258,15 @@ class Target:
             return
         if not line.strip():
             return
-        masking.refuse_withheld(line, number, self.lines.of)
         envelope = messages.envelope(line)
         stream = self._stream(envelope.stream) if envelope.type == "RECORD" else None
         if stream:
             self._record(line, number, stream, envelope.version)
             return
         try:
+            masking.refuse_withheld(line, number, self.lines.of)
             message = messages.parse(line, number, self.rules)
-        except MessageError as fault:
+        except (MessageError, masking.MaskedSchemaError) as fault:
             if envelope.type.upper() != "SCHEMA" or not envelope.stream or not self._put_aside(envelope.stream, fault.fault, number, line):
                 raise
             return

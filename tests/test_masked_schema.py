@@ -28,7 +28,7 @@ def property_of(method: str, properties: dict[str, Any], path: str = "x", **more
         ("redact", {"type": "array", "items": INT}, {"type": ["null", "string"]}),
         ("keep-first:1", {"type": "string", "format": "date"}, {"type": ["null", "string"]}),
         ("nullify", {"type": "integer", "minimum": 5, "examples": [6]}, {"type": ["null", "integer"], "minimum": 5}),
-        ("nullify", {"$ref": "#/definitions/n"}, {"anyOf": [{"type": "null"}, {"$ref": "#/definitions/n"}]}),
+        ("nullify", {"$ref": "#/definitions/n"}, {"anyOf": [{"type": "null"}, {"$ref": "#/definitions/1"}]}),
         ("mask", {"type": ["number", "null"], "minimum": 5}, {"type": ["null", "number"]}),
         ("mask", {"anyOf": [{"$ref": "#/definitions/n"}, {"type": "string"}]}, {"type": ["null", "integer", "string"]}),
         ("truncate-date:year", {**TIMESTAMP, "pattern": "x"}, {"type": ["null", "string"], "format": "date-time"}),
@@ -50,8 +50,8 @@ def test_rules_are_followed_through_references_and_alternatives_and_no_other_col
     properties = {"a": {"anyOf": [{"type": "null"}, {"$ref": "#/definitions/p"}]}, "b": {"$ref": "#/definitions/p"}}
     found = property_of("hash", properties, "a.zip", definitions={"p": person})
     hashed = {"type": "object", "properties": {"zip": {"type": ["null", "string"]}}}
-    assert found["properties"] == {"a": {"anyOf": [{"type": "null"}, hashed]}, "b": {"$ref": "#/definitions/p"}}
-    assert found["definitions"] == {"p": {"type": "object", "properties": {"zip": INT}}}  # without what shows a value
+    assert found["properties"] == {"a": {"anyOf": [{"type": "null"}, hashed]}, "b": {"$ref": "#/definitions/1"}}
+    assert found["definitions"] == {"1": {"type": "object", "properties": {"zip": INT}}}  # without what shows a value
 
 
 def test_a_repeated_schema_stays_equal() -> None:
@@ -73,7 +73,6 @@ def test_a_repeated_schema_stays_equal() -> None:
         ([rule("id", method="redact")], users(), "is a key"),
         ([rule("x")], {**users(x=STR), "bookmark_properties": ["x"]}, "its bookmark 'x' is masked"),
         ([rule("x")], {**users(x=STR), "masked": "0" * 16}, "masked before, by other rules or with another key"),
-        ([rule("a.x")], users(a={"$ref": "#/definitions/a"}), "leads nowhere"),
         ([rule("x")], schema("user", id=INT), "stream 'user' has no rule, but there is one for 'users'"),
         ([rule("x")], schema("public-users", id=INT), "stream 'public-users' has no rule"),
     ],

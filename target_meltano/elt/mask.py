@@ -39,11 +39,15 @@ def command(arguments: list[str]) -> int:
             raise SettingsError(f"{options.config}: pii: there is no rule in it")
         if sys.stdin is None:
             raise TargetError("stdin is closed, where a tap's output should come from")
-        masking.filtered(sys.stdin.buffer, stage, sys.stdout.buffer)
+        masking.filtered(sys.stdin.buffer, stage, sys.stdout.buffer, tell)
     except TargetError as error:
         print(f"CRITICAL {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def tell(stream: str, what: str, count: int) -> None:
+    print(f"WARNING stream {stream!r}: {count:,} {what}", file=sys.stderr)
 
 
 def read(path: str) -> dict[str, Any]:
