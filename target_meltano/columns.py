@@ -36,7 +36,7 @@ def way_of(leaf: Leaf, loose: frozenset[Path] = frozenset()) -> Any:
     way: Any = "cell"
     if kind.name in {"number", "decimal"} and types <= {"integer", "number"}:
         way = "raw number" if "number" in types else "raw whole number"
-    elif kind == kinds.DOUBLE and types <= {"integer", "number"} and "number" in types:
+    elif kind == kinds.DOUBLE and types <= {"integer", "number"} and "number" in types and not leaf.is_key:
         way = float
     elif kind == kinds.JSON and ("number" in types or "integer" not in types):
         way = "raw json"
@@ -106,6 +106,8 @@ def _parsed(leaf: Leaf, rules: Rules, parse: Callable[[pa.Array], times_columns.
         if pa.types.is_string(found.type):  # else it is parsed already
             parsed = parse(_without_zero(leaf, found, notes) if zero_is_null else found)
             found, cut, refused = parsed.values, parsed.cut, list(parsed.refused)
+            if leaf.kind == kinds.TIMESTAMP:  # a leap second is told, or refused
+                refused = sorted({*refused, *positions(pc.match_substring(cells.values, times.LEAP))})
         if cut is None or not cut.any():
             return found, refused
         rows = np.flatnonzero(cut).tolist()

@@ -72,5 +72,5 @@ def _filled(batch: pa.RecordBatch, kept: np.ndarray[Any, Any], groups: list[list
 def _comparable(keys: pa.Array, kind: kinds.Kind) -> pa.Array:
     """Return *keys* so that equal values are equal in Arrow, too: 1.0 is 1, -0.0 is 0.0."""
     if kind.name in {"number", "decimal"} or kind == kinds.JSON:
-        return pa.array([values.canonical(values.parse(key.encode(), not_finite=True)) for key in keys.to_pylist()])
+        return pa.array([values.canonical(values.parse(key.encode(), not_finite=True)) for key in keys.to_pylist()], pa.string())
     return pc.add(keys, 0.0) if kind == kinds.DOUBLE else keys

@@ -23,7 +23,10 @@ class Notes:
     unknown: Counter[Path] = field(default_factory=Counter)
     cut: Counter[Path] = field(default_factory=Counter)
     zero: Counter[Path] = field(default_factory=Counter)
+    leap: Counter[Path] = field(default_factory=Counter)
     shortened: Counter[Path] = field(default_factory=Counter)
+    texts: Counter[Path] = field(default_factory=Counter)  # in keys that may be other than texts
+    as_texts: Counter[Path] = field(default_factory=Counter)  # in keys that may be texts, too
     coerced: Counter[Path] = field(default_factory=Counter)
     replaced: Counter[Path] = field(default_factory=Counter)
     absent: Counter[Path] = field(default_factory=Counter)  # so usual that nobody is warned

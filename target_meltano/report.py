@@ -30,6 +30,7 @@ _ODDITIES = {
     "unknown": "the schema does not name this field, it is not stored (setting unknown_fields)",
     "cut": "digits beyond microseconds are cut (setting excess_digits)",
     "zero": "MySQL's zero date became null (setting zero_dates)",
+    "leap": "a leap second became the second after it",
     "shortened": "all binary digits of a float became the shortest number for it, as its schema has fewer places",
     "coerced": "values of another type than the schema's were converted",
     "replaced": "characters that a database cannot store became U+FFFD",
@@ -81,6 +82,7 @@ class Report:
         self._unlisted = 0  # warnings
         self._nulling: set[str] = set()  # streams where fields that a record does not have become null
         self._oddities: Counter[tuple[str, str]] = Counter()
+        self._keyed: dict[tuple[str, Path], Counter[str]] = {}  # what keys of more than one type were, by stream and field
         self._unknown: dict[str, set[Path]] = {}  # fields that are named in warnings, by stream
         self._started = self._told = time.monotonic()
 
@@ -140,12 +142,22 @@ class Report:
         absent = self.of(stream).absent
         for path, count in notes.absent.items():
             absent[json_path(path)] = absent.get(json_path(path), 0) + count
+        self._alike(stream, notes)
         for name, words in _ODDITIES.items():
             for path, count in getattr(notes, name).items():
                 where = self._named(stream, path) if name == "unknown" else _shown(path)
                 first = notes.first.get((name, path))
                 what = _KEPT if keeps and name == "unknown" else words
                 self.odd(stream, f"{where}: {what}", count, f", first in line {line_of(first)}" if first else "")
+
+    def _alike(self, stream: str, notes: Notes) -> None:
+        """Warn of keys of which some are texts and some are not: 5 and "5" are one."""
+        for name in ("texts", "as_texts"):
+            for path, count in getattr(notes, name).items():
+                self._keyed.setdefault((stream, path), Counter())[name] += count
+        for path in {*notes.texts, *notes.as_texts}:
+            if len(self._keyed[stream, path]) > 1:
+                self.odd(stream, f'{_shown(path)}: keys are texts and others, and such as 5 and "5" are one', 1)
 
     def _named(self, stream: str, path: Path) -> str:
         """Return a field that the schema does not name; all after the first ones are one."""

@@ -66,7 +66,7 @@ class Settings:
     coerce: str = setting("strict", "Values of another type than the schema's: `strict` refuses, `lossless` converts what converts back exactly.", choices=("strict", "lossless"))
     unknown_fields: str = setting("warn", "Fields that the schema does not name: `warn` and count, `fail`, or `keep` in a JSON column `__extra`.", choices=("warn", "fail", "keep"))
     additional_properties: str = setting("keep", "Members of an object that its schema allows by additionalProperties or patternProperties without naming them: `keep` in a JSON column `parent__extra`, or `unknown`: as unknown_fields says.", choices=("keep", "unknown"))
-    on_bad_text: str = setting("fail", "NUL, lone surrogates and invalid UTF-8: `fail`, or `replace` by U+FFFD and count.", choices=("fail", "replace"))
+    on_bad_text: str = setting("fail", "NUL, lone surrogates and invalid UTF-8: `fail`, or `replace` by U+FFFD and count. In a key they always fail.", choices=("fail", "replace"))
     invalid_records: str = setting("fail", "`fail`, or `quarantine` in the table `__rejected`.", choices=("fail", "quarantine"))
     max_rejected: int = setting(1000, "Invalid records in quarantine before the run fails; those of streams that `invalid_schemas` puts aside do not count.", least=0)
     invalid_schemas: str = setting("fail", "A SCHEMA that is refused: `fail`, or `quarantine`: its stream's records go into `__rejected`, all others load, and the run ends with exit code 1.", choices=("fail", "quarantine"))

@@ -129,6 +129,14 @@ def _offset(found: re.Match[str]) -> int:
     return (hours * _HOUR + minutes * _MINUTE) * (-1 if text[0] == "-" else 1)
 
 
+LEAP = ":60"  # is in each date-time with a leap second, and in no other one that is right
+
+
+def is_leap(text: str) -> bool:
+    """Tell whether a date-time has second 60, which begins the next minute here."""
+    return LEAP in text
+
+
 ZERO = "0000-00-00(?:[Tt ]00:00(?::00(?:[.,]0+)?)?(?: ?(?:[Zz]|[+-]00(?::?00)?))?)?"
 _ZERO = re.compile(ZERO)
 

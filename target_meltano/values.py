@@ -175,12 +175,17 @@ def _double(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> float:
         return found
     if math.isinf(found):
         raise ValueError(f"{shown_value(value)} is beyond a double precision column{_remedy(leaf)}")
-    if not isinstance(value, Number) and exact(repr(found)) != exact(token):  # a string has to convert back
-        raise ValueError(f"{shown_value(value)} would change in a double precision column{_remedy(leaf)}")
+    # A string has to convert back, and two keys must not become one.
+    if (leaf.is_key or not isinstance(value, Number)) and exact(repr(found)) != exact(token):
+        where = ", in a key" if leaf.is_key else ""
+        raise ValueError(f"{shown_value(value)} would change in a double precision column{where}{_remedy(leaf)}")
     return found
 
 
 def _string(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:
+    if leaf.is_key and "string" in leaf.types and len(leaf.types) > 1:
+        is_text = isinstance(value, str) and not isinstance(value, Number)
+        notes.changed("texts" if is_text else "as_texts", leaf.path)
     if isinstance(value, str) and not (isinstance(value, Number) and value in NOT_FINITE):
         return _text(value, leaf, rules, notes)
     return _json(value, leaf, rules, notes)
@@ -191,9 +196,10 @@ def _text(value: str, leaf: Leaf, rules: Rules, notes: Notes) -> str:
     bad = _BAD_TEXT.search(value)
     if not bad:
         return str(value)
-    if not rules.replace_bad_text:
+    if leaf.is_key or not rules.replace_bad_text:
         name = "NUL (U+0000)" if bad[0] == "\0" else f"the lone surrogate U+{ord(bad[0]):04X}"
-        raise ValueError(f"text holds {name}, which a database cannot store (setting on_bad_text: replace)")
+        remedy = ", and in a key nothing is replaced" if leaf.is_key else " (setting on_bad_text: replace)"
+        raise ValueError(f"text holds {name}, which a database cannot store{remedy}")
     notes.replaced[leaf.path] += 1
     return _BAD_TEXT.sub(REPLACEMENT, value)
 
@@ -215,6 +221,10 @@ def _moment(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int | None:
         raise ValueError(f"{shown(text)} has digits beyond microseconds, {where}{only}{_remedy(leaf, 'string')}")
     if cut:
         notes.changed("cut", leaf.path)
+    if leaf.kind == kinds.TIMESTAMP and times.is_leap(text):
+        if leaf.is_key:
+            raise ValueError(f"{shown(text)} is a leap second, which would become the second after it, in a key{_remedy(leaf, 'string')}")
+        notes.changed("leap", leaf.path)
     return found
 
 

@@ -38,6 +38,8 @@ def timestamps_in_c(texts: pa.Array) -> times_columns.Parsed:
         reader.put(NAME.encode(), records, None)
         refused = {}
         for at, text in enumerate(texts.to_pylist()):
+            if text and times.is_leap(text) and text in TIMESTAMPS:  # it is for the slow path to tell
+                text = TIMESTAMPS[text][0]
             if not reader.read([record(json.dumps({"t": text}))], 0, 1, at, True):
                 assert reader.read([record('{"t": null}')], 0, 1, at, True)
                 with pytest.raises(ValueError, match=".") as fault:

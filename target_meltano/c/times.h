@@ -39,7 +39,7 @@ static Text timestamp(Text p, int64_t *value, int *is_cut) {
             return NULL;
         p += 6;
         if (*p == ':') {
-            if ((seconds = digits(p + 1, 2)) < 0 || seconds > 60)
+            if ((seconds = digits(p + 1, 2)) < 0 || seconds > 59) /* a leap second is told, or refused */
                 return NULL;
             p += 3;
             if (*p == '.' || *p == ',') {
