@@ -113,6 +113,8 @@ def _path(url: str, root: Path) -> Path:
         path = Path(unquote(parts.path)).resolve()
     except (ValueError, OSError, RuntimeError):  # no URL, a NUL, a link to itself
         raise Unreadable(f"{shown(url, 200)}: wanted file:///… below {root} (setting batch_root)") from None
+    if parts.query or parts.fragment or url[-1] in "?#":
+        raise Unreadable(f"{shown(url, 200)}: a ? or # in the name of a file is %3F or %23 in its URL")
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise Unreadable(f"{shown(url, 200)}: wanted file:///… below {root} (setting batch_root)")
     if not path.is_relative_to(root.resolve()):

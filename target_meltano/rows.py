@@ -80,7 +80,7 @@ def slow_row(layout: Layout, line: bytes, number: int, notes: Notes) -> list[Any
         message = values.parse(line, layout.rules, not_finite=True)
         if "record" not in message:
             raise ValueError('a RECORD has a "record"')
-        version = values.version_of(message) if layout.versioned else None
+        version = values.version_of(message) if layout.versioned is not None else None
     except ValueError as error:
         raise RecordError(str(error), line=number, stream=layout.stream) from None
     if isinstance(message["record"], dict) and not layout.known.isdisjoint(message["record"]):

@@ -90,10 +90,7 @@ def _is_of_another(source: str, leaf: Leaf, plain: str, names: Naming) -> bool:
     if source in ("", ".".join(leaf.path)):
         return False
     path = source.split(".")
-    is_rest = path[-1] == REST
-    if leaf.is_rest or is_rest:
-        return plain in (names.of(path), wanting.plain_name(path, names, is_rest))
-    return names.spelt(path) == names.spelt(leaf.path)
+    return plain in (names.of(path), wanting.plain_name(path, names, path[-1] == REST))
 
 
 def _with_keys_as(found: Found, wanted: Wanted) -> Wanted:

@@ -203,6 +203,8 @@ FAULTS = {
     "a FIFO": ("fifo", {}, "fifo: no regular file"),
     "a FIFO, Parquet": ("fifo", {"form": "parquet"}, "fifo: no regular file"),
     "no file name": ("file:///x%00", {}, "wanted file:///"),
+    "a query": ("file:{root}/plain?x", {}, "%3F"),
+    "a fragment": ("file:{root}/plain#1", {}, "%23"),
     "outside": ("../outside", {}, "not below"),
     "another scheme": ("s3://bucket/x", {}, "wanted file:///"),
     "another host": ("file://elsewhere/x", {}, "wanted file:///"),
@@ -220,7 +222,7 @@ def test_files_that_cannot_be_read(db: Any, tmp_path: Path, name: str, more: Any
     (root / "zst").write_bytes(b"\x28\xb5\x2f\xfd\x04\x00")
     (root / "folder").mkdir()
     os.mkfifo(root / "fifo")
-    path = name if ":" in name else root / name
+    path = name.format(root=root) if ":" in name else root / name
     with pytest.raises(MessageError, match=rf"^line 2: stream 't': .*{words}"):
         run(db, schema("t"), batch(path, **more), batch_root=str(root))
 

@@ -83,6 +83,22 @@ def test_a_property_does_not_get_into_the_column_that_was_made_for_another(db: A
     assert rows(db, f'total, "{APART["total"]}"')[-2:] == [(3, None), (None, 2)]
 
 
+@pytest.mark.parametrize("is_one_run", [True, False])
+@pytest.mark.parametrize("is_turned", [True, False])
+def test_nor_does_one_within_an_object(db: Any, is_turned: bool, is_one_run: bool) -> None:
+    """`a__b` and the b of an object a, which no SCHEMA has beside each other."""
+    flat = [schema("t", id=INT, a__b=STR), record("t", id=1, a__b="flat")]
+    within = [schema("t", id=INT, a={"type": "object", "properties": {"b": STR}}), record("t", id=1, a={"b": "within"})]
+    before, after = (within, flat) if is_turned else (flat, within)
+    warnings = [words for lines in ([before + after] if is_one_run else [before, after]) for words in run(db, *lines).summary["warnings"]]
+    (apart,) = {name for path, name in columns(db).items() if path in ("a.b", "a__b")} - {"a__b"}
+    assert rows(db, f'id, a__b, "{apart}"') == [(1, *(("within", "flat") if is_turned else ("flat", "within")))]
+    assert len([words for words in warnings if "is of the property" in words]) == 1
+    run(db, *before, *after)
+    assert set(columns(db).values()) >= {"id", "a__b", apart}
+    assert len(columns(db)) == 4
+
+
 def test_a_comment_of_somebody_else_changes_nothing(db: Any) -> None:
     run(db, schema("t", id=INT, total=INT), record("t", id=1, total=1))
     db.query(f'COMMENT ON COLUMN "{db.schema}".t.total IS %s', ("all of it",))

@@ -129,3 +129,12 @@ def test_a_table_of_versions_whose_schema_gets_such_a_property(db: Any) -> None:
     with pytest.raises(SchemaError, match="stream 't': property '__version' has the column"):
         run(db, schema("t"), versioned(2, id=1), *lines)
     assert rows(db, CURRENT)[0][0] == 1
+
+
+@pytest.mark.parametrize("before", [[], [versioned(1, id=1)]], ids=["first", "later"])
+@pytest.mark.parametrize("version", [1.0, "5", True, 1.5])
+def test_a_version_that_is_none_is_refused_wherever_it_comes(db: Any, before: list[Any], version: Any) -> None:
+    """Else its row would have none, and never be deleted."""
+    result = run(db, schema("t"), *before, {**record("t", id=2), "version": version}, invalid_records="quarantine")
+    assert rows(db, "id") == [(1,)] * len(before)
+    assert result.summary["streams"]["t"]["rejected"] == 1
