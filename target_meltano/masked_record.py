@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -10,6 +11,8 @@ from .masks import kind_of
 from .pii import ITEMS, Node, Path, Rule, shown_path
 from .shapes import Shape
 from .values import MAX_DEPTH, Number
+
+_LIKE_JSON = re.compile("[\\s\\x00-\\x1f\ufeff\u200b-\u200f\u2060]*[\\[{\"]")
 
 
 @dataclass
@@ -57,6 +60,8 @@ class RecordMasker:
             raise self._unlike(shape, value, path)
         if isinstance(value, list) and shape.is_closed:  # of objects, whose members are named
             return [self.masked(shape, item, (*path, ITEMS), is_masked) for item in value]
+        if isinstance(value, dict) and shape.items:  # one item, not in an array
+            return self.masked(shape.items, value, path, is_masked)
         return value
 
     def _by_rule(self, node: Node, value: Any) -> Any:
@@ -93,8 +98,7 @@ class RecordMasker:
             found = None
         if isinstance(found, (dict, list)) or is_text(found) or (shape.node and not is_masked):
             return as_json(self.masked(shape, found, path, is_masked)).decode()
-        # What begins like JSON, and is none, may have the same in it.
-        if not shape.takes(text) or text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[", '"'):
+        if not shape.takes(text) or _LIKE_JSON.match(text):  # what is nearly JSON may have the same in it
             raise self._unlike(shape, text, path)
         return text
 

@@ -238,11 +238,14 @@ class Stage:
         if kind == "ACTIVATE_VERSION" and version_of(found) is None:
             raise ValueError(f'stream {shown(name)}: an ACTIVATE_VERSION has a "version"')
         if kind == "BATCH" and name in self.streams:
-            return self._batch(found, str(name))
+            return self._batch(found, self.streams[name])
         members = _MEMBERS[kind]
         return line if found.keys() <= members else as_json({member: found[member] for member in found if member in members})
 
-    def _batch(self, found: dict[str, Any], name: str) -> bytes:
+    def _batch(self, found: dict[str, Any], stream: MaskedStream) -> bytes:
+        name = stream.name
+        if stream.shape is None:
+            raise BatchFault(f"a BATCH of stream {name!r} before its SCHEMA")
         if not self.reads_batches:
             raise MaskingError(f"pii: stream {name!r}: the files of a BATCH do not come through here; use the setting pii of the target")
         encoding = found["encoding"] if isinstance(found.get("encoding"), dict) else {}
@@ -290,9 +293,12 @@ class Stage:
     def _check_state(self, value: Any, of: str | None, path: tuple[str, ...]) -> None:
         """Refuse a bookmark of a masked column: it would show the value, or be of no use if it was masked.
 
-        Within what is named like a stream only its own columns count. *path* are the keys that lead to *value*.
+        Within what is named like a stream only its own columns count, and any text that is the name of one is taken for
+        it. *path* are the keys that lead to *value*.
         """
-        if is_text(value) and value.lstrip()[:1] in ("{", "["):
+        if is_text(value):
+            if of in self._columns.get(value.casefold(), ()):
+                raise self._bookmark(value, str(of))
             value = _json_in(value)
         if isinstance(value, list):
             for item in value:
@@ -300,19 +306,23 @@ class Stage:
         if not isinstance(value, dict):
             return
         for name, item in value.items():
-            within = (*path, name)
+            within = (*path, *re.split("[./:]", name))
             starts = range(max(0, len(within) - self._deepest), len(within)) if item is not None else ()
-            names = [".".join(within[start:]).casefold() for start in starts]
+            names = [".".join(within[start:]).casefold() for start in starts] + [name.casefold()] * bool(starts)
             if name in _BOOKMARKS:
                 names += [one.casefold() for one in (item if isinstance(item, list) else [item]) if is_text(one)]
             for column in names:
                 for stream in self._columns.get(column, ()):
                     if of in (None, stream):
-                        raise MaskingError(
-                            f"pii: a STATE has a bookmark of {column!r} of stream {stream!r}, which a rule masks; "
-                            "choose another replication key in the tap's catalog, or mask that column in the transformation"
-                        )
+                        raise self._bookmark(column, stream)
             self._check_state(item, self._stream_of(name) or of, within)
+
+    @staticmethod
+    def _bookmark(column: str, stream: str) -> MaskingError:
+        return MaskingError(
+            f"pii: a STATE has a bookmark of {column!r} of stream {stream!r}, which a rule masks; "
+            "choose another replication key in the tap's catalog, or mask that column in the transformation"
+        )
 
     def _stream_of(self, name: str) -> str | None:
         """Return the stream that a key of a STATE means: taps have ids like db-public-users for public-users."""
@@ -327,6 +337,8 @@ def _is_like(name: str, other: str) -> bool:
 
 
 def _json_in(text: str) -> Any:
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
     try:
         return parse(text.encode("utf-8", "surrogatepass"))
     except ValueError:

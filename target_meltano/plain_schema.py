@@ -100,7 +100,8 @@ class Walker:
             others = {word: value for word, value in schema.items() if word != "$ref"}
             target = pointed_at(self.root, schema["$ref"])
             if others or not isinstance(target, dict):
-                return {**others, "allOf": [*others.get("allOf", ()), target]}
+                parts = others.get("allOf")
+                return {**others, "allOf": [*(parts if isinstance(parts, list) else ()), target]}
             schema = target
         return schema
 

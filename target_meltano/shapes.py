@@ -26,7 +26,7 @@ _COUNT = re.compile("-?[0-9]{1,40}")
 class Shape:
     """One place in a record. *types* are those of its values; *node* is what the rules say of it.
 
-    *is_closed*: the SCHEMA names members. *is_whole*: no rule goes into it, and no members are named in it.
+    *is_closed*: what is not named in an object is not kept, as the SCHEMA names members. *is_whole*: no rule goes into it, and no members are named in it.
     *check* raises ValueError for a value that has not the form that this place wants.
     """
 
@@ -56,7 +56,7 @@ def shape_of(schema: Any, tree: Node, keys: Iterable[str]) -> Shape:
     """
     try:
         builder = _Builder(schema)
-        root = builder.place([schema], tree)
+        root = builder.place([schema], tree, is_closed=True)
         builder.settle()
     except RecursionError:
         raise ValueError("the schema is nested too deeply, or a $ref leads in a circle") from None
@@ -74,12 +74,12 @@ class _Builder(Walker):
         super().__init__(root)
         self.known: dict[Any, Shape] = {}
 
-    def place(self, schemas: list[Any], node: Node | None) -> Shape:
-        """Return the shape of what all of *schemas* may describe."""
+    def place(self, schemas: list[Any], node: Node | None, is_closed: bool = False) -> Shape:
+        """Return the shape of what all of *schemas* may describe; *is_closed*: what they do not name is not kept."""
         key = (frozenset(map(id, schemas)), id(node))
         found = self.known.get(key)
         if found is None:
-            found = self.known[key] = Shape(node)
+            found = self.known[key] = Shape(node, is_closed=is_closed)
             self.fill(found, [part for schema in schemas for part in self.alternatives(schema)], node)
         return found
 
@@ -95,10 +95,11 @@ class _Builder(Walker):
         for name in node.members if node else ():
             inside.setdefault(name, [])
         for name, its in inside.items():
-            shape.members[name] = self.place(its, node.members.get(name) if node else None)
+            # What a rule alone names is named by it, but not what else is in there.
+            shape.members[name] = self.place(its, node.members.get(name) if node else None, shape.is_closed and not its)
         of_items = [one for part in parts for one in items(part)]
         if of_items or (node and node.items):
-            shape.items = self.place(of_items, node.items if node else None)
+            shape.items = self.place(of_items, node.items if node else None, shape.is_closed and not of_items and not parts)
 
     def settle(self) -> None:
         """Find out which places are whole: those are not in which any place is that is not."""

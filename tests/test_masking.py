@@ -255,6 +255,12 @@ def test_nan_is_masked_like_any_number(method: str, wanted: bytes) -> None:
         {"bookmarks": {"db-users": {"last_pk_fetched": {"email": "a@b.c"}}}},
         {"email": "a@b.c"},
         {"currently": [{"partitions": [{"email": "a@b.c"}]}]},
+        {"bookmarks": {"users": {"EMail": "a@b.c"}}},
+        {"users.email": "a@b.c"},
+        {"users/email": ["a@b.c"]},
+        {"users": [["email", "a@b.c"]]},
+        {"users": {"bookmark": "email", "value": "a@b.c"}},
+        {"users": '{"email": "a@b.c"}'},
     ],
     ids=str,
 )
@@ -262,6 +268,18 @@ def test_a_bookmark_of_a_masked_column_is_an_error_with_the_remedy(bookmark: Any
     with pytest.raises(MaskingError, match="bookmark of 'email' of stream 'users'.*choose another replication key") as fault:
         masked(stage(rule("email")), users(email=STR), state(bookmark))
     assert "a@b.c" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    "bookmark",
+    [{"users": {"addr": {"zip": "8001"}}}, {"users": {"addr.zip": "8001"}}, {"users": {"addr__zip": "8001"}}, {"users": {"replication_key": "addr.zip"}}],
+    ids=str,
+)
+def test_a_bookmark_of_what_is_in_a_column_is_one_too(bookmark: Any) -> None:
+    sent = users(addr={"type": "object", "properties": {"zip": STR}})
+    with pytest.raises(MaskingError, match="bookmark of 'addr[._]+zip' of stream 'users'") as fault:
+        masked(stage(rule("addr.zip")), sent, state(bookmark))
+    assert "8001" not in str(fault.value)
 
 
 def test_other_bookmarks_pass() -> None:
