@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .cli import main
     from .dialect import Dialect, RowCounts
     from .diff import AddColumn, ChangeType, Column, CreateTable, Found, FoundColumn, Need, ReplaceKey, Table
-    from .digits import NOT_FINITE
+    from .digits import NOT_FINITE, exact
     from .errors import (
         Again,
         DatabaseError,
@@ -45,7 +45,7 @@ _HOMES = {
     "cli": "main",
     "dialect": "Dialect RowCounts",
     "diff": "AddColumn ChangeType Column CreateTable Found FoundColumn Need ReplaceKey Table",
-    "digits": "NOT_FINITE",
+    "digits": "NOT_FINITE exact",
     "errors": "Again DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
     "extension": "in_c",
     "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
@@ -103,6 +103,7 @@ __all__ = [
     "TargetError",
     "Ties",
     "UpgradeError",
+    "exact",
     "in_c",
     "load",
     "lower",

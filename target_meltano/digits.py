@@ -52,5 +52,5 @@ def shortest(number: str, scale: int) -> str:
     short = repr(value)
     if value - value != 0 or places(short) > scale:  # infinite, or not what was meant
         return number
-    expansion = Decimal(value)
-    return short if f"{expansion:f}" == number or expansion == Decimal(number) else number
+    expansion = f"{Decimal(value):f}"
+    return short if expansion == number or exact(expansion) == exact(number) else number

@@ -137,9 +137,9 @@ def _integer(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
     digits, power = exact(token)
     if power < 0:
         raise ValueError(f"{shown_value(value)} is no integer{_remedy(leaf)}")
-    found = int(digits or "0") * 10**power if len(digits) + power < 20 else INT64.stop
-    found = -found if token.startswith("-") else found
-    if found not in INT64:
+    is_long = len(digits) + power > kinds.INTEGER_DIGITS  # 1e999999999 would fill the memory
+    found = 0 if is_long else int(digits or "0") * 10**power * (-1 if token.startswith("-") else 1)
+    if is_long or found not in INT64:
         raise ValueError(f"{shown_value(value)} is beyond the 64 bits of an integer column{_remedy(leaf)}")
     return found
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from target_meltano import Column, RowError, Table, shown
+from target_meltano import Column, RowError, Table, exact, shown
 
 MAX_TEXT = 16 << 20  # bytes of a VARCHAR, and of JSON's text
 MAX_BINARY = 8 << 20
@@ -23,7 +23,6 @@ MAX_DIGITS = 38
 MAX_SCALE = 37
 SAFE_DIGITS = 15  # a decimal number with so many comes out of a double as it was
 ARRIVAL = "N"  # the column with the number of each row, in the order of arrival
-_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 # They work where the table is there already, as it is once a record was refused. NAME is the column, as settings have it.
 _FLOAT_REMEDY = 'the setting number: decfloat keeps 38 digits, in a new table decimal(p,s) does, and column_types: "NAME": "string" keeps all'
 _NUMBER_REMEDY = 'column_types: "NAME": "string" holds it, or "number" with the setting number: exact or decfloat'
@@ -109,13 +108,13 @@ def _floats(texts: pa.Array) -> pa.Array:
     doubtful = pc.or_(pc.greater(pc.binary_length(texts), SAFE_DIGITS), pc.match_substring_regex(texts, "[eE]"))
     for row in _positions(doubtful):
         text = texts[row].as_py()
-        if not _is_double(Decimal(text), values[row].as_py()):
+        if not _is_double(text, values[row].as_py()):
             raise _Refused(row, f"FLOAT would change {shown(text)}; {_FLOAT_REMEDY}")
     return values
 
 
-def _is_double(exact: Decimal, value: float) -> bool:
-    return bool(np.isfinite(value)) and Decimal(repr(value)) == exact
+def _is_double(text: str, value: float) -> bool:
+    return bool(np.isfinite(value)) and exact(repr(value)) == exact(text)
 
 
 def _digits(texts: pa.Array, type_name: str) -> pa.Array:
@@ -140,16 +139,16 @@ def _sizes(type_name: str) -> tuple[int, int]:
 
 
 def _fitting(row: int, text: str, type_name: str, precision: int, scale: int) -> str:
-    sign, digits, exponent = Decimal(text).normalize(_EXACT).as_tuple()
-    assert isinstance(exponent, int)
+    digits, exponent = exact(text)
+    number = (int(text.startswith("-")), tuple(map(int, digits)), exponent)
     if type_name.startswith("DECFLOAT"):
         fits = len(digits) <= MAX_DIGITS and abs(exponent + len(digits)) < 16_000
         if fits:
-            return str(Decimal((sign, digits, exponent)))
+            return str(Decimal(number))
         raise _Refused(row, f"{shown(text)} has more than {MAX_DIGITS} digits, which DECFLOAT would cut; column_types: string keeps them")
-    if -exponent > scale or (any(digits) and len(digits) + exponent > precision - scale):
+    if -exponent > scale or (digits and len(digits) + exponent > precision - scale):
         raise _Refused(row, f"{shown(text)} is no {type_name}; {_NUMBER_REMEDY}")
-    return f"{Decimal((sign, digits, exponent)):f}"
+    return f"{Decimal(number):f}"
 
 
 # --- JSON
@@ -180,10 +179,8 @@ def _numbers(value: Any) -> Iterator[_Number]:
 
 
 def _is_kept(text: _Number) -> bool:
-    number = Decimal(text)
-    _, digits, exponent = number.normalize(_EXACT).as_tuple()
-    assert isinstance(exponent, int)
+    digits, exponent = exact(text)
     whole, fraction = max(len(digits) + exponent, 0), max(-exponent, 0)
     if whole + fraction <= MAX_DIGITS and fraction <= MAX_SCALE and "e" not in text.lower():
         return True
-    return _is_double(number, float(number))
+    return _is_double(text, float(text))

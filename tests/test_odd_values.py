@@ -296,3 +296,13 @@ def test_a_float_in_a_string_with_precision_and_scale(db: Any) -> None:
     kind = {"type": "string", "format": "singer.decimal", "precision": 12, "scale": 2}
     run(db, schema("t", id=INT, v=kind), record("t", id=1, v=expansion(0.07)), record("t", id=2, v="1.005"))
     assert rows(db, "v::text") == [("0.07",), ("1.005",)]
+
+
+@pytest.mark.parametrize("kind", [PRICE, INT, NUM, {}, {"type": "string", "format": "singer.decimal", "precision": 12, "scale": 2}], ids=str)
+@pytest.mark.parametrize("number", ["1e-99999999999999999999", "-1.5e99999999999999999999999", "1e-1000000000000000000000000000"])
+@pytest.mark.parametrize("validation", ["types", "schema"])
+def test_an_exponent_of_any_length_is_judged(db: Any, kind: Any, number: str, validation: str) -> None:
+    """Python's Decimal takes 18 digits of one."""
+    sent = raw('{"id": 1, "v": null}', f'{{"id": 2, "v": {json.dumps(number) if "format" in kind else number}}}')
+    run(db, schema("t", id=INT, v={"anyOf": [kind, {"type": "null"}]}), *sent, validation=validation, **QUARANTINE)
+    assert [line for line, *_ in refused(db)][-1] == 3

@@ -94,6 +94,17 @@ def test_decfloat_has_38_digits() -> None:
         encoded(NUMBER, ["0.1", "9" * 39], "DECFLOAT")
 
 
+@pytest.mark.parametrize("spelt", ["FLOAT", "DECFLOAT", "NUMBER(38,9)", "NUMBER(38,0)", "VARIANT"])
+@pytest.mark.parametrize("power", ["9" * 20, "-" + "9" * 20, "1" + "0" * 40])
+def test_an_exponent_of_any_length_is_judged(spelt: str, power: str) -> None:
+    kind = JSON if spelt == "VARIANT" else NUMBER
+    with pytest.raises(RowError) as told:
+        encoded(kind, ["1", f"1e{power}"], spelt)
+    assert told.value.row == 1
+    (zero,) = encoded(kind, [f"0e{power}"], spelt)
+    assert spelt == "VARIANT" or float(zero) == 0
+
+
 def test_no_number_is_too_long_to_be_looked_at_whole() -> None:
     with pytest.raises(RowError, match="more than 38 digits"):
         encoded(NUMBER, ["1" + "0" * 12_000 + "1"], "DECFLOAT")
