@@ -83,11 +83,12 @@ REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what a d
 
 
 def envelope(line: bytes) -> Envelope:
-    """Return what a line says of itself, nothing where it is no JSON object."""
+    """Return what a line says of itself, nothing where it is no JSON object, or has a stream that `parse` refuses."""
     try:
-        return msgspec.json.decode(line, type=Envelope)
+        found = msgspec.json.decode(line, type=Envelope)
     except REFUSED:
         return Envelope()
+    return Envelope() if values.is_bad_text(found.stream) else found
 
 
 Message = Schema | Record | State | Activate | Batch | Other
@@ -198,9 +199,11 @@ def _batch(found: dict[str, Any]) -> Batch:
 
 def _stream(found: dict[str, Any]) -> str:
     stream = found.get("stream")
-    if _is_text(stream) and stream:
-        return str(stream)
-    raise ValueError(f'a {found["type"]} has a "stream", its name; found {shown(stream)}')
+    if not _is_text(stream) or not stream:
+        raise ValueError(f'a {found["type"]} has a "stream", its name; found {shown(stream)}')
+    if values.is_bad_text(stream):
+        raise ValueError(f'the "stream" of a {found["type"]} is {shown(stream)}; no database keeps a name with NUL or half of a surrogate pair')
+    return str(stream)
 
 
 def _is_text(value: Any) -> TypeGuard[str]:

@@ -49,7 +49,7 @@ def _worded(error: Exception) -> str:
 
 def _read(file: IO[bytes], stream: str, longest: int) -> Iterator[tuple[int, list[bytes | Refused]]]:
     plain = _opened(file)
-    more = {"metadata": plain.metadata, "read_dictionary": _dictionaries(plain.metadata)}
+    more = {"metadata": plain.metadata, "read_dictionary": _dictionaries(plain)}
     found = _opened(file, coerce_int96_timestamp_unit="us", **more)
     has_int96 = any(plain.schema.column(i).physical_type == "INT96" for i in range(len(plain.schema)))
     exact = _opened(file, coerce_int96_timestamp_unit="ns", **more) if has_int96 else None
@@ -69,12 +69,17 @@ def _opened(file: IO[bytes], **more: Any) -> pq.ParquetFile:
     return pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True, **more)
 
 
-def _dictionaries(metadata: Any) -> list[str]:
-    """Return the columns of texts or bytes that have each value once: they stay so, however often one comes."""
+def _dictionaries(file: pq.ParquetFile) -> list[str]:
+    """Return the columns of texts or bytes that have each value once: they stay so, however often one comes.
+
+    A row of each group is read first: what is damaged in a column's metadata is an error then. Asked for it
+    without that, pyarrow (26) ends the process.
+    """
     found = set()
-    for group in range(metadata.num_row_groups):
-        for at in range(metadata.num_columns):
-            column = metadata.row_group(group).column(at)
+    for group in range(file.metadata.num_row_groups):
+        next(file.iter_batches(1, [group]), None)
+        for at in range(file.metadata.num_columns):
+            column = file.metadata.row_group(group).column(at)
             if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
                 found.add(column.path_in_schema)
     return sorted(found)

@@ -170,7 +170,9 @@ class Transaction:
             self._guarded(lambda: self.session.steadily(self._rewrite if self._is_resting else partial(self.steps.do, step), self._rewrite))
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
-        """Take invalid records, to be written at COMMIT."""
+        """Take invalid records, to be written at COMMIT; they may come before any SCHEMA."""
+        if self.quarantine.is_on and self.ledger.rejected.name not in self._ours:
+            self.put_aside("", "")
         self._guarded(lambda: self.quarantine.add(rejected))
 
     def _guarded(self, action: Callable[[], None]) -> bool:

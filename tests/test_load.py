@@ -269,3 +269,13 @@ def test_invalid_records_alone_are_kept(db: Any) -> None:
     """Nothing else comes with them; the rows of the table are none."""
     assert states_of(db, schema("t", id=INT, n=NUM), record("t", id=1, n=[]), record("t", id=2, n=[]), state(1), invalid_records="quarantine") == [1]
     assert (rows(db), len(rows(db, table="__rejected"))) == ([], 2)
+
+
+@pytest.mark.parametrize("state_id", [None, "here"])
+def test_a_run_in_which_no_schema_is_taken_has_a_quarantine(db: Any, state_id: str | None) -> None:
+    lines = [record("t", id=1), b"no JSON", {**schema("a\0b"), "key_properties": []}, state(1)]
+    assert states_of(db, *lines, invalid_records="quarantine", **({"state_id": state_id} if state_id else {})) == [1]
+    found = db.query(f'SELECT line, stream, reason FROM "{db.schema}".__rejected ORDER BY line')
+    assert [(line, stream) for line, stream, _ in found] == [(1, None), (2, None), (3, None)]
+    assert found[0][2] == "a RECORD of stream 't' before its SCHEMA"
+    assert db.query(f'SELECT sum(rows_rejected) FROM "{db.schema}".__loads') == [(3,)]

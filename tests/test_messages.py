@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_meltano.errors import MessageError, TargetError
-from target_meltano.messages import Activate, Other, Record, Schema, State, parse
+from target_meltano.messages import Activate, Envelope, Other, Record, Schema, State, envelope, parse
 from target_meltano.values import Rules
 
 
@@ -122,3 +122,14 @@ def test_a_line_of_any_shape_is_a_message_or_an_error_of_ours(text: str, replace
         parse(text.encode(), 1, Rules(replace))
     except TargetError as error:
         assert isinstance(error, MessageError)
+
+
+@pytest.mark.parametrize("stream", ["a\0b", "\0", "\ud800", "a\udfffb"], ids=repr)
+@pytest.mark.parametrize("kind", ["SCHEMA", "RECORD", "ACTIVATE_VERSION", "BATCH"])
+def test_the_name_of_a_stream_is_text_that_a_database_holds(kind: str, stream: str) -> None:
+    line = message(type=kind, stream=stream, schema={}, key_properties=[], record={}, version=1)
+    for rules in (Rules(), Rules(replace_bad_text=True)):
+        with pytest.raises(MessageError, match=f'^line 7: the "stream" of a {kind} is .*; no database keeps a name with NUL or half'):
+            parse(line, 7, rules)
+    assert envelope(line) == Envelope()
+    assert envelope(message(type=kind, stream="ab")).stream == "ab"

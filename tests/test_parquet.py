@@ -215,3 +215,31 @@ def test_names_that_look_like_messages_are_fields(db: Any, tmp_path: Path) -> No
     states: list[str] = []
     load(dialect(db, batch_root=str(tmp_path)), [schema("t"), batch(path, form="parquet"), record("t", id=2)], on_state=states.append)
     assert (states, rows(db, "id")) == ([], [(1,), (2,)])
+
+
+def test_a_row_of_a_group_is_read_before_its_metadata_is_asked_for() -> None:
+    """Reading tells of damage; the other way round pyarrow ends the process."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"t": ["a", "b", "a"], "n": [1, 2, 3]}), file, row_group_size=2)
+    asked: list[str] = []
+
+    class Metadata:
+        def __init__(self, found: Any):
+            self.found = found
+
+        def row_group(self, group: int) -> Any:
+            asked.append(f"metadata of {group}")
+            return self.found.row_group(group)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.found, name)
+
+    class File(pq.ParquetFile):  # type: ignore[misc]
+        metadata = property(lambda self: Metadata(super().metadata))
+
+        def iter_batches(self, rows: int, groups: list[int]) -> Any:
+            asked.append(f"a row of {groups[0]}")
+            return super().iter_batches(rows, groups)
+
+    assert parquet._dictionaries(File(file)) == ["t"]
+    assert asked == ["a row of 0", *["metadata of 0"] * 2, "a row of 1", *["metadata of 1"] * 2]
