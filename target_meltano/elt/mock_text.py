@@ -11,7 +11,8 @@ import datetime as dt
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from random import Random
 from typing import Any
@@ -28,6 +29,8 @@ quoted = json.dumps
 FIRST_DAY = dt.date(2020, 1, 1)
 DAYS = [str(FIRST_DAY + dt.timedelta(days=i)) for i in range(6 * 365)]
 MOST_REPEATS = 8  # of what a pattern lets repeat without end
+MEMBERS = 2  # of an object, for each pattern of its patternProperties
+MOST_TRIES = 10  # for their names
 POOL = 500  # values that faker is asked for, of each column
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fable", "grove", "haven", "iris", "juniper", "karma", "lotus", "maple", "nova", "onyx", "pearl", "quartz", "river", "sage", "thorn", "umber", "violet", "willow", "xenon", "yarrow", "zephyr", "acorn", "breeze", "coral", "dune", "echo", "fern", "glade", "hazel", "ivory", "jade"]
 
@@ -124,6 +127,30 @@ def _in(name: str, item: Any) -> Callable[[int], bool]:
         raise ValueError(f"a pattern has a class with {name.lower()}, of which mock makes no text")
     negated = "_NOT_" in str(item)
     return lambda code: bool(re.match(classes[word], chr(code))) != negated
+
+
+def members(schema: Mapping[str, Any], random: Random) -> dict[str, Any]:
+    """Return the schemas of members that an object's schema allows without naming them, under names that are invented.
+
+    Two for each pattern, or as many as there can be; one more where additionalProperties says what it is.
+    """
+    if "maxProperties" in schema or "propertyNames" in schema:
+        return {}
+    named, patterns, more = schema.get("properties") or {}, schema.get("patternProperties") or {}, schema.get("additionalProperties")
+    found: dict[str, Any] = {}
+    for pattern, child in patterns.items():
+        with suppress(ValueError):  # no text can be made of it
+            make = of_pattern(pattern, random)
+            tried = [maker() for maker in (lambda: _word(random.random), make) for _ in range(MOST_TRIES)]
+            names = [name for name in dict.fromkeys(tried) if name not in named and _fitting(patterns, name) == [pattern]]
+            found |= dict.fromkeys(names[:MEMBERS] if child is not False else (), child)
+    if isinstance(more, dict) and (more or not named) and "key" not in named and not _fitting(patterns, "key"):
+        found["key"] = more
+    return found
+
+
+def _fitting(patterns: Iterable[str], name: str) -> list[str]:
+    return [pattern for pattern in patterns if re.search(pattern, name)]
 
 
 # --- formats

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from .mock_check import fitting_of, overlap
-from .mock_text import FIRST_DAY, Column, as_uuid, of_bytes, of_format, of_name, of_pattern, quoted
+from .mock_text import FIRST_DAY, Column, as_uuid, members, of_bytes, of_format, of_name, of_pattern, quoted
 
 Path = tuple[str, ...]
 Nth = Callable[[int], str]  # the JSON of a key's value for a number from 0 on, another one for each
@@ -180,8 +180,7 @@ class Values:
 
     def object(self, schema: Mapping[str, Any], path: Path, way: Way) -> Column:
         properties: dict[str, Any] = dict(schema.get("properties") or {})
-        if not properties and isinstance(schema.get("additionalProperties"), dict):
-            properties = {"key": schema["additionalProperties"]}
+        properties |= members(schema, self.random((*path, "{}")))
         required = schema.get("required") if isinstance(schema.get("required"), list) else []
         for name in required or ():
             properties.setdefault(name, {"type": "string"})
