@@ -350,18 +350,31 @@ def test_a_page_without_the_marks_is_refused() -> None:
 
 
 def test_values_are_counted_by_what_they_mean() -> None:
-    record = {"n": [1.0, "1", 10], "at": "2026-01-02T03:00:00+01:00", "o": {"b": True, "_own": 5, "none": None, "": "x"}, "empty": ""}
-    assert sorted(arrived.values(record)) == ["1", "1", "10", "2026-01-02T02:00:00+00:00", "True", "x"]
+    record = {"n": [1.0, "1", 10], "at": "2026-01-02T03:00:00+01:00", "o": {"b": True, "_sdc_x": 5, "none": None, "": "x"}, "empty": ""}
+    own = {"__extra": {"_id": "y"}, "__loaded_at": "z", "__version": 1}
+    assert sorted(arrived.values({**record, **own})) == ["1", "1", "10", "2026-01-02T02:00:00+00:00", "True", "x", "y"]
     assert arrived.spelt("2026-01-02") == arrived.spelt("2026-01-02T00:00:00Z") != arrived.spelt("2026-01-03")
+    assert [arrived.spelt(text) for text in ("8:00am", "12:00 AM", "20:00:01Z")] == ["08:00:00", "00:00:00", "20:00:01"]
 
 
-def test_what_is_in_the_tables_is_found_again(db: Any) -> None:
+@pytest.mark.parametrize("name", ["issues", "jira-issues", "Issues"])
+def test_what_is_in_the_tables_is_found_again(db: Any, tmp_path: Path, name: str) -> None:
     messages = list(workloads.wide(5))
     load(PostgresDialect(make_settings(PostgresSettings, url=db.url, schema=db.schema)), messages)
-    there = Counter(value for row in arrived.rows(Database(db.url, db.connection, None), db.schema) for value in arrived.values(row))
-    wanted = Counter(value for record in records(messages) for value in arrived.values(record))
+    (path := tmp_path / "messages").write_text("".join(json.dumps({**m, "stream": name}) + "\n\n" for m in messages))
+    made, wanted = Database(db.url, db.connection, None), arrived.sent(path)
     assert wanted
-    assert there == wanted
+    assert arrived.stored(made, db.schema, [name]) == wanted
     db.query(f'UPDATE "{db.schema}".issues SET title = NULL WHERE id = (SELECT min(id) FROM "{db.schema}".issues)')
-    fewer = Counter(value for row in arrived.rows(Database(db.url, db.connection, None), db.schema) for value in arrived.values(row))
-    assert (wanted - fewer).total() == 1
+    assert (wanted - arrived.stored(made, db.schema, [name])).total() == 1
+
+
+def test_messages_are_made_of_the_catalogs_of_a_folder(tmp_path: Path) -> None:
+    one = {"stream": "s", "schema": {"type": "object", "properties": {"id": {"type": "integer"}}}, "key_properties": ["id"]}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.catalog.json").write_text(json.dumps({"streams": [one]}))
+    (tmp_path / "in/b.json").write_text(json.dumps({"streams": [{**one, "schema": {"$ref": "elsewhere"}}]}))
+    (tmp_path / "in/c.singer").write_text("")
+    found = list(arrived.messages_of([tmp_path / "in"], tmp_path))
+    assert [path.name for path in found] == ["a.singer", "c.singer"], "stderr says why the second has none"
+    assert arrived.sent(found[0]) == Counter(("s", str(n)) for n in range(1, 6))

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-
 from test_mock import assert_valid, values
 
 TEXT = {"type": "string"}

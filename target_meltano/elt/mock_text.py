@@ -141,7 +141,7 @@ def members(schema: Mapping[str, Any], random: Random) -> dict[str, Any]:
     for pattern, child in patterns.items():
         with suppress(ValueError):  # no text can be made of it
             make = of_pattern(pattern, random)
-            tried = [maker() for maker in (lambda: _word(random.random), make) for _ in range(MOST_TRIES)]
+            tried = [*(_word(random.random) for _ in range(MOST_TRIES)), *(make() for _ in range(MOST_TRIES))]
             names = [name for name in dict.fromkeys(tried) if name not in named and _fitting(patterns, name) == [pattern]]
             found |= dict.fromkeys(names[:MEMBERS] if child is not False else (), child)
     if isinstance(more, dict) and (more or not named) and "key" not in named and not _fitting(patterns, "key"):
