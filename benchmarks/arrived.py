@@ -29,6 +29,7 @@ from .database import SCHEMA, Database, database
 from .peers import OURS, PEERS, Task, installed, ours
 
 SECONDS = 300
+SUFFIXES = (".json", ".jsonl", ".singer")  # of what a folder has for us: catalogs, and messages
 NUMBER_LENGTH = 60  # a longer text is none
 MOCK = (OURS.with_name("target-meltano"), "mock", "--rows", "5", "--seed", "1", "--no-faker", "--catalog")
 OWN = re.compile("_sdc_|__(loaded_at|version|deleted_at)$")  # columns that programs add
@@ -54,7 +55,7 @@ def messages_of(paths: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Yield files of messages: those of catalogs are made in *folder*. Of what cannot be made, stderr has the reason."""
     for path in paths:
         if path.is_dir():
-            yield from messages_of(sorted(path.iterdir()), folder)
+            yield from messages_of(sorted(one for one in path.iterdir() if one.suffix in SUFFIXES), folder)
         elif path.suffix == ".json":
             made = folder / f"{path.name.removesuffix('.json').removesuffix('.catalog')}.singer"
             with made.open("wb") as out:

@@ -304,6 +304,10 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
         """Tell whether the change writes the table anew."""
         return True
 
+    def fits(self, columns: Sequence[Column]) -> bool:
+        """Tell whether a table may have these columns, and a row a value in each."""
+        return len(columns) <= self.max_columns
+
     def doubts(self, table: Table) -> Sequence[str]:
         """Return what may go wrong with rows of *table*, and what to do, before any comes."""
         return ()

@@ -40,7 +40,8 @@ class Leaf:
     the schema does not say. *encoding* is base64 or base16, for BINARY. *coerce*: values of other
     types are converted where they convert back exactly. *scale* is how many digits a number has behind
     the point, where the schema says so. *is_key* and *holds*, which of `digits.NOT_FINITE`, are of the
-    column.
+    column. *is_rest*: the members that an object's schema does not name. *is_whole*: an object that has
+    properties, and no columns for them.
     """
 
     path: Path
@@ -52,6 +53,12 @@ class Leaf:
     is_key: bool = False
     holds: frozenset[str] = frozenset()
     is_rest: bool = False
+    is_whole: bool = False
+
+    @property
+    def source(self) -> str:
+        """The comment of its column."""
+        return whole(self.path) if self.is_whole else ".".join(self.path)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class Options:
     """The settings that decide what a SCHEMA becomes. *flatten_depth* None means no limit.
 
     *rest*: members that objects may have without naming them are kept in a column; *root_rest*: of records, too.
+    *whole*: objects that are JSON, whatever they name.
     """
 
     flatten_depth: int | None = None
@@ -92,6 +100,7 @@ class Options:
     column_types: Mapping[str, Kind] = field(default_factory=dict)
     rest: bool = True
     root_rest: bool = True
+    whole: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,11 @@ class Branch:
     type: str
     words: Mapping[str, Any]
     refs: frozenset[str] = frozenset()
+
+
+def whole(path: Path) -> str:
+    """Return the comment of a column that has a whole object."""
+    return ".".join(path) + WHOLE
 
 
 def is_open(schema: JsonSchema) -> bool:
@@ -214,6 +228,8 @@ class _Reader:
         is_open = not all(branch.words.get("properties") for branch in branches)
         if is_open or (depth is not None and len(path) > depth) or _RECURSIVE in refs:
             return Leaf(path, kinds.JSON, frozenset({"object"}), coerce=self.options.coerce)
+        if path in self.options.whole:
+            return Leaf(path, kinds.JSON, frozenset({"object"}), coerce=self.options.coerce, is_whole=True)
         return self.node(path, branches, refs)
 
     def override(self, path: Path) -> Kind | None:
@@ -275,6 +291,7 @@ class _Reader:
 
 _RECURSIVE = "(recursive)"
 REST = "*"  # the last part of the path of `Node.rest`
+WHOLE = ".**"  # behind the path of an object that is kept together, in the comment of its column
 _WORDS = (
     "properties",
     "format",

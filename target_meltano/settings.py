@@ -50,7 +50,7 @@ class Settings:
     batch_bytes: int = setting(64 << 20, "Commit after so many bytes of input.", least=1)
     batch_seconds: float = setting(60.0, "Commit after so many seconds, also while the tap is silent.", least=0)
     max_message_bytes: int = setting(256 << 20, "Longest line that is read, in bytes.", least=1024)
-    flatten_depth: int | None = setting(None, "Objects nested deeper than this stay JSON; null: no limit.", least=0)
+    flatten_depth: int | None = setting(None, "Objects nested deeper than this stay JSON; null: only those whose columns a row cannot fill.", least=0)
     naming: str = setting("fold", "`fold`: to the case of unquoted names; `snake`: createdAt becomes created_at; `preserve`: as it is.", choices=("fold", "snake", "preserve"))
     table_names: Mapping[str, str] = setting({}, "Names of tables: {stream: name}.")
     column_names: Mapping[str, str] = setting({}, 'Names of columns: {"stream.path": name}, as "orders.address.zip".')

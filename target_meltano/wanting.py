@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from .errors import SchemaError
 from .kinds import Kind
 from .logbased import DELETED
 from .rows import ABSENT, Layout
-from .schema import Leaf, Node
+from .schema import Leaf, Node, Path
 from .settings import Settings
 
 EXTRA_COLUMN = "__extra"  # with `unknown_fields: keep`, or where the schema of records allows more than it names
@@ -30,7 +31,8 @@ class Wanted:
 
     *more* are fields of `logbased.KINDS` that the SCHEMA does not name and records have all the same:
     the last of the leaves. *known* are those that would be columns, too, if they came. *texts* are
-    columns of keys that the SCHEMA does not name.
+    columns of keys that the SCHEMA does not name. *whole* are objects that have one column, and *again*
+    makes the same of the SCHEMA with other ones.
     """
 
     table: Table
@@ -38,11 +40,13 @@ class Wanted:
     leaves: tuple[Leaf, ...]
     schema: str  # as JSON, for `validation: schema`
     stamped: bool
+    again: Callable[[frozenset[Path]], Wanted] = field(compare=False)
     versioned: bool = False
     more: Mapping[str, Kind] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
     told: Mapping[str, str] = field(default_factory=dict)  # what users are to know of its names, by column
+    whole: frozenset[Path] = frozenset()
 
     @property
     def is_deep(self) -> bool:
@@ -112,14 +116,17 @@ def wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any], 
         raise SchemaError(schema.TOO_DEEP) from None
 
 
-def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any], opened: bool) -> Wanted:
+def _wanted(
+    message: messages.Schema, settings: Settings, dialect: Dialect[Any], opened: bool, whole: frozenset[Path] = frozenset()
+) -> Wanted:
+    again = partial(recursive, _wanted, message, settings, dialect, opened)
     stream, settings = message.stream, _for_rules(message.stream, settings)
     validating.check(message.schema, patterns=settings.validation == "schema")
     types = {name: kinds.parse(text) for name, text in settings.column_types.items()}
     depth, double = settings.flatten_depth, settings.number == "double"
     rest = settings.additional_properties == "keep"
     all_kept = settings.unknown_fields == "keep"  # at the root, in one column with others
-    options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types, rest, not all_kept)
+    options = schema.Options(depth, double, settings.decode_binary, settings.coerce == "lossless", types, rest, not all_kept, whole)
     is_open = schema.is_open(message.schema)
     node = schema.read(stream, message.schema, options, message.keys if is_open or opened else None)
     if is_open and settings.unknown_fields != "keep":
@@ -127,12 +134,12 @@ def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any],
     leaves = tuple(node.leaves())
     names = naming_of(settings, dialect)
     columns = [
-        Column(column_name(stream, leaf.path, settings, names, leaf.is_rest), dialect.kind(leaf.kind), ".".join(leaf.path))
+        Column(column_name(stream, leaf.path, settings, names, leaf.is_rest), dialect.kind(leaf.kind), leaf.source)
         for leaf in leaves
     ]
     if settings.unknown_fields == "keep":
         columns.append(Column(dialect.fold(EXTRA_COLUMN), kinds.JSON, ""))
-    told = _set_apart(stream, leaves, columns, settings, names)
+    told = _set_apart(stream, leaves, columns, settings, names) | _kept_whole(leaves, columns)
     _refuse_collisions(leaves, columns)
     stamp = names.given(dialect.fold(settings.timestamp_column))
     stamped = stamp not in {column.name for column in columns}
@@ -155,7 +162,7 @@ def _wanted(message: messages.Schema, settings: Settings, dialect: Dialect[Any],
     known = frozenset(field for field in others if column_name(stream, (field,), settings, names) not in taken)
     named = message.schema.get("properties") or ()
     texts = {key for key in message.keys if key not in named} if is_open or opened else set()
-    return Wanted(table, node, leaves, text, stamped, known=known, texts=frozenset(texts), told=told)
+    return Wanted(table, node, leaves, text, stamped, again, known=known, texts=frozenset(texts), told=told, whole=whole)
 
 
 def _for_rules(stream: str, settings: Settings) -> Settings:
@@ -174,7 +181,7 @@ def naming_of(settings: Settings, dialect: Dialect[Any]) -> naming.Naming:
     return naming.Naming(settings.naming, dialect.fold, dialect.name_size, dialect.name_length, dialect.reserved)
 
 
-def column_name(stream: str, path: schema.Path, settings: Settings, names: naming.Naming, is_rest: bool = False) -> str:
+def column_name(stream: str, path: Path, settings: Settings, names: naming.Naming, is_rest: bool = False) -> str:
     given = settings.column_names.get(f"{stream}.{'.'.join(path)}")
     return names.given(given) if given else plain_name(path, names, is_rest)
 
@@ -224,6 +231,16 @@ def _set_apart(
             why = f"column {column.name!r} is of {others}, so" if others else "to keep two objects apart,"
             told[columns[at].name] = f"{why} what the schema allows besides, {column.source!r}, goes into {columns[at].name!r} (setting column_names for other names)"
     return told
+
+
+def _kept_whole(leaves: Sequence[Leaf], columns: Sequence[Column]) -> dict[str, str]:
+    """Tell of objects that have one column where their properties would have too many."""
+    found = [(leaf, column.name) for leaf, column in zip(leaves, columns, strict=False) if leaf.is_whole]
+    if not found:
+        return {}
+    pairs = ", ".join(f"{'.'.join(leaf.path)!r} in {name!r}" for leaf, name in found)
+    words = f"with a column for each property a filled row would not fit, so objects are kept together: {pairs} (a number as flatten_depth decides otherwise)"
+    return {found[0][1]: words}
 
 
 def _refuse_collisions(leaves: Sequence[Leaf], columns: Sequence[Column]) -> None:

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import logbased, wanting
+from . import logbased, together, wanting
 from .dialect import Dialect
 from .diff import Column, Found
 from .kinds import Kind
 from .logbased import DELETED
 from .naming import Naming
-from .schema import REST, Leaf
+from .schema import REST, WHOLE, Leaf
 from .wanting import Wanted
 
 
 def like(wanted: Wanted, other: Wanted, dialect: Dialect[Any]) -> Wanted:
     """Return *wanted* with what *other* has beside what its SCHEMA names."""
+    return _with_more_of(other, wanted.again(other.whole) if wanted.whole != other.whole else wanted, dialect)
+
+
+def _with_more_of(other: Wanted, wanted: Wanted, dialect: Dialect[Any]) -> Wanted:
     wanted = with_fields(wanted, other.more, dialect)
     return wanted.with_versions(dialect) if other.versioned else wanted
 
@@ -25,9 +29,11 @@ def like(wanted: Wanted, other: Wanted, dialect: Dialect[Any]) -> Wanted:
 def as_found(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Wanted:
     """Return *wanted* with what its table has had before, and this run may have to change.
 
-    That are keys that the SCHEMA does not name, versions, and what tells that a row is deleted, for it may come again. A field whose
-    column is there takes its kind.
+    That are objects kept together, keys that the SCHEMA does not name, versions, and what tells that a row
+    is deleted, for it may come again. A field whose column is there takes its kind.
     """
+    fitted = together.fitted(wanted, found, dialect)
+    wanted = wanted if fitted is wanted else _with_more_of(wanted, fitted, dialect)
     if found is None:
         return wanted
     wanted = _with_names_as(found, wanted, dialect)
@@ -87,6 +93,7 @@ def _with_names_as(found: Found, wanted: Wanted, dialect: Dialect[Any]) -> Wante
 
 def _is_of_another(source: str, leaf: Leaf, plain: str, names: Naming) -> bool:
     """Tell whether a column's comment is the path of another property than *leaf*, which has the same name as a column."""
+    source = source.removesuffix(WHOLE)
     if source in ("", ".".join(leaf.path)):
         return False
     path = source.split(".")

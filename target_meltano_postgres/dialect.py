@@ -284,6 +284,9 @@ class PostgresDialect(Neighbours):
     def lacking_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Sequence[str]:
         return privileges.lacking(connection, needs, self.quote)
 
+    def fits(self, columns: Sequence[Column]) -> bool:
+        return super().fits(columns) and pages.size(columns) <= pages.PAGE
+
     def doubts(self, table: Table) -> Sequence[str]:
         return pages.doubts(table)
 

@@ -7,7 +7,9 @@ and EXTERNAL, and so it is of 500 texts of 16.
 
 from __future__ import annotations
 
-from target_meltano import Table
+from collections.abc import Sequence
+
+from target_meltano import Column, Table
 
 PAGE = 8160  # bytes that a row has at most
 ADVICE = "keep nested objects together (setting flatten_depth, or column_types with json), or deselect fields in the tap's catalog"
@@ -17,13 +19,17 @@ _SIZES = {"boolean": 1, "integer": 8, "double": 8, "date": 4, "time": 8, "timest
 _NARROW = {"smallint": 2, "integer": 4, "real": 4}
 
 
+def size(columns: Sequence[Column]) -> int:
+    """Return how many bytes a row with a value in each column takes at least, the long ones moved out."""
+    return _HEADER + sum(_NARROW.get(column.type) or _SIZES.get(column.kind.name, _MOVED) for column in columns)
+
+
 def doubts(table: Table) -> list[str]:
-    """Return a warning if a row would not fit a page with a value in each column, the long ones moved out."""
-    sizes = [_NARROW.get(column.type) or _SIZES.get(column.kind.name, _MOVED) for column in table.columns]
-    size = _HEADER + sum(sizes)
-    if size <= PAGE:
+    """Return a warning if a row with a value in each column would not fit a page."""
+    least = size(table.columns)
+    if least <= PAGE:
         return []
     return [
-        f"a row with a value in each of the {len(sizes)} columns takes {size:,} bytes or more, and a page holds {PAGE:,}; "
+        f"a row with a value in each of the {len(table.columns)} columns takes {least:,} bytes or more, and a page holds {PAGE:,}; "
         f"rows that do not fit are invalid records: {ADVICE}"
     ]

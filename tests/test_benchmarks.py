@@ -375,6 +375,7 @@ def test_messages_are_made_of_the_catalogs_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "in/a.catalog.json").write_text(json.dumps({"streams": [one]}))
     (tmp_path / "in/b.json").write_text(json.dumps({"streams": [{**one, "schema": {"$ref": "elsewhere"}}]}))
     (tmp_path / "in/c.singer").write_text("")
+    (tmp_path / "in/README.md").write_text("")
     found = list(arrived.messages_of([tmp_path / "in"], tmp_path))
     assert [path.name for path in found] == ["a.singer", "c.singer"], "stderr says why the second has none"
     assert arrived.sent(found[0]) == Counter(("s", str(n)) for n in range(1, 6))

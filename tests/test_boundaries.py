@@ -66,6 +66,7 @@ ORDER = [
     "report",
     "refusals",
     "wanting",
+    "together",
     "widening",
     "rights",
     "tables",
