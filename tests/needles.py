@@ -96,7 +96,9 @@ class Place:
         yield from texts
         yield from ([json.dumps(named)], [texts[2]])
         if not self.takes_text:
-            yield from (NEEDLE, [NEEDLE])
+            yield NEEDLE
+        if not (self.items or self).takes_text:
+            yield [NEEDLE]
         if self.kind == "array":
             yield from (named[0], {"k": NEEDLE}, {NEEDLE: named})
 
