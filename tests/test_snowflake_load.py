@@ -407,3 +407,18 @@ def test_a_property_does_not_get_into_the_column_that_was_made_for_another(snowf
     assert sorted(name for name, value in rows[1].items() if value is not None and name not in ("ID", "__LOADED_AT")) == [
         name for name in sorted(rows[1]) if name.startswith(("TOTAL_", "O__EXTRA_"))
     ]
+
+
+@pytest.mark.parametrize("other", ["total", "Total.x"])
+def test_the_column_that_an_earlier_run_added_is_of_its_property(snowflake: Snowflake, other: str) -> None:
+    """Its comment tells so, also where ALTER TABLE made it, or its type was changed."""
+    name = "Total" if other == "total" else "Total__x"
+    described = {"total": STR} if other == "total" else {"Total": {"type": "object", "properties": {"x": STR}}}
+    sent = {"total": "c"} if other == "total" else {"Total": {"x": "c"}}
+    snowflake.run(schema(id=INT), record(id=0))
+    snowflake.run(schema(id=INT, **{name: INT}), record(id=1, **{name: 5}))
+    snowflake.run(schema(id=INT, **{name: STR}), record(id=2, **{name: "b"}))
+    snowflake.run(schema(id=INT, **described), record(id=1, **sent))
+    (found,) = [row for row in snowflake.rows("ORDERS") if row["ID"] == 1]
+    assert found.pop(name.upper()) == "5"
+    assert "c" in found.values()

@@ -251,6 +251,7 @@ class Cursor(engine.FakeSnowflakeCursor):
             described = catalogue.tables.setdefault((table.db, table.name), Described())
             for action in expression.args.get("actions") or ():
                 if isinstance(action, exp.ColumnDef):
+                    self._take_comment(action, described)
                     self._take_decfloat(action, described)
                 if isinstance(action, exp.RenameColumn):
                     old, new = action.this.name, action.args["to"].name
