@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote
 
+from . import references
 from .digits import NOT_FINITE, exact
 from .errors import json_path
-from .schema import TYPES
+from .schema import MAX_STEPS, TYPES
 from .values import Number, json_type
 
 COMBINING = ("anyOf", "oneOf", "allOf")
-MAX_STEPS = 50_000
 _SAYING = ("type", "properties", "items", "prefixItems", "additionalItems", "enum", "const")  # something of the type
 FORMATS = {
     *("date-time", "date", "time", "duration", "singer.decimal", "x-singer.decimal"),
@@ -54,17 +53,10 @@ def pointed_at(root: Any, reference: Any) -> Any:
     Raises:
         ValueError: there is none.
     """
-    if not isinstance(reference, str) or not reference.startswith("#") or (len(reference) > 1 and "/" not in reference):
-        raise ValueError("a $ref leads out of the schema; only those within it are read, like #/…/…")
-    found = root
-    inside = unquote(reference)[1:]  # some taps write #definitions/x
-    for part in inside.removeprefix("/").split("/") if inside else ():
-        part = part.replace("~1", "/").replace("~0", "~")
-        try:
-            found = found[int(part)] if isinstance(found, list) else found[part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise ValueError("a $ref leads nowhere in the schema") from None
-    return found
+    try:
+        return references.pointed_at(root, reference)
+    except LookupError as fault:
+        raise ValueError(f"a $ref {fault.args[0]}") from None
 
 
 def listed_types(schema: Mapping[str, Any]) -> list[str]:

@@ -11,9 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
-from urllib.parse import unquote
 
-from . import kinds, ranges
+from . import kinds, ranges, references
 from .deep import MAX_DEPTH, recursive
 from .errors import SchemaError, json_path, shown
 from .kinds import Kind
@@ -276,17 +275,10 @@ class _Reader:
             raise SchemaError("the schema has too many alternatives or nested properties (setting flatten_depth)")
 
     def pointed_at(self, reference: str) -> Any:
-        if not reference.startswith("#") or (len(reference) > 1 and "/" not in reference):
-            raise SchemaError(f"$ref {shown(reference)} is not read; only those within the schema are, like #/…/…")
-        found: Any = self.root
-        inside = unquote(reference)[1:]  # some taps write #definitions/x
-        for part in inside.removeprefix("/").split("/") if inside else ():
-            part = part.replace("~1", "/").replace("~0", "~")
-            try:
-                found = found[int(part)] if isinstance(found, list) else found[part]
-            except (KeyError, IndexError, ValueError, TypeError):
-                raise SchemaError(f"$ref {shown(reference)} leads nowhere in the schema") from None
-        return found
+        try:
+            return references.pointed_at(self.root, reference)
+        except LookupError as fault:
+            raise SchemaError(f"$ref {shown(reference)} {fault.args[0]}") from None
 
 
 _RECURSIVE = "(recursive)"

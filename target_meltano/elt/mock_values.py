@@ -13,8 +13,8 @@ from fractions import Fraction
 from functools import cached_property
 from random import Random
 from typing import Any
-from urllib.parse import unquote
 
+from .. import references
 from .mock_check import fitting_of, overlap
 from .mock_text import FIRST_DAY, Column, as_uuid, members, of_bytes, of_format, of_name, of_pattern, quoted
 
@@ -305,21 +305,15 @@ def merged(left: dict[str, Any], right: Any) -> dict[str, Any]:
 
 
 def pointed_at(root: Any, reference: str, path: Path) -> Any:
-    """Return what a $ref within the schema leads to; `#definitions/x` is meant as `#/definitions/x`.
+    """Return what a $ref within the schema leads to.
 
     Raises:
         ValueError: it leads nowhere, or out of the schema.
     """
-    if not reference.startswith("#"):
-        raise ValueError(f"{'.'.join(path) or '$'}: $ref {reference[:80]!r} leads out of the schema; only those within it are read")
-    found = root
-    for part in filter(None, unquote(reference.removeprefix("#")).split("/")):
-        part = part.replace("~1", "/").replace("~0", "~")
-        try:
-            found = found[int(part)] if isinstance(found, list) else found[part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise ValueError(f"{'.'.join(path)}: $ref {reference[:80]!r} leads nowhere in the schema") from None
-    return found
+    try:
+        return references.pointed_at(root, reference)
+    except LookupError as fault:
+        raise ValueError(f"{'.'.join(path) or '$'}: $ref {reference[:80]!r} {fault.args[0]}") from None
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
