@@ -76,12 +76,11 @@ def _dictionaries(file: pq.ParquetFile) -> list[str]:
     without that, pyarrow (26) ends the process.
     """
     found = set()
-    for group in range(file.metadata.num_row_groups):
+    texts = [at for at in range(len(file.schema)) if file.schema.column(at).physical_type == "BYTE_ARRAY"]
+    for group in range(file.metadata.num_row_groups if texts else 0):
         next(file.iter_batches(1, [group]), None)
-        for at in range(file.metadata.num_columns):
-            column = file.metadata.row_group(group).column(at)
-            if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
-                found.add(column.path_in_schema)
+        columns = (file.metadata.row_group(group).column(at) for at in texts)
+        found |= {column.path_in_schema for column in columns if column.has_dictionary_page}
     return sorted(found)
 
 

@@ -13,7 +13,7 @@ from . import kinds
 from .dialect import Dialect
 from .diff import Column, Found
 from .schema import Leaf, Node, Path, whole
-from .wanting import Wanted
+from .wanting import Wanted, naming_of, plain_name
 
 
 def fitted(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Wanted:
@@ -24,8 +24,7 @@ def fitted(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Wanted
     """
     if dialect.settings.flatten_depth is not None:
         return wanted
-    sources = _sources(found)
-    kept = {*wanted.whole, *(path for path in _objects(wanted.node) if whole(path) in sources)}
+    kept = {*wanted.whole, *_kept(wanted, found, dialect)}
     made, free = wanted.again(frozenset(kept)) if kept != wanted.whole else wanted, None
     while not dialect.fits(_filled(made, found)):
         free = _free(wanted, found, dialect) if free is None else free
@@ -35,6 +34,15 @@ def fitted(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Wanted
         kept |= {path for path in free if len(path) == level}
         made = wanted.again(frozenset(kept))
     return made
+
+
+def _kept(wanted: Wanted, found: Found | None, dialect: Dialect[Any]) -> Iterator[Path]:
+    """Yield the objects that the table keeps together. A property called ** has such a comment, too, and a name of its own."""
+    columns = {column.source: name for name, column in found.columns.items()} if found else {}
+    names = naming_of(dialect.settings, dialect)
+    for path in _objects(wanted.node):
+        if columns.get(whole(path)) not in (None, plain_name((*path, "**"), names)):
+            yield path
 
 
 def _sources(found: Found | None) -> set[str]:

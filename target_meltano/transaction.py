@@ -143,7 +143,7 @@ class Transaction:
         """Have what keeps the records of a stream whose SCHEMA is refused, and keep that, too."""
         self._prepared(partial(self._put_aside, stream, schema))
 
-    def _put_aside(self, stream: str, schema: str) -> None:
+    def _put_aside(self, stream: str = "", schema: str = "") -> None:
         self._follow_ours(self.ledger.loads)
         self._follow_ours(self.ledger.rejected)
         if schema:
@@ -172,7 +172,7 @@ class Transaction:
     def reject(self, rejected: Sequence[Rejected]) -> None:
         """Take invalid records, to be written at COMMIT; they may come before any SCHEMA."""
         if self.quarantine.is_on and self.ledger.rejected.name not in self._ours:
-            self.put_aside("", "")
+            self._prepared(self._put_aside)
         self._guarded(lambda: self.quarantine.add(rejected))
 
     def _guarded(self, action: Callable[[], None]) -> bool:

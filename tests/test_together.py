@@ -134,3 +134,12 @@ def test_a_plan_shows_what_a_run_makes(db: Any) -> None:
     ]
     assert f"""COMMENT ON COLUMN "{db.schema}"."t"."o" IS 'o.**'""" in shown
     assert names(db) == ["id", "o", "__loaded_at"]
+
+
+def test_a_property_called_as_the_comment_of_such_a_column_is_none(db: Any) -> None:
+    """In a second run, too, which goes by the comments."""
+    message = schema("t", id=INT, o={"type": "object", "properties": {"**": {"type": "array"}, "c": INT}})
+    for value in (1, 2):
+        run(db, message, record("t", id=1, o={"**": [value], "c": value}))
+    assert names(db) == ["id", "o____", "o__c", "__loaded_at"]
+    assert rows(db, "o____, o__c") == [([2], 2)]
