@@ -64,7 +64,7 @@ snowflake-cases: .venv/dev
 	@.venv/bin/python .ci/snowflake-cases $(CASES) $(ARGS)
 
 clean:
-	rm -rf .venv .venv-bench .bench .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-taps .bench .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f target_meltano*/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
