@@ -52,8 +52,8 @@ def stage(
     Raises:
         SettingsError: naming everything that is wrong with it.
     """
-    rules = pii.read(found, environment)
-    if unlisted == "fail" and (rules.rules or rules.plain is not None):
+    rules = pii.read(found, environment, unlisted)
+    if unlisted == "fail":
         rules = replace(rules, plain=rules.plain or ())
     elif not rules.rules:
         return None

@@ -19,6 +19,10 @@ from .masks import Key, Mask, Method, compiled, compiled_for_text, read_key, rea
 _RULE = ("stream", "columns", "method", "as", "optional")
 _PARTS = ("key", "key_env", "plain", "rules", "transformations")
 KEY_ENV = "TARGET_MELTANO_PII_KEY"
+_NOBODY_LISTED = (  # a run that passed all streams would be what the setting is to prevent
+    "pii_unlisted: fail lets no stream come, as pii has neither rules nor plain; "
+    'add rules, or name the streams without personal data: pii: {"plain": ["orders", "log_*"]}'
+)
 ITEMS = None  # in a path: each item of an array
 Path = tuple[str | None, ...]
 Found = Mapping[str, Any] | list[Any]  # the setting; a list is one of rules
@@ -72,13 +76,13 @@ class Node:
         return self.rule is not None and self.rule.method.name == "drop"
 
 
-def read(found: Found, environment: Mapping[str, str]) -> Rules:
-    """Return the rules that the setting has, with the key that *environment* has.
+def read(found: Found, environment: Mapping[str, str], unlisted: str = "alike") -> Rules:
+    """Return the rules that the setting has, with the key that *environment* has. *unlisted* is `pii_unlisted`.
 
     Raises:
         SettingsError: naming everything that is wrong.
     """
-    faults = list(faults_of(found))
+    faults = list(faults_of(found, unlisted))
     if faults:
         raise SettingsError(f"settings: {'; '.join(faults)}")
     rules = tuple(_rules(found, faults))
@@ -93,9 +97,11 @@ def streams_of(found: Found) -> frozenset[str]:
     return frozenset(rule.stream for rule in _rules(found, []))
 
 
-def faults_of(found: Found) -> Iterator[str]:
-    """Yield what is wrong with the setting; the key is not looked for."""
+def faults_of(found: Found, unlisted: str = "alike") -> Iterator[str]:
+    """Yield what is wrong with the setting, beside `pii_unlisted`; the key is not looked for."""
     parts = _as_object(found)
+    if unlisted == "fail" and "plain" not in parts and not any(parts.get(name) for name in ("rules", "transformations")):
+        yield _NOBODY_LISTED
     for name in sorted(parts.keys() - set(_PARTS)):
         yield f"pii: {name}: unknown{_near(name, _PARTS)}"
     if not isinstance(parts.get("key_env", ""), str) or "key" in parts and "key_env" in parts:

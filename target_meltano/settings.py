@@ -106,10 +106,10 @@ class Settings:
             yield "grants: wanted {select: [role, …]}"
         if not all(isinstance(lists, list) and all(map(_are_names, lists)) for lists in self.indexes.values()):
             yield "indexes: wanted {stream: [[name, …], …]}, a list of names for each index"
-        if self.pii:
+        if self.pii or self.pii_unlisted == "fail":
             from . import pii  # only where it is needed: it takes 50 ms
 
-            yield from pii.faults_of(self.pii)
+            yield from pii.faults_of(self.pii, self.pii_unlisted)
 
 
 def _are_names(value: Any) -> bool:

@@ -342,6 +342,14 @@ def test_a_stream_that_nobody_has_listed_ends_the_run_where_there_is_no_rule(db:
     assert db.query("SELECT to_regclass(%s)", (f'"{db.schema}".users',)) == [(None,)]
 
 
+@pytest.mark.parametrize("pii", [{}, [], {"rules": []}, {"key_env": "K"}], ids=str)
+def test_that_nobody_has_listed_a_stream_is_refused_at_once(db: Any, pii: Any) -> None:
+    """It would do nothing, or let no stream come at all."""
+    with pytest.raises(SettingsError, match="pii_unlisted: fail lets no stream come, as pii has neither rules nor plain"):
+        run(db, USERS, record("users", id=1, **WHOLE), pii=pii, pii_unlisted="fail")
+    assert db.query("SELECT to_regclass(%s)", (f'"{db.schema}".users',)) == [(None,)]
+
+
 @pytest.mark.parametrize("text", ["\u0928\u093f\u0930\u094d\u092e\u0932\u093e", "Jose\u0301", "na\u0308\u0300", "\u05e9\u05b8\u05c1"], ids=ascii)
 def test_marks_on_letters_are_masked_too(text: str) -> None:
     from target_meltano import masks

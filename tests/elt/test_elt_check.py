@@ -85,8 +85,24 @@ def test_records_are_invented_for_a_tap_of_the_project(project: TestProject) -> 
 
 
 def test_a_new_project_lets_no_stream_pass_that_nobody_has_listed(tmp_path: Path) -> None:
-    """Once there are rules for personal data."""
+    """It names those of its own tap."""
     from target_meltano.elt import dispatch, project
 
     assert dispatch(["init", str(tmp_path / "new")]) == 0
-    assert project.read(tmp_path / "new", []).warehouse.settings["pii_unlisted"] == "fail"
+    made = project.read(tmp_path / "new", [])
+    catalog = json.loads((tmp_path / "new/taps/shop.catalog.json").read_text())
+    assert made.warehouse.settings["pii_unlisted"] == "fail"
+    assert made.pii == {"plain": [stream["stream"] for stream in catalog["streams"]]}
+
+
+def test_a_tap_that_the_rules_are_not_for_is_not_loaded_in_clear(project: TestProject) -> None:
+    """Where streams have to be listed: its rules are none, though there are some for another tap."""
+    rules = [{"tap": "a", "stream": "events", "columns": ["text"], "method": "drop"}]
+    project.write({"a": {}, "b": {}}, pii={"rules": rules})
+    content = json.loads((project.folder / "elt.yml").read_text())
+    content["warehouse"]["settings"]["pii_unlisted"] = "fail"
+    (project.folder / "elt.yml").write_text(json.dumps(content))
+    done = project.run("extract-load")
+    assert done.returncode == 1
+    assert "pii_unlisted: fail lets no stream come" in done.stdout + done.stderr
+    assert (project.ids(0), project.ids(1)) == ([*range(1, 11)], [])
