@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from . import kinds, naming, times, values
+from . import kinds, naming, notices, times, values
 from .dialect import Dialect
 from .diff import Column, Table
 from .errors import DatabaseError, MessageError, RecordError
@@ -48,6 +48,7 @@ LOADS = _table(
     last_loaded_at=kinds.TIMESTAMP,
     live_version=kinds.INTEGER,
     schema=kinds.STRING,
+    notices=kinds.STRING,  # what was rejected, dropped or changed, and which columns: a list as JSON
 )
 STATE = _table(
     naming.STATE,
@@ -114,7 +115,10 @@ class Rejected:
 
     def load(self) -> Load:
         """Return what it adds to its stream: the rows of later runs are stamped after it, whatever their clock says."""
-        return Load(rows_read=1, rows_rejected=1, last_loaded_at=self.at)
+        return Load(rows_read=1, rows_rejected=1, last_loaded_at=self.at, notices={self.what(): 1})
+
+    def what(self) -> notices.What:
+        return notices.REJECTED, f"{notices.short(self.path)}: an invalid record is in {naming.REJECTED} (command rejected)"
 
     def message(self) -> str | None:
         """Return the line as JSON, None where a database could not hold it as such."""
@@ -146,7 +150,8 @@ class Load:
 
     Of the rows read some are of one key, of which the last is written. Of those some are inserted,
     None if the database does not tell, the others updated. *bytes* are of the input, *seconds* of
-    the database. Rows *left out* were sent, and the database's own count lacks them.
+    the database. Rows *left out* were sent, and the database's own count lacks them. *notices* are of
+    what happens in the database; those of values on their way there, the report has.
     """
 
     rows_read: int = 0
@@ -158,6 +163,7 @@ class Load:
     ddl: tuple[str, ...] = ()
     last_loaded_at: dt.datetime | None = None
     rows_left_out: int = 0
+    notices: notices.Counted = field(default_factory=dict)
 
     def plus(self, other: Load) -> Load:
         """Return both together, *other* the later one."""
@@ -171,6 +177,7 @@ class Load:
             self.ddl + other.ddl,
             max(filter(None, (self.last_loaded_at, other.last_loaded_at)), default=None),
             self.rows_left_out + other.rows_left_out,
+            notices.plus(self.notices, other.notices),
         )
 
 
@@ -219,6 +226,7 @@ class Ledger:
                 "last_loaded_at": load.last_loaded_at,
                 "live_version": live_versions.get(stream),
                 "schema": self._schemas.get(stream),
+                "notices": notices.kept(load.notices),
             }
             if stream in known:
                 old.append({"of": stream, **found})

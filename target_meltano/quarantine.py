@@ -11,7 +11,7 @@ from .dialect import Dialect
 from .diff import Table
 from .errors import RecordError
 from .kept import SOURCE, Lines
-from .ledger import Ledger, Rejected, rejected_batch
+from .ledger import Ledger, Load, Rejected, rejected_batch
 from .replay import Refusal
 from .session import Session
 
@@ -65,6 +65,13 @@ class Quarantine:
             raise RecordError(reason, line=line, stream=written.stream)
         stamp = {"at": part.rows.column(written.table.stamp)[0].as_py()} if written.table.stamp else {}
         self.add([Rejected(line, written.stream, "$", reason, part.rows.column(SOURCE)[0].as_py(), **stamp)])
+
+    def loads(self) -> dict[str, Load]:
+        """Return what it adds to each stream: one by one it would be added to all before it."""
+        found: dict[str, Load] = {}
+        for one in self.rejected:
+            found[one.stream or ""] = found.get(one.stream or "", Load()).plus(one.load())
+        return found
 
     def cut(self, before: int | None) -> None:
         """Forget what comes from line *before* on, nothing for None."""

@@ -6,34 +6,36 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from . import notices
 from .errors import json_path
 from .notes import MOST_NAMES, OTHERS, Notes
+from .notices import CHANGED, DROPPED, OTHER, REJECTED, Notice, What
 from .schema import Path
 from .standard import Log
 
 if TYPE_CHECKING:
-    from .ledger import Load
+    from .ledger import Load, Rejected
 
 EVERY = 10.0  # seconds between lines of progress in a log
 EVERY_ON_TERMINAL = 0.2
 MOST_WARNINGS = 1000  # of a run
-LONGEST_PATH = 200  # characters
 MOST_PATHS = 10  # in one warning
+MOST_SHOWN = 20  # notices in the last lines
 
-_MORE = ("", "what is odd with more fields and streams")
-_KEPT = "the schema does not name this field, it is kept in the JSON column __extra (setting unknown_fields)"
+_MORE = ("", (OTHER, "what is odd with more fields and streams"))
+_KEPT = notices.KEPT, "the schema does not name this field, it is kept in the JSON column __extra (setting unknown_fields)"
 _ODDITIES = {
-    "unknown": "the schema does not name this field, it is not stored (setting unknown_fields)",
-    "cut": "digits beyond microseconds are cut (setting excess_digits)",
-    "zero": "MySQL's zero date became null (setting zero_dates)",
-    "leap": "a leap second became the second after it",
-    "shortened": "all binary digits of a float became the shortest number for it, as its schema has fewer places",
-    "coerced": "values of another type than the schema's were converted",
-    "replaced": "characters that a database cannot store became U+FFFD",
+    "unknown": (DROPPED, "the schema does not name this field, it is not stored (setting unknown_fields)"),
+    "cut": (CHANGED, "digits beyond microseconds are cut (setting excess_digits)"),
+    "zero": (CHANGED, "MySQL's zero date became null (setting zero_dates)"),
+    "leap": (CHANGED, "a leap second became the second after it"),
+    "shortened": (CHANGED, "all binary digits of a float became the shortest number for it, as its schema has fewer places"),
+    "coerced": (CHANGED, "values of another type than the schema's were converted"),
+    "replaced": (CHANGED, "characters that a database cannot store became U+FFFD"),
 }
 
 
@@ -81,7 +83,9 @@ class Report:
         self._lock = threading.Lock()
         self._unlisted = 0  # warnings
         self._nulling: set[str] = set()  # streams where fields that a record does not have become null
-        self._oddities: Counter[tuple[str, str]] = Counter()
+        self._noticed: Counter[tuple[str, What]] = Counter()  # on the way to the database
+        self._committed: dict[str, notices.Counted] = {}  # in it
+        self._firsts: dict[tuple[str, What], str] = {}  # where it was first, for people
         self._keyed: dict[tuple[str, Path], Counter[str]] = {}  # what keys of more than one type were, by stream and field
         self._unknown: dict[str, set[Path]] = {}  # fields that are named in warnings, by stream
         self._started = self._told = time.monotonic()
@@ -108,6 +112,18 @@ class Report:
         counts.updated = None if load.rows_inserted is None else load.rows_written - load.rows_inserted
         counts.bytes = load.bytes
         counts.seconds = round(load.seconds, 3)
+        for kind, what in load.notices.keys() - self._committed.get(stream, {}).keys():
+            if kind in (REJECTED, DROPPED):
+                self.warn(f"{notices.of(stream, what)}{self._firsts.get((stream, (kind, what)), '')}")
+        with self._lock:
+            self._committed[stream] = load.notices
+
+    def rejected(self, rejected: Iterable[Rejected], line_of: Callable[[int], int]) -> None:
+        """Remember, of records whose rejection is committed, the first of each path."""
+        for one in rejected:
+            at = one.stream or "", one.what()
+            if at not in self._firsts and len(self._firsts) < MOST_WARNINGS:
+                self._firsts[at] = f", first in line {line_of(one.line)}: {one.reason}"
 
     def info(self, text: str) -> None:
         self._say("info", text)
@@ -143,12 +159,12 @@ class Report:
         for path, count in notes.absent.items():
             absent[json_path(path)] = absent.get(json_path(path), 0) + count
         self._alike(stream, notes)
-        for name, words in _ODDITIES.items():
+        for name, oddity in _ODDITIES.items():
             for path, count in getattr(notes, name).items():
                 where = self._named(stream, path) if name == "unknown" else _shown(path)
                 first = notes.first.get((name, path))
-                what = _KEPT if keeps and name == "unknown" else words
-                self.odd(stream, f"{where}: {what}", count, f", first in line {line_of(first)}" if first else "")
+                kind, words = _KEPT if keeps and name == "unknown" else oddity
+                self.odd(stream, f"{where}: {words}", count, f", first in line {line_of(first)}" if first else "", kind)
 
     def _alike(self, stream: str, notes: Notes) -> None:
         """Warn of keys of which some are texts and some are not: 5 and "5" are one."""
@@ -167,14 +183,34 @@ class Report:
             return _shown(path)
         return f"fields after the first {MOST_NAMES}"
 
-    def odd(self, stream: str, what: str, count: int, where: str = "") -> None:
-        """Warn of *what* is odd with a stream, and *where*, once, and count it from then on."""
-        if (stream, what) not in self._oddities:
-            if len(self._oddities) >= MOST_WARNINGS:
-                stream, what = _MORE
+    def odd(self, stream: str, what: str, count: int, first: str = "", kind: str = OTHER) -> None:
+        """Warn of *what* is odd with a stream, and where it was *first*, once, and count it from then on."""
+        at = stream, (kind, what)
+        if at not in self._noticed:
+            if len(self._noticed) >= MOST_WARNINGS:
+                at = _MORE
             else:
-                self.warn(f"{_of(stream, what)}{where}")
-        self._oddities[stream, what] += count
+                self._firsts[at] = first
+                self.warn(f"{notices.of(stream, what)}{first}")
+        with self._lock:
+            self._noticed[at] += count
+
+    def left_out(self, stream: str, what: str, count: int) -> None:
+        """Warn of *what* of a stream does not go on, once, and count it."""
+        self.odd(stream, what, count, kind=DROPPED)
+
+    def noticed(self, stream: str, load: Load) -> notices.Counted:
+        """Return all that is to be noticed of a stream, with what its *load* adds."""
+        with self._lock:
+            return notices.plus({what: count for (of, what), count in self._noticed.items() if of == stream}, load.notices)
+
+    def told(self) -> list[Notice]:
+        """Return all that is to be noticed: what is lost first."""
+        with self._lock:
+            found = [(*at, count) for at, count in self._noticed.items()]
+            found += [(of, what, count) for of, counted in self._committed.items() for what, count in counted.items()]
+            told = [Notice(of, kind, what, count, self._firsts.get((of, (kind, what)), "")) for of, (kind, what), count in found]
+        return sorted(told, key=lambda one: notices.ORDER.index(one.kind))
 
     def note_absent(self, stream: str, *, is_null: bool) -> None:
         """Take note of whether fields that a record does not have become null in the row that is there."""
@@ -208,11 +244,9 @@ class Report:
             self.info(line)
 
     def finish(self) -> None:
-        """Tell the counts of the run, for people, and as Singer metrics for programs."""
+        """Tell the counts of the run, for people, and as Singer metrics for programs; what is lost, last."""
         self.log.status(None)
         self._tell_absent()
-        for (stream, what), count in self._oddities.items():
-            self.info(f"{_of(stream, what)}: {count:,} times")
         if self._unlisted:
             self.info(f"{self._unlisted:,} more warnings")
         streams = self.counted()
@@ -223,14 +257,20 @@ class Report:
             self.log.show(_table(streams))
         rows = sum(counts.written for counts in streams.values())
         seconds = time.monotonic() - self._started
-        self.info(f"{rows:,} rows of {len(streams)} streams committed in {seconds:.1f} s")
+        told = self.told()
+        for one in told[:MOST_SHOWN]:
+            self._say("warning" if one.is_loss else "info", str(one))
+        if len(told) > MOST_SHOWN:
+            self.info(f"{len(told) - MOST_SHOWN:,} more of this kind (--summary has all)")
+        lost = notices.totals(told)
+        self._say("warning" if lost else "info", f"{rows:,} rows of {len(streams)} streams committed in {seconds:.1f} s{lost and f'; {lost}'}")
 
     def result(self) -> Result:
         return Result(self.summary(), self.state)
 
     def summary(self) -> dict[str, Any]:
         """Return the counts as a program wants them; the last STATE is text, so that it keeps its digits."""
-        oddities = [{"stream": stream, "what": what, "count": count} for (stream, what), count in self._oddities.items()]
+        told = self.told()
         return {
             "run_id": self.run_id,
             "state": self.state,
@@ -238,26 +278,24 @@ class Report:
             "bytes": self.bytes,
             "streams": {name: asdict(counts) for name, counts in self.counted().items()},
             "refused": self.refused,
-            "oddities": oddities,
+            "notices": [one.as_json() for one in told],
+            "lost": notices.totals(told),
             "warnings": self.warnings,
             "more_warnings": self._unlisted,
         }
 
 
-def _of(stream: str, what: str) -> str:
-    return f"stream {stream!r}: {what}" if stream else what
-
-
 def _shown(path: Path) -> str:
-    text = json_path(path)
-    return text if len(text) <= LONGEST_PATH else f"{text[:LONGEST_PATH]}…"
+    return notices.short(json_path(path))
 
 
 def _table(streams: dict[str, Counts]) -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("stream", "rows read", "rows committed", "changes of the table")
+    table = Table("stream", "rows read", "rows committed", "rejected", "changes of the table")
     for stream, counts in streams.items():
         ddl = sum(not statement.startswith("COMMENT ") for statement in counts.ddl)
-        table.add_row(stream, f"{counts.read:,}", f"{counts.written:,}", str(ddl))
+        rejected = f"[yellow]{counts.rejected:,}[/yellow]" if counts.rejected else "0"
+        table.add_row(escape(stream) or "(no stream)", f"{counts.read:,}", f"{counts.written:,}", rejected, str(ddl))
     return table

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from . import tables, writing
+from . import notices, tables, writing
 from .arrival import Arrivals, Block, Part
 from .aside import Aside
 from .dialect import Dialect
-from .diff import Table
+from .diff import AddColumn, Change, ChangeType, Table
 from .errors import InDoubt
 from .kept import Activated, Kept, Ready, Step, Written
 from .keyed import last_by_key
@@ -25,6 +25,8 @@ from .replay import Refusal, replay
 from .report import Report
 from .session import Session
 from .versions import Versions
+
+LEFT_OUT = notices.DROPPED, "rows that the database took and did not store, by its own count: a trigger or a rule leaves them out"
 
 
 class Steps:
@@ -70,10 +72,27 @@ class Steps:
     def done(self, stream: str, statement: str) -> None:
         """Take note of DDL that is done."""
         if not statement.startswith("COMMENT "):
-            self.add(stream, Load(ddl=(statement,)))
-            if not self.kept:
-                self._beforehand[stream] = self.loads[stream]
+            self._add_beforehand(stream, Load(ddl=(statement,)))
         self.report.ddl(stream, statement)
+
+    def changed(self, stream: str, change: Change) -> None:
+        """Take note of a column that the table of *stream* did not have, or had as another type."""
+        if isinstance(change, AddColumn):
+            what = notices.ADDED, f"column {change.column.name!r} is new: {self.dialect.type_name(change.column.kind).lower()}"
+        elif isinstance(change, ChangeType):
+            what = notices.WIDENED, f"column {change.column.name!r} was {change.found.type.lower()} and is {self._type(change)}"
+        else:
+            return
+        self._add_beforehand(stream, Load(notices={what: 1}))
+
+    def _type(self, change: ChangeType) -> str:
+        wide = change.found.wide if change.found.holds(change.column.kind) else ""
+        return (wide or self.dialect.type_name(change.column.kind)).lower()
+
+    def _add_beforehand(self, stream: str, load: Load) -> None:
+        self.add(stream, load)
+        if not self.kept:
+            self._beforehand[stream] = self.loads[stream]
 
     def add(self, stream: str, load: Load) -> None:
         """Count what is done for a stream."""
@@ -94,7 +113,8 @@ class Steps:
         else:
             self.session.begun()
             done = partial(self.done, step.stream)
-            kept = tables.follow(self.dialect, self.session.connection, step.table, step.policy, done)
+            changed = partial(self.changed, step.stream)
+            kept = tables.follow(self.dialect, self.session.connection, step.table, step.policy, done, changed=changed)
             if self.overwrite:
                 self.overwrite.follow(kept, was_open=True)
 
@@ -144,7 +164,8 @@ class Steps:
         last = rows.column(stamp)[-1].as_py() if stamp and rows.num_rows else None
         size = written.bytes * part.rows.num_rows // (written.batch.num_rows or 1)
         left_out = tried.sent - tried.written
-        counts = Load(part.rows.num_rows, tried.written, 0, tried.inserted, size, seconds, last_loaded_at=last, rows_left_out=left_out)
+        told = {LEFT_OUT: left_out} if left_out else {}
+        counts = Load(part.rows.num_rows, tried.written, 0, tried.inserted, size, seconds, (), last, left_out, told)
         self.add(written.stream, counts)
         self.versions.note_rows(written.stream, rows)
 

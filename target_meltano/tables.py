@@ -45,10 +45,12 @@ def follow(
     policy: Policy,
     done: Callable[[str], None],
     ours: Sequence[Table] = (),
+    changed: Callable[[Change], None] = lambda change: None,
 ) -> Table:
     """Make the database have *table*, and return it as it is kept there.
 
-    What our role may do with it, and with *ours*, which come next, is looked up before.
+    What our role may do with it, and with *ours*, which come next, is looked up before. *done* is told
+    of each statement afterwards, *changed* of what they change.
 
     In a transaction of its own, or in the one that is open, which stays open.
 
@@ -68,7 +70,7 @@ def follow(
         on_backoff=lambda _: connection.rollback(),
         logger=None,  # it would log the driver's errors as they are
     )
-    def followed() -> tuple[Table, list[str]]:
+    def followed() -> tuple[Table, list[str], list[Change]]:
         found = dialect.found(connection, table.schema, table.name)
         kept = diff.kept_kinds(table, found, policy)
         changes = diff.diff(kept, found, policy)
@@ -89,12 +91,14 @@ def follow(
         _execute(dialect, connection, table, last)
         if last and not was_open:
             connection.commit()
-        return kept, statements
+        return kept, statements, changes
 
     tried: list[str] = []
     was_open = connection.in_transaction()
     with our_errors(dialect, f"table {table.full_name}"), left_as_found(connection):
-        kept, statements = followed()
+        kept, statements, changes = followed()
+    for change in changes:
+        changed(change)
     for statement in statements:
         done(statement)
     return kept

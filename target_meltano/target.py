@@ -196,7 +196,7 @@ class Target:
     def _chunk(self, chunk: Chunk, stream: Known | None = None) -> None:
         """Take all lines of a chunk; those of a BATCH are records of its *stream* and nothing else."""
         self.is_resting = self.is_resting and not chunk.lines
-        for part in masking.parts(self.masking, chunk, self.report.odd):
+        for part in masking.parts(self.masking, chunk, self.report.left_out):
             self._part(part, stream)
         self.flush.bytes += chunk.size
         self.report.bytes += chunk.size

@@ -23,11 +23,10 @@ from .quarantine import Quarantine
 from .report import Report
 from .session import Session
 from .settings import Settings
-from .steps import Steps
+from .steps import LEFT_OUT, Steps
 
 T = TypeVar("T")
 PATIENCE = 1.0  # seconds that the database may need to see that the run before is gone
-LEFT_OUT = "rows that the database took and did not store, by its own count: a trigger or a rule leaves them out"
 
 
 class Transaction:
@@ -119,7 +118,7 @@ class Transaction:
         if self.kept:  # with `state_id` a transaction ends only at a STATE
             self.session.begun()
         self.steps.forget_shapes()
-        kept = tables.follow(self.dialect, self.session.connection, table, policy, partial(self.steps.done, stream), self._missing())
+        kept = tables.follow(self.dialect, self.session.connection, table, policy, partial(self.steps.done, stream), self._missing(), partial(self.steps.changed, stream))
         self._follow_ours(self.ledger.loads)
         if self.quarantine.is_on:
             self._follow_ours(self.ledger.rejected)
@@ -245,8 +244,7 @@ class Transaction:
 
     def _swap(self, state: str | None) -> None:
         assert self.overwrite
-        for stream, rows in self.overwrite.swap().items():
-            self.report.odd(stream, LEFT_OUT, rows)
+        self.steps.loads = {stream: Load(notices={LEFT_OUT: rows}) for stream, rows in self.overwrite.swap().items()}
         self._finish(state)
 
     def _swap_again(self, state: str | None) -> None:
@@ -267,27 +265,27 @@ class Transaction:
         self.kept.clear()
         if self.overwrite:
             self.overwrite.committed()
+        self.report.rejected(self.quarantine.rejected, lambda number: self.lines.of(number)[0])
         self.quarantine.clear()
         self.in_order = False
         for stream, load in self.steps.loads.items():
             self._loads[stream] = self._loads.get(stream, Load()).plus(load)
             self.report.committed(stream, self._loads[stream])
-            if load.rows_left_out:
-                self.report.odd(stream, LEFT_OUT, load.rows_left_out)
         self.steps.end()
 
     def _finish(self, state: str | None, again: bool = False) -> None:
         """Write what goes with the rows, and commit all of it; *again*, where nothing of it is there any more."""
         self._complete(again)
         connection, at = self.session.begun(), now()
-        for one in self.quarantine.rejected:
-            self.steps.add(one.stream or "", one.load())
         if self.quarantine:
+            for stream, load in self.quarantine.loads().items():
+                self.steps.add(stream, load)
             self.quarantine.write()
             self.steps.check_shapes([self.ledger.rejected])
         if self.settings.state_id:
             self.ledger.keep(connection, self.settings.state_id, state, at)
         loads = {stream: self._loads.get(stream, Load()).plus(load) for stream, load in self.steps.loads.items()}
+        loads = {stream: replace(load, notices=self.report.noticed(stream, load)) for stream, load in loads.items()}
         self.ledger.note(connection, loads, self._loads, state, self.steps.versions.live, at)
         self.session.commit(lambda connection: self.ledger.has(connection, self.settings.state_id, at))
 

@@ -30,6 +30,7 @@ ORDER = [
     "times",
     "times_columns",
     "notes",
+    "notices",
     "values",
     "cells",
     "columns",

@@ -30,11 +30,11 @@ def test_what_a_trigger_leaves_out_is_not_written(db: Any, there: bool) -> None:
     (warning,) = [words for words in summary["warnings"] if "did not store" in words]
     assert "stream 't'" in warning
     assert "trigger" in warning
-    assert [odd["count"] for odd in summary["oddities"] if "did not store" in odd["what"]] == [3]
+    assert [odd["count"] for odd in summary["notices"] if "did not store" in odd["what"]] == [3]
     assert db.query(f'SELECT rows_read, rows_written FROM "{db.schema}".__loads') == [(5, 2)]
 
 
 def test_rows_of_a_key_that_comes_again_are_none_that_were_left_out(db: Any) -> None:
     summary = run(db, schema("t", id=INT, v=INT), *(record("t", id=1, v=i) for i in range(4))).summary
     assert summary["streams"]["t"]["written"] == 4
-    assert summary["oddities"] == []
+    assert summary["notices"] == []

@@ -65,7 +65,7 @@ def test_elsewhere_a_leap_second_is_told(db: Any, many: int) -> None:
         (1, "2016-12-31 23:59:59.500"),
         (2, "2017-01-01 00:00:00.500"),
     ]
-    (odd,) = result.summary["oddities"]
+    (odd,) = result.summary["notices"]
     assert (odd["what"], odd["count"]) == ("$.k: a leap second became the second after it", many)
     assert "first in line 3" in result.summary["warnings"][0]
 

@@ -157,7 +157,7 @@ def test_a_load_tells_how_many_records_had_more(db: Any) -> None:
     report = Report(quiet=True)
     settings = {"pii": {"key": "v1:" + "k" * 32, "rules": [rule("email")]}, "unknown_fields": "keep"}
     load(dialect(db, **settings), [users(email=STR), *(record("users", id=i, mail="a") for i in range(5))], report=report)
-    (found,) = report.summary()["oddities"]
+    (found,) = report.summary()["notices"]
     assert (found["stream"], found["count"], "mail" in found["what"]) == ("users", 5, False)
 
 

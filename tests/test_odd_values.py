@@ -190,7 +190,7 @@ def test_elsewhere_they_are_cut_counted_and_the_first_line_is_told(db: Any) -> N
         f"stream 't': $.at: {words}, first in line 3",
         f"stream 't': $.c: {words}, first in line 8",
     ]
-    assert [(odd["what"], odd["count"]) for odd in result.summary["oddities"]] == [(f"$.at: {words}", 8), (f"$.c: {words}", 3)]
+    assert [(odd["what"], odd["count"]) for odd in result.summary["notices"]] == [(f"$.at: {words}", 8), (f"$.c: {words}", 3)]
 
 
 @pytest.mark.parametrize("many", [2, 400])
@@ -233,7 +233,7 @@ def test_zero_dates_are_null_where_a_setting_says_so(db: Any, many: int) -> None
     result = run(db, schema("t", id=INT, at=AT, day=DAY), record("t", id=-1, at="2031-05-06", day="2031-05-06"), *sent, zero_dates="null")
     assert rows(db, "count(*), count(at), count(day)") == [(5 * many + 2, 1, 1)]
     words = "MySQL's zero date became null (setting zero_dates)"
-    assert [(odd["what"], odd["count"]) for odd in result.summary["oddities"]] == [(f"$.at: {words}", 5 * many), (f"$.day: {words}", 5 * many)]
+    assert [(odd["what"], odd["count"]) for odd in result.summary["notices"]] == [(f"$.at: {words}", 5 * many), (f"$.day: {words}", 5 * many)]
     assert f"stream 't': $.at: {words}, first in line 3" in result.summary["warnings"]
 
 
@@ -288,7 +288,7 @@ def expansion(value: float) -> str:
 def test_a_float_in_an_exact_column(db: Any, kind: Any, sent: str, wanted: str, many: int) -> None:
     result = run(db, schema("t", id=INT, v=kind), *raw(*(f'{{"id": {i}, "v": {sent}}}' for i in range(many))))
     assert {text for (text,) in rows(db, "v::text")} == {wanted}
-    counted = [odd["count"] for odd in result.summary["oddities"] if "binary digits" in odd["what"]]
+    counted = [odd["count"] for odd in result.summary["notices"] if "binary digits" in odd["what"]]
     assert counted == ([many] if json.loads(sent) == json.loads(wanted) and sent != wanted and "e" not in sent else [])
 
 

@@ -52,13 +52,13 @@ def test_a_schema_that_does_not_say_so_has_unknown_fields(db: Any) -> None:
     closed = schema("t", id=INT, o=an_object({"a": STR}, additionalProperties=False), p=an_object({"a": STR}, patternProperties={"^x": False}))
     summary = run(db, closed, record("t", id=1, o={"a": "b", "c": 1}, p={"xy": 2})).summary
     assert [column for (column,) in db.query("SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = 't' AND column_name LIKE '%%extra'", (db.schema,))] == []
-    assert len(summary["oddities"]) == 2
+    assert len(summary["notices"]) == 2
 
 
 def test_a_setting_says_otherwise(db: Any) -> None:
     issue = schema("t", id=INT, o=an_object({"a": STR}, additionalProperties=True))
     summary = run(db, issue, record("t", id=1, o={"a": "b", "c": 1}), additional_properties="unknown").summary
-    assert [odd["what"].partition(":")[0] for odd in summary["oddities"]] == ["$.o.c"]
+    assert [odd["what"].partition(":")[0] for odd in summary["notices"]] == ["$.o.c"]
     assert rows(db, "id, o__a") == [(1, "b")]
 
 

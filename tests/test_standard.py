@@ -142,7 +142,7 @@ def test_unknown_fields_without_end(db: Any) -> None:
     assert rows(db, "count(*)") == [(3000,)]
     summary = report.summary()
     assert len(summary["warnings"]) == MOST_NAMES + 1
-    assert sum(one["count"] for one in summary["oddities"]) == 6000
+    assert sum(one["count"] for one in summary["notices"]) == 6000
     assert max(len(warning) for warning in summary["warnings"]) < 400
     assert summary["warnings"][-1].startswith(f"stream 't': fields after the first {MOST_NAMES}: ")
 
@@ -152,8 +152,8 @@ def test_one_record_with_many_unknown_fields(db: Any) -> None:
     wide = {f"f{i}": i for i in range(20_000)}
     load(dialect(db), [schema("t"), *(record("t", id=i, **wide) for i in range(3))], report=report)
     assert rows(db, "id") == [(0,), (1,), (2,)]
-    assert sum(one["count"] for one in report.summary()["oddities"]) == 60_000
-    assert len(report.summary()["oddities"]) == MOST_NAMES + 1
+    assert sum(one["count"] for one in report.summary()["notices"]) == 60_000
+    assert len(report.summary()["notices"]) == MOST_NAMES + 1
 
 
 def test_messages_of_unknown_types_are_counted(db: Any) -> None:
@@ -163,7 +163,7 @@ def test_messages_of_unknown_types_are_counted(db: Any) -> None:
     summary = report.summary()
     assert summary["warnings"][0] == "a message of type 'OTHER' is skipped"
     assert len(summary["warnings"]) == MOST_WARNINGS
-    assert sum(one["count"] for one in summary["oddities"]) == len(lines)
+    assert sum(one["count"] for one in summary["notices"]) == len(lines)
     assert len(out.getvalue().splitlines()) < 3 * MOST_WARNINGS
 
 

@@ -75,13 +75,16 @@ def _bars() -> Any:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Return how all steps ended: a line for each, and below it why, where it failed."""
+def table(outcomes: Sequence[Outcome], *, in_colour: bool = False) -> str:
+    """Return how all steps ended: a line for each, and below it why, where it failed, and what to look at."""
+    amber, off = ("\x1b[33m", "\x1b[0m") if in_colour else ("", "")
     rows = [(one.name, one.status, f"{one.seconds:.1f} s" if one.seconds else "", one.did) for one in outcomes]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = []
     for one, row in zip(outcomes, rows, strict=True):
         cells = (row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2].rjust(widths[2]), row[3])
-        lines.append("  ".join(cells).rstrip())
-        lines += [f"{' ' * (widths[0] + 2)}{why}" for why in one.why]
+        line, below = "  ".join(cells).rstrip(), " " * (widths[0] + 2)
+        lines.append(f"{amber}{line}{off}" if one.notices else line)
+        lines += [f"{below}{why}" for why in one.why]
+        lines += [f"{below}{amber}{notice}{off}" for notice in one.notices]
     return "\n".join(lines)

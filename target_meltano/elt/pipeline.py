@@ -16,17 +16,19 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import catalogs, executables, warehouse
 from .errors import RunError
-from .processes import Process, output, private, telling
+from .processes import Process, output, plain, private, telling
 from .project import Project, Tap
 from .redaction import Redactor
 
 CHUNK = 1 << 20  # bytes; the most that Linux lets a user's pipe hold
+MOST_NOTICES = 5  # lines below a tap
+LONGEST_NOTICE = 240  # characters
 STOPPED = 143  # what the target is told of a tap that we have ended, whatever it says itself
 
 Progress = Callable[[int, int], None]  # with the messages and bytes that have passed so far
@@ -34,7 +36,7 @@ Progress = Callable[[int, int], None]  # with the messages and bytes that have p
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step of a run ended: ok, failed, stopped or skipped, and why."""
+    """How a step of a run ended: ok, failed, stopped or skipped, and why; *notices* are what to look at all the same."""
 
     name: str
     status: str
@@ -42,6 +44,7 @@ class Outcome:
     did: str = ""
     seconds: float = 0.0
     summary: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     @property
     def is_ok(self) -> bool:
@@ -132,7 +135,7 @@ def load(project: Project, tap: Tap, logs: Path, stop: Stop, progress: Progress,
     except OSError as error:
         outcome = Outcome(tap.name, "failed", (f"{error.filename or project.work}: {error.strerror}",))
     status = "stopped" if stop.signal and not outcome.is_ok else outcome.status
-    return Outcome(outcome.name, status, outcome.why, outcome.did, time.monotonic() - started, outcome.summary)
+    return replace(outcome, status=status, seconds=time.monotonic() - started)
 
 
 def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, full_refresh: bool) -> Outcome:
@@ -146,10 +149,11 @@ def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progre
     command += catalog_options(project, tap, place)
     summary = place.files / "summary.json"
     tap_status, target_status, lines = _piped(project, tap, place, stop, progress, command, [*target, "--summary", str(summary)])
-    told = _summary(summary)
+    told = _summary(summary, Redactor(project.secrets))
+    look = notices(told, place.logs / f"{tap.name}.target.log")
     if tap_status or target_status:
-        return Outcome(tap.name, "failed", lines, did(told), summary=told)
-    return Outcome(tap.name, "ok", (), did(told), summary=told)
+        return Outcome(tap.name, "failed", lines, did(told), summary=told, notices=look)
+    return Outcome(tap.name, "ok", (), did(told), summary=told, notices=look)
 
 
 def tap_command(project: Project, tap: Tap, place: Place) -> list[str]:
@@ -286,10 +290,30 @@ def _faults(target: Process) -> tuple[str, ...]:
     return (f"the target ended with exit status {target.wait()}", *(told or telling(target.last)))
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def _summary(path: Path, redact: Redactor) -> dict[str, Any]:
+    """Return what the target tells of its run, its texts without secrets."""
     with suppress(OSError, ValueError):
-        return dict(json.loads(path.read_text("utf-8")))
+        return {name: _redacted(told, redact) for name, told in json.loads(path.read_text("utf-8")).items()}
     return {}
+
+
+def _redacted(told: Any, redact: Redactor) -> Any:
+    if isinstance(told, str):
+        return redact(told)
+    if isinstance(told, list):
+        return [_redacted(one, redact) for one in told]
+    return {name: _redacted(one, redact) for name, one in told.items()} if isinstance(told, dict) else told
+
+
+def notices(summary: dict[str, Any], log: Path) -> tuple[str, ...]:
+    """Return what was rejected, dropped or changed, and what was warned of besides; the first lines of it, and where the others are."""
+    told = [one for one in summary.get("notices", ()) if one["kind"] not in ("kept", "other")]
+    known = tuple(f"{text}{one['what']}" for one in told for text in ("", f"stream {one['stream']!r}: "))
+    warned = [warning for warning in summary.get("warnings", ()) if not warning.startswith(known)]
+    lines = [plain(line).replace("\n", " ") for line in (*(one["text"] for one in told), *warned)]
+    more = len(lines) - MOST_NOTICES
+    shown = [line if len(line) <= LONGEST_NOTICE else f"{line[:LONGEST_NOTICE]}…" for line in lines[:MOST_NOTICES]]
+    return (*shown, *([f"and {more:,} more: {log}"] if more > 0 else []))
 
 
 def did(summary: dict[str, Any]) -> str:
@@ -298,8 +322,7 @@ def did(summary: dict[str, Any]) -> str:
     if not summary:
         return ""
     words = f"{sum(stream['written'] for stream in streams):,} rows of {len(streams)} streams"
-    rejected = sum(stream["rejected"] for stream in streams)
-    return f"{words}, {rejected:,} rejected" if rejected else words
+    return f"{words}, {summary['lost']}" if summary.get("lost") else words
 
 
 def _file(path: Path) -> Any:

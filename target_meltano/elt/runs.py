@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +86,7 @@ def finished(project: Project, outcomes: Sequence[Outcome], stop: Stop, logs: Pa
     """Print how all ended, write the *summary* file, and return the exit code."""
     if summary:  # first: stdout may be full
         Path(summary).write_text(json.dumps([asdict(one) for one in outcomes], indent=2), "utf-8")
-    print(table(outcomes), flush=True)
+    print(table(outcomes, in_colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")), flush=True)
     failed = [one.name for one in outcomes if one.status in ("failed", "stopped")]
     if failed:
         print(f"failed: {', '.join(failed)}; logs: {logs}", flush=True)
