@@ -118,6 +118,9 @@ class Rejected:
         return Load(rows_read=1, rows_rejected=1, last_loaded_at=self.at, notices={self.what(): 1})
 
     def what(self) -> notices.What:
+        """Return as what it is counted."""
+        if not self.counts:
+            return notices.REJECTED, f"records are in {naming.REJECTED}, since the SCHEMA of their stream is refused (setting invalid_schemas)"
         return notices.REJECTED, f"{notices.short(self.path)}: an invalid record is in {naming.REJECTED} (command rejected)"
 
     def message(self) -> str | None:

@@ -122,7 +122,7 @@ class Report:
         """Remember, of records whose rejection is committed, the first of each path."""
         for one in rejected:
             at = one.stream or "", one.what()
-            if at not in self._firsts and len(self._firsts) < MOST_WARNINGS:
+            if one.counts and at not in self._firsts and len(self._firsts) < MOST_WARNINGS:
                 self._firsts[at] = f", first in line {line_of(one.line)}: {one.reason}"
 
     def info(self, text: str) -> None:
