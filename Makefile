@@ -8,12 +8,13 @@ ARGS =
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test faults ci-templates snowflake-live snowflake-cases lint types cases bench bench-full bench-snowflake clean
+.PHONY: help demo test faults test-catalogs ci-templates snowflake-live snowflake-cases lint types cases bench bench-full bench-snowflake clean
 
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
+	@echo 'make test-catalogs   the schemas of 25 packages of taps, loaded and compared; CATALOGS_SEED=2 invents other records'
 	@echo 'make ci-templates   runs the files that ci writes, and the snippets for schedulers; needs Node.js 20, rsync and git'
 	@echo 'make snowflake-live  the tests of Snowflake on the account that SNOWFLAKE_* variables name'
 	@echo 'make snowflake-cases  that corpus into Snowflake'"'"'s stand-in'
@@ -32,6 +33,9 @@ test: .venv/dev
 
 faults: .venv/dev
 	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)
+
+test-catalogs: .venv/dev
+	@CATALOGS=1 .venv/bin/python -m pytest -n auto -rP tests/taps/test_catalogs.py $(ARGS)
 
 ci-templates: .venv/dev
 	@CI_TEMPLATES=1 .venv/bin/python -m pytest -n auto tests/elt/test_elt_ci.py tests/elt/test_elt_ci_gitlab.py tests/elt/test_elt_ci_github.py \
