@@ -8,11 +8,12 @@ ARGS =
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test faults test-catalogs ci-templates snowflake-live snowflake-cases lint types cases bench bench-full bench-snowflake clean
+.PHONY: help demo test taps faults test-catalogs ci-templates snowflake-live snowflake-cases lint types cases bench bench-full bench-snowflake clean
 
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
+	@echo 'make taps    the long form of the tests with real taps; needs mariadb-server'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
 	@echo 'make test-catalogs   the schemas of 25 packages of taps, loaded and compared; CATALOGS_SEED=2 invents other records'
 	@echo 'make ci-templates   runs the files that ci writes, and the snippets for schedulers; needs Node.js 20, rsync and git'
@@ -30,6 +31,9 @@ demo: .venv/demo
 
 test: .venv/dev
 	@.venv/bin/python -m pytest -n auto $(ARGS)
+
+taps: .venv/dev
+	@TAPS=1 .venv/bin/python -m pytest -n auto tests/taps $(ARGS)
 
 faults: .venv/dev
 	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)
