@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from environments import environment
 from on_postgres import run
 from packages import Stream
+from records import Records, made_by_hypothesis, mocked
 from stored import differences, tables
 
-HYPOTHESIS = ("hypothesis==6.111.2", "hypothesis-jsonschema==0.23.1")  # what later hypothesis has, this does not know
-EXTRA: Any = {"added_later": 1.50, "Added Later": {"a": [None, "ü", {"b": 1e-7}], "": {}}, "b.c": "x"}  # no schema names them
 COUNTED = ("streams", "columns", "records", "values")
-
-Records = Mapping[str, Sequence[Any]]  # by stream
 
 
 @dataclass
@@ -99,53 +90,6 @@ def messages(streams: Sequence[Stream], records: Records, seed: int) -> Iterator
     for name in order:
         yield {"type": "RECORD", "stream": name, "record": next(left[name])}
     yield {"type": "STATE", "value": {"seed": seed}}
-
-
-def mocked(streams: Sequence[Stream], seed: int, most: int) -> Records:
-    """Records of our own `mock`: 1 to *most* of each stream."""
-    catalog = {"streams": [{**stream.message(), "tap_stream_id": stream.name} for stream in streams]}
-    command = [sys.executable, "-c", "from target_meltano.elt import main; main()", "mock", "--catalog", "/dev/stdin", "--rows", str(most), "--seed", str(seed), "--no-faker"]
-    done = subprocess.run(command, input=json.dumps(catalog), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, list[Any]] = {stream.name: [] for stream in streams}
-    for line in done.stdout.splitlines():
-        message = json.loads(line, parse_float=Decimal)
-        if message["type"] == "RECORD":
-            found[message["stream"]].append(message["record"])
-    dice = random.Random(seed)
-    return {name: its[: dice.randint(1, most)] for name, its in found.items()}
-
-
-def made_by_hypothesis(streams: Sequence[Stream], seed: int, most: int) -> list[Records]:
-    """Records of hypothesis-jsonschema for two runs: 1 to *most* of each stream, in the second with fields that no schema names.
-
-    Each property has some values, and records have some of their properties.
-    """
-    parts = {_text(part): part for stream in streams for part in stream.schema.get("properties", {}).values()}
-    question = {"seed": seed, "count": min(20, most), "schemas": list(parts.values())}
-    python = environment("hypothesis", *HYPOTHESIS) / "python"
-    done = subprocess.run([python, Path(__file__).with_name("invented.py")], input=json.dumps(question), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    pools = dict(zip(parts, json.loads(done.stdout, parse_float=Decimal), strict=True))
-    dice = random.Random(seed)
-    return [{stream.name: [_record(stream, pools, extra, most, dice) for _ in range(dice.randint(1, most))] for stream in streams} for extra in ({}, EXTRA)]
-
-
-def _record(stream: Stream, pools: Mapping[str, Sequence[Any]], extra: Mapping[str, Any], most: int, dice: random.Random) -> Any:
-    found = {}
-    for name, part in stream.schema.get("properties", {}).items():
-        pool = pools[_text(part)]
-        if pool and dice.random() < 0.8:
-            found[name] = dice.choice(pool)
-    if stream.key:
-        number = dice.randint(1, most)
-        types = stream.schema["properties"][stream.key]["type"]
-        found[stream.key] = number if "integer" in types else f"key {number}"
-    return {**found, **{name: value for name, value in extra.items() if dice.random() < 0.5}}
-
-
-def _text(schema: Any) -> str:
-    return json.dumps(schema, sort_keys=True)
 
 
 def values_in(found: Any) -> int:

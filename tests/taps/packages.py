@@ -34,7 +34,7 @@ def get_requires_for_build_wheel(config_settings=None):
 
 def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
     told = Parser().parsestr(Path("PKG-INFO").read_text("utf-8"))
-    made = Path(metadata_directory) / "read.dist-info"
+    made = Path(metadata_directory) / f"{told['Name'].replace('-', '_')}-{told['Version']}.dist-info"
     made.mkdir()
     (made / "METADATA").write_text(f"Metadata-Version: 2.1\\nName: {told['Name']}\\nVersion: {told['Version']}\\n", "utf-8")
     return made.name
@@ -92,6 +92,8 @@ def _downloaded(package: Package, home: Path) -> Path:
         pip += ["--no-build-isolation", "--use-pep517", "--require-hashes", "--dest", at / "got", "--requirement", at / "wanted.txt"]
         done = subprocess.run(pip, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True, check=False)
         if done.returncode:
+            if "Expected sha256" in done.stderr:
+                pytest.fail(f"another file than the pinned one is {package}: {done.stderr.strip()[-300:]}", pytrace=False)
             pytest.skip(f"give pip an index that has {package} (pip download --no-deps): {done.stderr.strip()[-300:]}")
         (got,) = (at / "got").iterdir()
         return Path(shutil.move(got, home / got.name))
@@ -106,12 +108,12 @@ def streams(package: Package) -> list[Stream]:
         if "shared" in parts:
             continue
         schema = content["schema"] if isinstance(content.get("schema"), dict) and "key_properties" in content else content
-        if "object" not in schema.get("type", ["object"] if "properties" in schema else ()):
-            continue  # a part that others refer to
         keys = content.get("key_properties") or ()
         resolved = _resolved(schema, schema, files, ())
         for word in INSIDE:
             resolved.pop(word, None)
+        if "object" not in resolved.get("type", ["object"] if "properties" in resolved else ()):
+            continue  # a part that others refer to
         name = "_".join((*parts[:-1], PurePosixPath(path).stem))
         found.append(Stream(name, resolved, keys[0] if len(keys) == 1 else _key(resolved)))
     return found

@@ -5,7 +5,12 @@ Some of the packages are part of every run; CATALOGS=1 takes all (`make test-cat
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import os
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +60,29 @@ def test_tables_have_what_was_sent(db: Any, package: Package) -> None:
     counts = " | ".join(f"{found.counts[what]:,}" for what in COUNTED)
     print(f"| {package} | {counts} | {found.counts['streams'] - len(differing)} |")
     assert {at: faults[:3] for at, faults in found.differences.items()} == {}
+
+
+def test_a_package_is_downloaded_by_its_hash_and_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "tap-of-test-1.0"
+    (made / "tap_of_test/schemas/shared").mkdir(parents=True)
+    (made / "setup.py").write_text(f"open({str(tmp_path / 'has run')!r}, 'w'); from setuptools import setup; setup(name='tap-of-test', version='1.0')")
+    (made / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: tap-of-test\nVersion: 1.0\n")
+    pets = {"type": ["null", "object"], "properties": {"petId": {"$ref": "ids.json#/definitions/id"}, "vet": {"$ref": "shared/vet.json#/"}, "age": {"$ref": "years"}}, "definitions": {"years": INT}}
+    files = {"pets": pets, "shared/ids": {"definitions": {"id": INT}}, "shared/vet": {"properties": {"id": {"$ref": "ids.json#/definitions/id"}}}}
+    for name, content in files.items():
+        (made / f"tap_of_test/schemas/{name}.json").write_text(json.dumps(content))
+    with tarfile.open(tmp_path / "tap-of-test-1.0.tar.gz", "w:gz") as tar:
+        tar.add(made, "tap-of-test-1.0")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setattr("packages.ENVIRONMENTS", tmp_path / "environments")
+    wanted = Package("tap-of-test", "1.0", hashlib.sha256((tmp_path / "tap-of-test-1.0.tar.gz").read_bytes()).hexdigest())
+    with pytest.raises(pytest.fail.Exception, match="another file"):
+        streams(dataclasses.replace(wanted, sha256="0" * 64))
+    (stream,) = streams(wanted)
+    assert (stream.name, stream.key) == ("pets", "petId")
+    assert stream.schema == {"type": ["null", "object"], "properties": {"petId": INT, "vet": {"properties": {"id": INT}}, "age": INT}}
+    assert not (tmp_path / "has run").exists()
 
 
 # --- what finds the differences
