@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,17 +62,28 @@ def main(name: str, dialect: str, arguments: Sequence[str]) -> int:
         gc.enable()
 
 
-def _class(dialect: str) -> Any:
+def _class(name: str, dialect: str) -> Any:
+    """Return the class of a dialect.
+
+    Raises:
+        SettingsError: its driver is not installed.
+    """
     module, _, attribute = dialect.partition(":")
-    return getattr(import_module(module), attribute)
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        lacks = (error.name or "").partition(".")[0]
+        if not lacks or lacks.startswith("target_meltano"):
+            raise
+        raise SettingsError(f'{lacks} is not installed; run pip install "target-meltano[{name}]"') from None
 
 
-def _made(name: str, dialect: str, options: argparse.Namespace) -> Any:
-    """Return the dialect with the settings of files and variables."""
+def _made(name: str, dialect: str, options: argparse.Namespace, tell: Callable[[str], None]) -> Any:
+    """Return the dialect with the settings of files and variables; *tell* is called with what is odd with them."""
     from . import settings
 
-    cls = _class(dialect)
-    return cls(settings.read(cls.settings_type, options.config, os.environ, _prefix(name)))
+    cls = _class(name, dialect)
+    return cls(settings.read(cls.settings_type, options.config, os.environ, _prefix(name), tell))
 
 
 def _prefix(name: str) -> str:
@@ -80,9 +92,10 @@ def _prefix(name: str) -> str:
 
 def _run(name: str, dialect: str, options: argparse.Namespace) -> int:
     if options.about:
-        standard.write(f"{_about(name, _class(dialect), _prefix(name), options.about)}\n")
+        standard.write(f"{_about(name, _class(name, dialect), _prefix(name), options.about)}\n")
     else:
-        _load(_made(name, dialect, options), options)
+        odd: list[str] = []
+        _load(_made(name, dialect, options, odd.append), options, odd)
     return 0
 
 
@@ -91,7 +104,7 @@ def _command(name: str, dialect: str, options: argparse.Namespace) -> int:
     from . import commands
     from .report import Report
 
-    database = _made(name, dialect, options)
+    database = _made(name, dialect, options, partial(standard.Log(as_json=options.log_format == "json").say, "warning"))
     if options.command == "review":
         from . import review_command
 
@@ -126,12 +139,14 @@ def _content(path: str) -> bytes:
         raise SettingsError(f"{path}: {error.strerror}") from None
 
 
-def _load(dialect: Any, options: argparse.Namespace) -> None:
+def _load(dialect: Any, options: argparse.Namespace, odd: Sequence[str]) -> None:
     from .report import Report
     from .tables import Plan
     from .target import Target
 
     report = Report(as_json=options.log_format == "json", quiet=bool(options.plan))
+    for text in odd:
+        report.warn(text)
     plan = Plan(lambda statement: standard.write(f"{statement};\n")) if options.plan else None
     if sys.stdin is None:
         raise TapError("stdin is closed, where a tap's output should come from")
@@ -232,6 +247,7 @@ def _about(name: str, cls: Any, prefix: str, form: str) -> str:
         "name": f"target-meltano-{name}",
         "version": __version__,
         "capabilities": ["about", "activate-version", "batch", "record-flattening", "schema-flattening", "soft-delete", "structured-logging"],
+        "precedence": ["--config FILE, later ones first", f"variables {prefix.upper()}_NAME", "defaults"],
         "reader": "C" if extension.reader else "msgspec",
         "settings": settings.about(cls.settings_type, prefix),
     }

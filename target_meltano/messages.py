@@ -125,6 +125,9 @@ def _parse(line: bytes, number: int, rules: values.Rules) -> Message:
         return _READERS.get(kind, _other)(found)
     except values.TooDeep:
         raise
+    except values.NotJson as error:
+        text = f": {shown(line.decode('utf-8', 'replace').strip())}" if rules.shows_lines else ""
+        raise MessageError(f"{error}{text}", line=number) from None
     except ValueError as error:
         raise (BatchError if kind == "BATCH" else MessageError)(str(error), line=number) from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from . import deletes, swap, tables, writing
 from .dialect import Dialect
 from .diff import Policy, Table
-from .errors import DatabaseError
+from .errors import DatabaseError, IncompleteError
 from .ledger import Ledger
 from .naming import BESIDE
 from .session import Session
@@ -34,6 +34,15 @@ class Left:
     name: str
     run_id: str
     of: str
+
+
+def incomplete(streams: Iterable[str]) -> IncompleteError:
+    """Return the error of an input of which it cannot be known that it is whole."""
+    return IncompleteError(
+        f"the input ended without a STATE after its last record, so the old rows of {', '.join(map(repr, streams))} stay as they are: "
+        "a tap shows by a STATE message at its end that all rows came; for one that sends none, "
+        "--tap-status-fd N takes its exit status (target-meltano run does so)"
+    )
 
 
 class Overwrite:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .errors import RecordError, SchemaError
+from .errors import RecordError, SchemaError, TargetError
 from .messages import Activate
 
 MOST_NAMED = 3  # in the error at the end
@@ -15,6 +15,13 @@ def placed(error: SchemaError, stream: str, line: int) -> SchemaError:
     has_remedy = any(word in str(error) for word in ("(setting", "the setting", "with `", "run: "))
     remedy = "" if has_remedy else " (setting invalid_schemas: quarantine loads the other streams)"
     return type(error)(f"line {line}: stream {stream!r}: {error}{remedy}")
+
+
+def remedied(error: TargetError, keeps: bool) -> TargetError:
+    """Return *error*; where it is of a record, and invalid ones are not kept, with what would load the others."""
+    if isinstance(error, RecordError) and not keeps and "invalid_records" not in error.fault:
+        error.fault += "; the setting invalid_records: quarantine loads the others"
+    return error
 
 
 @dataclass(frozen=True)

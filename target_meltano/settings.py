@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -17,6 +18,17 @@ from . import kinds
 from .errors import SettingsError
 
 S = TypeVar("S", bound="Settings")
+Given = tuple[Any, str, bool]  # a value, where it is from, and whether it is text
+OTHERS = {  # names that other targets have for something else than a setting of ours
+    "schema_mapping": "schema: a schema per tap, and table_names",
+    "validate_records": "validation",
+    "stream_maps": "pii for masking, column_names, table_names",
+    "add_record_metadata": "always so: timestamp_column and the table __loads",
+    "add_metadata_columns": "always so: timestamp_column and the table __loads",
+    "data_flattening_max_level": "flatten_depth",
+    "flattening_max_depth": "flatten_depth",
+    "primary_key_required": "never so: streams without key_properties are appended",
+}
 PerStream = str | Mapping[str, str]  # one value, or one per stream with "*" for the others
 
 
@@ -116,23 +128,55 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
-def read(cls: type[S], files: Iterable[str | Path], environment: Mapping[str, str], prefix: str) -> S:
+def read(
+    cls: type[S],
+    files: Iterable[str | Path],
+    environment: Mapping[str, str],
+    prefix: str,
+    tell: Callable[[str], None] = lambda text: None,
+) -> S:
     """Return settings from JSON *files*, later ones over earlier ones, and these over PREFIX_NAME variables.
+
+    *tell* is called with the names of variables for which a file has another value.
 
     Raises:
         SettingsError: naming everything that is wrong.
     """
-    found = {}
+    found: dict[str, Given] = {}
     faults: list[str] = []
-    names = {f.name for f in dataclasses.fields(cls)}
-    for name in names:
-        variable = f"{prefix}_{name}".upper()
-        if environment.get(variable):
-            found[name] = (environment[variable], f"variable {variable}", True)
     for path in files:
         for name, value in _file(path, faults).items():
             found[_canonical(cls, name)] = (value, str(path), False)
+    hints, overruled = get_type_hints(cls), []
+    for name, (text, variable, _) in _variables(cls, environment, f"{prefix}_".upper(), found).items():
+        if name not in found:
+            found[name] = (text, variable, True)
+        elif name in hints and not _is_same(_from_text(text, hints[name]), found[name][0]):
+            overruled.append(f"{variable} by {found[name][1]}")
+    if overruled:
+        tell(f"settings of files win over variables, and have other values: overruled is {', '.join(overruled)}")
     return _build(cls, found, faults)
+
+
+def _variables(cls: type[Settings], environment: Mapping[str, str], start: str, given: Mapping[str, Given]) -> dict[str, Given]:
+    """Return what variables whose names *start* so say, known or not.
+
+    Meltano has some of its own, with two `_`, and the parts of an object beside the file that has the whole.
+    """
+    found: dict[str, Given] = {}
+    parts = {re.sub(r"\W", "_", f"{name}_{key}").lower() for name, (value, *_) in given.items() if isinstance(value, dict) for key, _ in _dotted(value)}
+    for variable in sorted(environment):
+        name = variable.removeprefix(start).lower()
+        if not variable.startswith(start) or name.startswith("_") or not environment[variable] or name in parts:
+            continue
+        found.setdefault(_canonical(cls, name), (environment[variable], f"variable {variable}", True))
+    return found
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether two spellings are of one value: True and "true", an object and its keys joined by dots."""
+    one, other = (dict(_dotted(value)) if isinstance(value, dict) else value for value in (one, other))
+    return bool(one == other) or str(one).lower() == str(other).lower()
 
 
 def make(cls: type[S], **values: Any) -> S:
@@ -142,7 +186,9 @@ def make(cls: type[S], **values: Any) -> S:
 
 def _file(path: str | Path, faults: list[str]) -> dict[str, Any]:
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=_once)
+    except _Twice as error:
+        faults.append(f"{path}: {error}: it is there twice")
     except OSError as error:
         faults.append(f"{path}: {error.strerror}")
     except ValueError as error:
@@ -152,6 +198,18 @@ def _file(path: str | Path, faults: list[str]) -> dict[str, Any]:
             return content
         faults.append(f"{path}: wanted a JSON object of settings")
     return {}
+
+
+class _Twice(ValueError):
+    """A key of a JSON object comes twice."""
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _canonical(cls: type[Settings], name: str) -> str:
@@ -167,8 +225,7 @@ def _build(cls: type[S], found: Mapping[str, tuple[Any, str, bool]], faults: lis
     values = {}
     for name, (value, where, is_text) in sorted(found.items()):
         if name not in fields:
-            near = _nearest(name, fields)
-            faults.append(f"{name}: unknown{f', did you mean {near}?' if near else ''} ({where})")
+            faults.append(f"{name}: unknown{_meant(name, fields)} ({where})")
             continue
         try:
             values[name] = _checked(fields[name], hints[name], _from_text(value, hints[name]) if is_text else value)
@@ -182,10 +239,17 @@ def _build(cls: type[S], found: Mapping[str, tuple[Any, str, bool]], faults: lis
     raise SettingsError(f"settings: {'; '.join(faults)}")
 
 
-def _nearest(name: str, names: Iterable[str]) -> str | None:
+def _meant(name: str, fields: Mapping[str, dataclasses.Field[Any]]) -> str:
+    """Return what somebody may have meant who wrote *name*, in words."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(name, names, 1)), None)
+    if name in OTHERS:
+        return f", here it is {OTHERS[name]}"
+    whole = next((known for known in fields if name.startswith(f"{known}_") and fields[known].default is MISSING), None)
+    near = difflib.get_close_matches(name, fields, 1)
+    if whole and not difflib.get_close_matches(name, near, 1, 0.85):
+        return f", did you mean {whole}, a JSON object?"
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _from_text(text: str, hint: Any) -> Any:

@@ -19,28 +19,19 @@ from . import batches, decode, deep, masking, messages, schema, tables, wanting,
 from .decode import Decoder
 from .dialect import Dialect
 from .diff import diff, kept_kinds
-from .errors import (
-    LOST,
-    BatchError,
-    IncompleteError,
-    MessageError,
-    RecordError,
-    SchemaError,
-    Stopped,
-    TapError,
-    TargetError,
-    shown,
-)
+from .errors import LOST, BatchError, MessageError, RecordError, SchemaError, Stopped, TapError, TargetError, shown
 from .kept import Lines
 from .ledger import Ledger, new_run_id
 from .lines import Chunk, Source, of_tap
 from .loader import Loader
 from .logbased import NewFields
 from .outbox import Flush, Outbox
-from .refusals import Refusals, Refused, Waiting, placed
+from .overwrite import incomplete
+from .refusals import Refusals, Refused, Waiting, placed, remedied
 from .report import Report, Result
 from .settings import Settings
 from .stream import Stream
+from .unmatched import unmatched
 from .worker import Signals
 
 Known = Stream | Refused | Waiting
@@ -113,6 +104,8 @@ class Target:
             self._read(source)
             for waiting in self.waiting.values():
                 self.report.info(f"stream {waiting.name!r}: no SCHEMA of it names a property, so its table stays as it is")
+            for words in unmatched(self.settings, self.streams, {*self.waiting, *self.refusals.told}):
+                self.report.warn(words)
             if error := self.refusals.error():
                 raise error
         finally:
@@ -128,7 +121,7 @@ class Target:
         except LOST:
             raise
         except TargetError as fault:
-            raise self.lines.placed(self._finished(fault)) from None
+            raise remedied(self.lines.placed(self._finished(fault)), self.outbox.keeps) from None
 
     def _take(self, chunk: Chunk, stream: Known | None = None) -> None:
         """Take a chunk, and do what is due after each: of a BATCH, too, which may be longer than all the rest."""
@@ -150,9 +143,7 @@ class Target:
         self._flush()
         if self.overwrites and self.streams and not self.plan:
             if not (self.is_whole or status == 0):
-                raise IncompleteError(
-                    f"the input ended without a STATE after its last record, so the old rows of {', '.join(map(repr, self.streams))} stay as they are"
-                )
+                raise incomplete(self.streams)
             self.loader.swap()
         self.loader.wait()
 

@@ -37,6 +37,10 @@ class TooDeep(ValueError, RecursionError):
     """JSON is nested deeper than it can be parsed here, or written."""
 
 
+class NotJson(ValueError):
+    """A line is no JSON."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """The settings that decide what becomes of a doubtful value."""
@@ -45,6 +49,7 @@ class Rules:
     unknown_fields: str = "warn"  # or "fail" or "keep"
     excess_digits: str = "cut"  # or "fail"
     zero_dates: str = "fail"  # or "null"
+    shows_lines: bool = True  # that are no JSON; not where there are rules for personal data
 
 
 def parse(line: bytes, rules: Rules = Rules(), not_finite: bool = False) -> Any:
@@ -61,7 +66,7 @@ def parse(line: bytes, rules: Rules = Rules(), not_finite: bool = False) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start + 1} is not valid UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+        raise NotJson(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}") from None
     except RecursionError:
         raise TooDeep(f"nested deeper than {MAX_DEPTH} levels") from None
 

@@ -290,7 +290,7 @@ def _indexes(
 def rules_of(settings: Settings) -> values.Rules:
     """Return the settings that decide what becomes of a doubtful value."""
     replaces = settings.on_bad_text == "replace"
-    return values.Rules(replaces, settings.unknown_fields, settings.excess_digits, settings.zero_dates)
+    return values.Rules(replaces, settings.unknown_fields, settings.excess_digits, settings.zero_dates, not settings.pii)
 
 
 def layout(wanted: Wanted, table: Table, settings: Settings, dialect: Dialect[Any]) -> Layout:

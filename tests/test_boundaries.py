@@ -74,6 +74,7 @@ ORDER = [
     "tables",
     "keyed",
     "stream",
+    "unmatched",
     "worker",
     "session",
     "deletes",

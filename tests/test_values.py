@@ -201,7 +201,7 @@ def test_binary(text: str, encoding: str | None, wanted: bytes | None) -> None:
         (b'"\xff"', "byte 2 is not valid UTF-8"),
         (b"{", "not JSON: Expecting property name enclosed in double quotes at character 2"),
         (b"01", "not JSON: Extra data at character 2"),
-        (b'"\t"', "not JSON: Invalid control character at at character 2"),
+        (b'"\t"', "not JSON: Invalid control character at character 2"),
         (b"\xef\xbb\xbf1", "not JSON"),
         (b"[" * 100_000, "nested deeper than 500 levels"),
     ],

@@ -14,7 +14,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -150,7 +150,8 @@ def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progre
     summary = place.files / "summary.json"
     tap_status, target_status, lines = _piped(project, tap, place, stop, progress, command, [*target, "--summary", str(summary)])
     told = _summary(summary, Redactor(project.secrets))
-    look = notices(told, place.logs / f"{tap.name}.target.log")
+    shared = project.warehouse.settings.keys() - tap.settings.keys()  # and meant for other taps, too
+    look = notices(told, place.logs / f"{tap.name}.target.log", shared)
     if tap_status or target_status:
         return Outcome(tap.name, "failed", lines, did(told), summary=told, notices=look)
     return Outcome(tap.name, "ok", (), did(told), summary=told, notices=look)
@@ -305,10 +306,14 @@ def _redacted(told: Any, redact: Redactor) -> Any:
     return {name: _redacted(one, redact) for name, one in told.items()} if isinstance(told, dict) else told
 
 
-def notices(summary: dict[str, Any], log: Path) -> tuple[str, ...]:
-    """Return what was rejected, dropped or changed, and what was warned of besides; the first lines of it, and where the others are."""
+def notices(summary: dict[str, Any], log: Path, shared: Collection[str] = ()) -> tuple[str, ...]:
+    """Return what was rejected, dropped or changed, and what was warned of besides; the first lines of it, and where the others are.
+
+    Not that names in *shared* settings have met nothing.
+    """
     told = [one for one in summary.get("notices", ()) if one["kind"] not in ("kept", "other")]
     known = tuple(f"{text}{one['what']}" for one in told for text in ("", f"stream {one['stream']!r}: "))
+    known += tuple(f"{name}: no such " for name in shared)
     warned = [warning for warning in summary.get("warnings", ()) if not warning.startswith(known)]
     lines = [plain(line).replace("\n", " ") for line in (*(one["text"] for one in told), *warned)]
     more = len(lines) - MOST_NOTICES
