@@ -20,6 +20,9 @@ from .values import Notes, Rules, shown_value, type_name
 ABSENT = "\0absent"  # column of a batch with the fields that a record does not have, as `mask` writes them
 EXTRA = Leaf(("__extra",), kinds.JSON, frozenset({"any"}))
 
+# What to make of a property that was only null so far, by the type of its first other value.
+NULL_BECOMES = {"string": "string", "boolean": "boolean", "integer": "number", "number": "number"}
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -143,7 +146,8 @@ class _RowReader:
     row: list[Any] = field(default_factory=list)
 
     def error(self, path: Path, fault: str) -> RecordError:
-        return RecordError(fault, line=self.line, stream=self.stream, path=json_path(path))
+        text = fault.replace('"STREAM.', f'"{self.stream}.')  # what tells the fault does not know whose it is
+        return RecordError(text, line=self.line, stream=self.stream, path=json_path(path))
 
     def object(self, found: Mapping[str, Any], node: Node, extra: dict[str, Any]) -> None:
         """Append the values of the node's leaves; what it does not name goes into *extra*."""
@@ -164,7 +168,7 @@ class _RowReader:
                     self.notes.absent.update(leaf.path for leaf in leaves if not leaf.is_rest)
                     self.notes.restless.update(leaf.path for leaf in leaves if leaf.is_rest)
             else:
-                raise self.error(child.path, f"{shown_value(value)} is {type_name(value)}, wanted an object")
+                raise self.error(child.path, f"{shown_value(value)} is {type_name(value)}, wanted an object{values.remedy(child.path, 'json')}")
         rest: dict[str, Any] = {}
         for name in found:
             if name not in node.properties:
@@ -182,7 +186,8 @@ class _RowReader:
         path = (*node.path, name)
         if name in node.nulls:
             if value is not None:
-                raise self.error(path, f"{shown_value(value)} is {type_name(value)}, and the schema allows only null")
+                remedy = values.remedy(path, NULL_BECOMES.get(values.json_type(value), "json"))
+                raise self.error(path, f"{shown_value(value)} is {type_name(value)}, and the schema allows only null{remedy}")
             return
         if self.rules.unknown_fields == "fail":
             raise self.error(path, "the schema does not name this field (setting unknown_fields: warn or keep)")
@@ -193,8 +198,7 @@ class _RowReader:
         try:
             return values.convert(leaf, value, self.rules, self.notes)
         except ValueError as error:
-            text = str(error).replace('"STREAM.', f'"{self.stream}.')  # a leaf does not know whose it is
-            raise self.error(leaf.path, text) from None
+            raise self.error(leaf.path, str(error)) from None
 
 
 def odd_leaves(layout: Layout, line: bytes, notes: Notes) -> frozenset[Path]:

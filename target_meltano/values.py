@@ -20,7 +20,7 @@ from .deep import MAX_DEPTH as MAX_DEPTH
 from .digits import NOT_FINITE, exact, shortest
 from .errors import shown
 from .notes import Notes as Notes
-from .schema import INT64, Leaf
+from .schema import INT64, Leaf, Path
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -90,7 +90,7 @@ def convert(leaf: Leaf, value: Any, rules: Rules, notes: Notes) -> Any:
     if not _is_of_types(value, leaf):
         if not leaf.coerce:
             wanted = " or ".join(sorted(leaf.types))
-            also = ", or the setting coerce: lossless" if _may_be_coerced(value, leaf) else ""
+            also = ", or the setting coerce: lossless" if _may_be_coerced(value, leaf) else _remedy_for(value, leaf)
             raise ValueError(f"{shown_value(value)} is {type_name(value)}, wanted {wanted}{also}")
         notes.coerced[leaf.path] += 1
     return _CONVERTERS[leaf.kind.name](value, leaf, rules, notes)
@@ -150,7 +150,20 @@ def _integer(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
 
 
 def _remedy(leaf: Leaf, kind: str = "number") -> str:
-    return f'; setting column_types: "STREAM.{".".join(leaf.path)}": "{kind}" holds it'
+    return remedy(leaf.path, kind)
+
+
+def remedy(path: Path, kind: str) -> str:
+    return f'; setting column_types: "STREAM.{".".join(path)}": "{kind}" holds it'
+
+
+def _remedy_for(value: Any, leaf: Leaf) -> str:
+    """Taps that infer a SCHEMA from their first records send others, too: a wider kind takes both."""
+    if isinstance(value, (dict, list)) or leaf.kind == kinds.JSON:
+        return _remedy(leaf, "json")
+    if isinstance(value, Number) and leaf.kind == kinds.INTEGER:
+        return _remedy(leaf)
+    return "" if isinstance(value, Number) and value in NOT_FINITE else _remedy(leaf, "string")
 
 
 def _number(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> str:

@@ -135,7 +135,7 @@ def test_rejected_are_listed(db: Any, cli: Cli) -> None:
     listed = cli("rejected", "list").stdout.decode().splitlines()
     found = [line.split("\t")[2:] for line in listed]
     assert found == [
-        ["t", "2", "$.n", "'no\\nnumber' is a string, wanted integer"],
+        ["t", "2", "$.n", "'no\\nnumber' is a string, wanted integer; setting column_types: \"t.n\": \"string\" holds it"],
         ["-", "4", "$", "not JSON: Expecting ',' delimiter at character 18"],
     ]
     runs = {line.split("\t")[0] for line in listed}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from on_postgres import rows, run
 
-from target_meltano import STRING, UpgradeError
+from target_meltano import STRING, RecordError, UpgradeError
 from target_meltano.samples import INT, PAIRS, Sample, is_up, pair_id, record, schema, settings_of
 
 BOOL = {"type": "boolean"}
@@ -75,3 +75,42 @@ def test_decimals_of_other_digits_become_numbers(db: Any) -> None:
     run(db, schema("t", id=INT, v=INT), record("t", id=2, v=2**40), **way)
     assert rows(db, "id, v") == [(1, Decimal("1.50")), (2, 2**40)]
     assert STRING not in way.values()
+
+
+HOLDS = re.compile(r'; setting column_types: ("t\.v": "\w+") holds it$')
+SOME: dict[str, Any] = {
+    "integer": INT,
+    "number": {"type": "number"},
+    "boolean": BOOL,
+    "string": {"type": "string"},
+    "date": {"type": "string", "format": "date"},
+    "moment": {"type": "string", "format": "date-time"},
+    "time": {"type": "string", "format": "time"},
+    "array": {"type": "array"},
+    "any object": {"type": "object"},
+    "object": {"type": "object", "properties": {"a": INT, "b": INT}},
+    "null": {"type": "null"},
+    "integer or string": {"type": ["integer", "string"]},
+}
+OTHERS: list[Any] = [7, Decimal("1.5"), True, "x", [1, "x"], {"c": 1}]
+
+
+@pytest.mark.parametrize("inferred", SOME)
+@pytest.mark.parametrize("value", OTHERS, ids=str)
+def test_a_value_of_another_type_names_the_setting_that_holds_it(db: Any, inferred: str, value: Any) -> None:
+    """Taps that infer a SCHEMA from the first records send others later on (tap-rest-api-msdk, tap-jsonl)."""
+    lines = [schema("t", id=INT, v=SOME[inferred]), record("t", id=1, v=value)]
+    try:
+        run(db, *lines)
+    except RecordError as error:
+        message = str(error)
+    else:
+        return
+    if message.endswith(", or the setting coerce: lossless"):
+        way: Any = {"coerce": "lossless"}
+    else:
+        (found,) = HOLDS.findall(message)
+        way = {"column_types": json.loads("{" + found + "}")}
+    run(db, *lines, **way)
+    ((stored,),) = db.query(f'SELECT to_jsonb(v) FROM "{db.schema}".t')
+    assert stored == (float(value) if isinstance(value, Decimal) else value) or json.loads(stored) == value or Decimal(stored) == value

@@ -45,7 +45,7 @@ def test_a_fault_is_one_line_and_a_code(standin: Snowflake, config: Path) -> Non
     done = run(config, lines=[schema(), record(id="x")])
     assert (done.returncode, done.stdout) == (1, "")
     assert [line for line in done.stderr.splitlines() if not line.startswith("INFO")] == [
-        "CRITICAL line 2: stream 'orders': $.id: 'x' is a string, wanted integer"
+        "CRITICAL line 2: stream 'orders': $.id: 'x' is a string, wanted integer; setting column_types: \"orders.id\": \"string\" holds it"
     ]
     assert standin.server
     standin.server.fault("^SHOW", "error", number=3001)

@@ -326,12 +326,12 @@ def test_row(text: str, row: list[Any]) -> None:
         ("[]", "line 7: stream 's': $: a record is an object, not an array"),
         ("null", "line 7: stream 's': $: a record is an object, not null"),
         ("5", "line 7: stream 's': $: a record is an object, not an integer"),
-        ('{"o": 5}', "line 7: stream 's': $.o: 5 is an integer, wanted an object"),
+        ('{"o": 5}', "line 7: stream 's': $.o: 5 is an integer, wanted an object; setting column_types: \"s.o\": \"json\" holds it"),
         (
             '{"o": {"a": 5}}',
             "line 7: stream 's': $.o.a: 5 is an integer, wanted string, or the setting coerce: lossless",
         ),
-        ('{"n": 0}', "line 7: stream 's': $.n: 0 is an integer, and the schema allows only null"),
+        ('{"n": 0}', "line 7: stream 's': $.n: 0 is an integer, and the schema allows only null; setting column_types: \"s.n\": \"number\" holds it"),
     ],
 )
 def test_a_refused_record_is_told_by_line_stream_and_path(text: str, message: str) -> None:

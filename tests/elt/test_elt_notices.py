@@ -53,7 +53,7 @@ def test_it_is_below_its_tap(project: TestProject, command: str) -> None:
     assert "ada@example.com" not in done.stdout + done.stderr
     line, lines = below(done.stdout, "bad")
     assert line.endswith("1 rows of 1 streams, 1 rejected")
-    assert lines == ["stream 't': $.id: an invalid record is in __rejected (command rejected): once, first in line 2: 'x' is a string, wanted integer"]
+    assert lines == ["stream 't': $.id: an invalid record is in __rejected (command rejected): once, first in line 2: 'x' is a string, wanted integer; setting column_types: \"t.id\": \"string\" holds it"]
     line, lines = below(done.stdout, "grown")
     assert line.endswith("1 column widened, 1 column added")
     assert lines == ["stream 't': column 'n' was bigint and is numeric", "stream 't': column 's' is new: text"]
