@@ -13,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
-	@echo 'make taps    the long form of the tests with real taps; needs mariadb-server'
+	@echo 'make taps    the long form of the tests with real taps; needs mariadb-server, postgresql-15-wal2json'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
 	@echo 'make test-catalogs   the schemas of 25 packages of taps, loaded and compared; CATALOGS_SEED=2 invents other records'
 	@echo 'make ci-templates   runs the files that ci writes, and the snippets for schedulers; needs Node.js 20, rsync and git'
