@@ -7,7 +7,7 @@ from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
 HEADERS = sorted(str(path.relative_to(HERE)) for path in HERE.glob("target_meltano/c/*.h"))
-PACKAGES = ["target_meltano", "target_meltano.elt", "target_meltano_postgres", "target_meltano_snowflake"]
+PACKAGES = ["target_meltano", "target_meltano.elt", "target_meltano.verify", "target_meltano_postgres", "target_meltano_snowflake"]
 
 POSTGRES = ["psycopg2-binary>=2.9.5", "pgpq>=0.12"]
 SNOWFLAKE = ["snowflake-connector-python>=4.2,<6", "cryptography>=41"]

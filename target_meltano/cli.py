@@ -32,6 +32,7 @@ COMMANDS = {
         "list": "print a line per invalid record: run, time, stream, line, path, reason",
         "replay": "print them as messages, to be mended and piped in again; not those that newer rows have replaced",
     },
+    "verify": {},
     "review": {
         "create": "make a copy of the database for BRANCH, or with --models schemas for its models",
         "drop": "drop what was made for BRANCH",
@@ -105,6 +106,13 @@ def _command(name: str, dialect: str, options: argparse.Namespace) -> int:
     from .report import Report
 
     database = _made(name, dialect, options, partial(standard.Log(as_json=options.log_format == "json").say, "warning"))
+    if options.command == "verify":
+        from .verify import command
+
+        if sys.stdin is None:
+            raise TapError("stdin is closed, where a tap's output should come from")
+        command.run(database, dialect, sys.stdin.buffer, options, lambda line: standard.write(f"{line}\n"))
+        return 0
     if options.command == "review":
         from . import review_command
 
@@ -258,7 +266,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"target-meltano-{name}",
         description="Load a Singer tap's output from stdin; STATEs go to stdout once they are durable.",
-        epilog=f"Commands: {', '.join(f'{command} {chr(124).join(actions)}' for command, actions in COMMANDS.items())}. "
+        epilog=f"Commands: {', '.join(f'{command} {chr(124).join(actions)}'.strip() for command, actions in COMMANDS.items())}. "
         "Exit: 0 done, 1 bad data or schema, 2 bad settings, 3 the database refuses, 128+n signal n.",
     )
     _add_common(parser)
@@ -282,6 +290,14 @@ def _command_parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"target-meltano-{name}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, actions in COMMANDS.items():
+        if command == "verify":
+            from .verify.options import add
+
+            words = "compare a tap's output from stdin with the tables, value by value; exit 1 where they differ"
+            at = commands.add_parser(command, help=words, description=words)
+            _add_common(at)
+            add(at)
+            continue
         below = commands.add_parser(command).add_subparsers(dest="does", required=True, metavar="|".join(actions))
         for action, does in actions.items():
             at = below.add_parser(action, help=does, description=does)

@@ -266,6 +266,11 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
     def defer_constraints(self, connection: sa.Connection) -> None:
         """Have constraints that can wait checked at COMMIT, or by `check_constraints`, again."""
 
+    def reading(self, column: sa.ColumnElement[Any], kind: Kind | None) -> sa.ColumnElement[Any]:
+        """Return what to select so that a column's values come unchanged: exact numbers and JSON as text."""
+        as_text = kind is None or kind.name in ("number", "decimal", "json")
+        return sa.cast(column, sa.Text()) if as_text else column
+
     def has_schema(self, connection: sa.Connection, schema: str) -> bool:
         return sa.inspect(connection).has_schema(schema)
 

@@ -9,6 +9,7 @@ TargetError                exit code
 ├── SchemaError            1   a SCHEMA cannot become a table
 │   └── UpgradeError       1   a table cannot follow its SCHEMA without losing something
 ├── IncompleteError        1   an overwrite ended before all of its rows were there
+├── DifferentError         1   the tables are not what the input says
 ├── TapError               1   the tap that feeds us has failed
 ├── MaskingError           1   rules for personal data and the input do not go together
 ├── OutputError            1   stdout is gone, a STATE could not be delivered
@@ -97,6 +98,10 @@ class UpgradeError(SchemaError):
 
 class IncompleteError(TargetError):
     """The input ended where it cannot be known that all rows of an overwrite came."""
+
+
+class DifferentError(TargetError):
+    """`verify` found that the tables are not what the input says."""
 
 
 class TapError(TargetError):

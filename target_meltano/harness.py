@@ -12,6 +12,7 @@ from .diff import Found
 from .kinds import Kind
 from .library import load
 from .report import Result
+from .verify.program import Options, Verification
 
 
 class Harness:
@@ -48,7 +49,24 @@ class Harness:
             if states is not None:
                 states.append(json.loads(text))
 
-        return load(self.make_dialect(**settings), messages, on_state=on_state)
+        result = load(self.make_dialect(**settings), messages, on_state=on_state)
+        assert self.verify(*messages, **settings) == []
+        return result
+
+    def verify(self, *messages: Any, whole: bool = False, **settings: Any) -> list[str]:
+        """Return how the tables differ from what *messages* say, as `target-meltano-NAME verify` does."""
+        verdicts = Verification(self.make_dialect(**settings), messages, Options(whole=whole)).run()
+        return [str(one) for verdict in verdicts for one in verdict.found.differences]
+
+    def execute(self, statement: str) -> None:
+        """Run *statement*, as somebody else would."""
+        dialect = self.make_dialect()
+        connection = dialect.connect()
+        try:
+            connection.exec_driver_sql(statement)
+            connection.commit()
+        finally:
+            dialect.close(connection)
 
     def read(self, *columns: str, table: str = "orders") -> list[Any]:
         """Return the values of *columns*, sorted by the first one; of one column without tuples."""

@@ -13,6 +13,7 @@ import datetime as dt
 import itertools
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping
 from decimal import Decimal
@@ -28,6 +29,7 @@ from .errors import RecordError, SchemaError, UpgradeError
 from .harness import Harness
 from .kinds import BINARY, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIMESTAMP
 from .library import load
+from .planted import PLANTED, Planted
 from .samples import (
     INT,
     NUM,
@@ -349,6 +351,20 @@ class Conformance(Harness):
             self.load(*lines, unknown_fields="fail")
         self.load(*lines, unknown_fields="keep")
         assert self.read("id", "__extra") == [(1, {"new": [Decimal("1.10")]}), (2, {"new": 2})]
+
+    # --- verify
+
+    @pytest.mark.parametrize("planted", PLANTED, ids=str)
+    def test_verify_finds_a_planted_difference(self, planted: Planted) -> None:
+        try:
+            self.load(*planted.messages, **planted.settings)
+        except RecordError as refused:
+            pytest.skip(f"this database's types cannot hold the values: {refused}")
+        assert self.verify(*planted.messages, whole=True, **planted.settings) == []
+        self.execute(planted.plant(self.make_dialect()))
+        found = self.verify(*planted.messages, whole=planted.whole, **planted.settings)
+        assert re.search(planted.words, "\n".join(found))
+        assert len(found) <= 4
 
     # --- states
 

@@ -139,6 +139,8 @@ def _boolean(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> bool:
 
 def _integer(value: Any, leaf: Leaf, rules: Rules, notes: Notes) -> int:
     token = _number(value, leaf, rules, notes)
+    if len(token) < kinds.INTEGER_DIGITS and token.lstrip("-").isdigit():
+        return int(token)
     digits, power = exact(token)
     if power < 0:
         raise ValueError(f"{shown_value(value)} is no integer{_remedy(leaf)}")

@@ -196,6 +196,10 @@ class PostgresDialect(Neighbours):
     def is_connected(self, connection: sa.Connection, run_id: str) -> bool | None:
         return faults.has_session(connection, _name(run_id)) if self._is_named else None
 
+    def reading(self, column: sa.ColumnElement[Any], kind: Kind | None) -> sa.ColumnElement[Any]:
+        """Python has neither infinity nor years before 1, nor 24:00:00: psycopg2 would change them, or fail."""
+        return super().reading(column, None if kind in (DATE, TIME, TIMESTAMP) else kind)
+
     def transaction_id(self, connection: sa.Connection) -> str | None:
         return str(self._driver(connection).begun)
 

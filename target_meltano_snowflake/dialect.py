@@ -166,6 +166,10 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
     def has_schema(self, connection: sa.Connection, schema: str) -> bool:
         return self._rows(connection, f"SHOW OBJECTS IN SCHEMA {self.quote(schema)} LIMIT 1") is not None
 
+    def reading(self, column: sa.ColumnElement[Any], kind: Kind | None) -> sa.ColumnElement[Any]:
+        """The connector gives numbers exactly, and VARIANT as text; a FLOAT as text would lose digits."""
+        return column
+
     def found(self, connection: sa.Connection, schema: str, name: str) -> Found | None:
         """Neither statement needs a warehouse."""
         like = self.literal(name.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))

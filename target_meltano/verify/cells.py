@@ -1,0 +1,243 @@
+"""What a value is as a cell of a row, sent or stored: equal cells are equal values.
+
+Cells are what `marshal` writes: None, bool, int (also days and microseconds), float, str (also the digits of
+exact numbers, and JSON), bytes. A tuple has several cells, each of which would be right: a value that came
+before its column became a text, or JSON, is spelt otherwise there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .. import kinds, times, values
+from ..digits import NOT_FINITE, exact
+from ..kinds import Kind
+from ..schema import Leaf
+from ..values import Notes, Number, Rules
+
+Cell = Any
+Cells = list[Cell]
+ABSENT = ()  # the record has no such field, and the row keeps what it has
+EITHER = frozenset[Any]()  # as ABSENT, or null
+FORMATS: dict[str, tuple[Callable[[str], Any], Callable[[int], str]]] = {
+    "date-time": (times.timestamp, times.timestamp_text),
+    "date": (times.date, times.date_text),
+    "time": (times.time, times.time_text),
+}
+_LONGEST = 400  # zeros that are written out
+
+
+# --- one spelling for equal values
+
+
+def number(text: str) -> str:
+    """Return the digits of a number, the same for all that are equal: 1.50, 15e-1 and 1.5 are 1.5."""
+    if ("." not in text or text[-1] != "0") and "e" not in text and "E" not in text and text != "-0":
+        return str(text)  # a whole number, or one without zeros at the end, or one of `digits.NOT_FINITE`
+    digits, power = exact(text)
+    if not digits:
+        return "0"
+    sign = "-" if text.startswith("-") else ""
+    if power >= 0:
+        return f"{sign}{digits}{'0' * power}" if power < _LONGEST else f"{sign}{digits}e{power}"
+    if -power > _LONGEST:
+        return f"{sign}{digits}e{power}"
+    digits = digits.rjust(1 - power, "0")
+    return f"{sign}{digits[:power]}.{digits[power:]}"
+
+
+def json_cell(value: Any, text: Callable[[str], str] = str) -> str:
+    """Return one JSON text for all that are equal as values; strings are as *text* makes them."""
+    if isinstance(value, Number):
+        if value in NOT_FINITE:
+            raise ValueError(f"it holds {value}, and JSON has no such number")
+        return number(value)
+    if isinstance(value, str):
+        return _quoted(text(value))
+    if isinstance(value, list):
+        items = []
+        for item in value:
+            items.append(json_cell(item, text))
+        return f"[{','.join(items)}]"
+    if isinstance(value, dict):
+        members = []
+        for name in sorted(value):
+            members.append(f"{_quoted(text(name))}:{json_cell(value[name], text)}")
+        return f"{{{','.join(members)}}}"
+    return "null" if value is None else "true" if value else "false"
+
+
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
+
+# --- a value that is sent
+
+
+def sent(leaf: Leaf, formats: frozenset[str], was_double: bool, rules: Rules, notes: Notes) -> Callable[[Any], Cell]:
+    """Return the function that makes a cell of a value other than null, for a column of the kind of *leaf*.
+
+    *formats* are what the SCHEMA says of texts there. *was_double*: numbers were doubles before they became texts.
+    The function raises ValueError for what is invalid, with the fault in words.
+    """
+    convert = partial(values.convert, leaf)
+    name = leaf.kind.name
+    if name in ("number", "decimal"):
+        return lambda value: number(convert(value, rules, notes))
+    if name == "double":
+        return lambda value: _double(convert(value, rules, notes))
+    if name not in ("string", "json"):
+        return lambda value: convert(value, rules, notes)
+    known = [FORMATS[one] for one in sorted(formats & FORMATS.keys())]
+
+    def as_json(value: Any) -> Cell:
+        spelt = convert(value, rules, notes)
+        cell = json_cell(value) if not values.is_bad_text(spelt) and not rules.replace_bad_text else json_cell(values.parse(spelt.encode()))
+        others = [_quoted(text) for text in _respelt(value, known)] if known else []
+        others += [number(repr(float(value)))] if was_double and isinstance(value, Number) else []
+        return (cell, *others) if others else cell
+
+    def as_text(value: Any) -> Cell:
+        cell = convert(value, rules, notes)
+        if isinstance(value, Number):
+            others = {number(value)} | ({number(repr(float(value)))} if was_double else set())
+        else:
+            others = set(_respelt(value, known)) if known else set()
+        others.discard(cell)
+        return (cell, *sorted(others)) if others else cell
+
+    return as_json if name == "json" else as_text
+
+
+def _double(value: float) -> Cell:
+    return value if value - value == 0 else {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[repr(value)]
+
+
+def _respelt(value: Any, known: list[Any]) -> list[str]:
+    """Return how a date or time is spelt that was in a column of its own kind before."""
+    found = []
+    for read, write in known if type(value) is str else ():
+        try:
+            moment = read(value)
+            found.append(write(moment[0] if isinstance(moment, tuple) else moment))
+        except ValueError:
+            continue
+    return [text for text in found if text != value]
+
+
+# --- a value that is stored
+
+
+def stored(kind: Kind | None) -> Callable[[Any], Cell]:
+    """Return the function that makes a cell of a value other than NULL, as a driver gives it.
+
+    What it cannot make out is a text, which no cell that is sent equals.
+    """
+    how = _STORED.get(kind.name if kind else "string", str)
+
+    def cell(value: Any) -> Cell:
+        try:
+            return how(value)
+        except (ValueError, TypeError, ArithmeticError):
+            return f"{value}"
+
+    return cell if how is not str else str
+
+
+def _moment(value: Any, read: Callable[[str], Any], of: Callable[[Any], int]) -> int:
+    if not isinstance(value, str):
+        return of(value)
+    found = read(value)
+    return found[0] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_SECOND = dt.timedelta(microseconds=1)
+
+
+def _digits(value: Any) -> str:
+    return str(_double(value)) if isinstance(value, float) else str(value)
+
+
+def _timestamp(value: dt.datetime) -> int:
+    return (value - _EPOCH) // _SECOND
+
+
+def _date(value: dt.date) -> int:
+    return value.toordinal() - 719163
+
+
+def _time(value: dt.time) -> int:
+    return ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
+
+
+_STORED: dict[str, Callable[[Any], Cell]] = {
+    "boolean": bool,
+    "integer": int,
+    "number": lambda value: number(_digits(value)),
+    "decimal": lambda value: number(_digits(value)),
+    "double": lambda value: _double(float(value)),
+    "string": str,
+    "timestamp": lambda value: _moment(value, times.timestamp, _timestamp),
+    "date": lambda value: _moment(value, times.date, _date),
+    "time": lambda value: _moment(value, times.time, _time),
+    "binary": bytes,
+    "json": lambda value: json_cell(values.parse(value.encode())),
+}
+
+
+# --- both
+
+
+def is_same(wanted: Cell, found: Cell, kind: Kind | None) -> bool:
+    """Tell whether what is stored is what was sent, by one of its spellings."""
+    if wanted == found:
+        return True
+    if not isinstance(wanted, tuple):
+        return False
+    if found in wanted:
+        return True
+    if kind == kinds.STRING and isinstance(found, str) and values.NUMBER.fullmatch(found):
+        return number(found) in wanted  # 19.90 in a column of numbers that became one of texts
+    return False
+
+
+def class_of(cell: Cell, kind: Kind | None) -> Cell:
+    """Return one cell for all spellings of a value that `is_same` takes, and a few more."""
+    if isinstance(cell, tuple):
+        cell = cell[0]
+    if kind == kinds.STRING and isinstance(cell, str) and cell[:1] in "-0123456789":
+        if values.NUMBER.fullmatch(cell):
+            return number(cell)
+        return next(iter(_respelt(cell, list(FORMATS.values()))), cell)
+    return cell
+
+
+def packed(cells: list[tuple[int, Cell]]) -> bytes:
+    """Return bytes that are equal for equal cells only, with the numbers of their columns."""
+    parts = []
+    for column, cell in cells:
+        if isinstance(cell, bytes):
+            body = b"b" + cell
+        elif isinstance(cell, float):
+            body = b"f" + struct.pack("<d", cell + 0.0)
+        else:
+            body = f"{cell!s}".encode("utf-8", "surrogatepass")
+        parts.append(b"%d:%d:%b" % (column, len(body), body))
+    return b"".join(parts)
+
+
+def shown(cell: Cell, kind: Kind | None) -> str:
+    """Return at most 80 characters that show a cell."""
+    if isinstance(cell, tuple):
+        cell = cell[0]
+    if cell is None:
+        return "NULL"
+    if isinstance(cell, int) and not isinstance(cell, bool) and kind is not None:
+        return {"timestamp": times.timestamp_text, "date": times.date_text, "time": times.time_text}.get(kind.name, str)(cell)
+    text = _quoted(cell) if isinstance(cell, str) and kind in (kinds.STRING, None) else str(cell)
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
