@@ -136,7 +136,7 @@ def test_rejected_are_listed(db: Any, cli: Cli) -> None:
     found = [line.split("\t")[2:] for line in listed]
     assert found == [
         ["t", "2", "$.n", "'no\\nnumber' is a string, wanted integer; setting column_types: \"t.n\": \"string\" holds it"],
-        ["-", "4", "$", "not JSON: Expecting ',' delimiter at character 18"],
+        ["-", "4", "$", "not JSON: Expecting ',' delimiter at character 18: '{\"type\": \"RECORD\"'"],
     ]
     runs = {line.split("\t")[0] for line in listed}
     assert runs == {run_id for (run_id,) in db.query(f"SELECT run_id FROM {db.schema}.__loads")}

@@ -20,7 +20,7 @@ import pytest
 from target_meltano import __version__, compiled
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("target_meltano", "target_meltano/elt", "target_meltano_postgres", "target_meltano_snowflake")
+PACKAGES = ("target_meltano", "target_meltano/elt", "target_meltano/verify", "target_meltano_postgres", "target_meltano_snowflake")
 EXTENSIONS = ("target_meltano/_reader", "target_meltano_postgres/_copy")
 COMMANDS = ("target-meltano", "target-meltano-postgres", "target-meltano-snowflake")
 BUILD = "from setuptools import build_meta as b; b.build_wheel('made'); b.build_sdist('made')"
