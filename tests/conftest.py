@@ -1,6 +1,7 @@
 """One PostgreSQL for all tests; what they write is in one folder, which is gone afterwards.
 
-It is $TEST_POSTGRES_URL where that is set, else our own, in a home that is made for the run.
+It is $TEST_POSTGRES_URL where that is set, else our own, in a home that is made for the run: of the
+programs that $TEST_POSTGRES names (servers.py), which all servers of the tests then have.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,14 +20,16 @@ from typing import Any
 
 import psycopg2
 import pytest
+import servers
 
 from target_meltano import TargetError
-from target_meltano_postgres import embedded
+from target_meltano_postgres import binaries, embedded
 
 pytest_plugins = ["on_copy", "on_snowflake"]
 
 FOLDER = "TARGET_MELTANO_TESTS"  # the variable by which the workers of pytest-xdist find the folder
 GIVEN = "TEST_POSTGRES_URL"
+PROGRAMS = "TEST_POSTGRES"
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,25 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     os.environ["TMPDIR"] = tempfile.tempdir = os.environ[FOLDER]
     os.environ["TARGET_MELTANO_HOME"] = f"{os.environ[FOLDER]}/home"
+    if PROGRAMS in os.environ:
+        take_programs(os.environ[PROGRAMS])
+
+
+def take_programs(named: str) -> None:
+    """Have all servers of this process, and of the workers that it starts, made of these programs."""
+    try:
+        folder = servers.programs(named, Path(os.environ[FOLDER]))
+    except servers.Unavailable as lack:
+        raise pytest.UsageError(f"no PostgreSQL {named}: {lack}") from lack
+    os.environ[PROGRAMS] = str(folder)
+    binaries.wheel = lambda: None
+    binaries._of_system = lambda: folder
 
 
 def pytest_report_header() -> str:
+    if PROGRAMS in os.environ:
+        version = subprocess.run([f"{os.environ[PROGRAMS]}/postgres", "--version"], capture_output=True, text=True, check=True)
+        return f"PostgreSQL: {version.stdout.split(' ', 2)[2].strip()}, of {PROGRAMS}"
     if GIVEN in os.environ:
         with psycopg2.connect(os.environ[GIVEN]) as connection:
             return f"PostgreSQL: {connection.info.parameter_status('server_version')}, of {GIVEN}"
