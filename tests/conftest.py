@@ -26,6 +26,7 @@ from target_meltano import TargetError
 from target_meltano_postgres import binaries, embedded
 
 pytest_plugins = ["on_copy", "on_snowflake"]
+pytest.register_assert_rewrite("odd_days")
 
 FOLDER = "TARGET_MELTANO_TESTS"  # the variable by which the workers of pytest-xdist find the folder
 GIVEN = "TEST_POSTGRES_URL"
