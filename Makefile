@@ -8,12 +8,14 @@ ARGS =
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test taps faults test-catalogs ci-templates snowflake-live snowflake-cases lint types cases bench bench-full bench-snowflake clean
+.PHONY: help demo test test-all test-postgres-versions taps faults test-catalogs ci-templates snowflake-live snowflake-cases lint types cases bench bench-full bench-snowflake clean
 
 help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
 	@echo 'make taps    the long form of the tests with real taps; needs mariadb-server, postgresql-15-wal2json'
+	@echo 'make test-postgres-versions   the tests of PostgreSQL on 13 to 18, half an hour; ARGS="14 17" for some, ARGS=--write for the table in docs'
+	@echo 'make test-all   lint, types, the suite, every PostgreSQL, real taps, catalogs, the templates for CI, a middle form of the faults'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
 	@echo 'make test-catalogs   the schemas of 25 packages of taps, loaded and compared; CATALOGS_SEED=2 invents other records'
 	@echo 'make ci-templates   runs the files that ci writes, and the snippets for schedulers; needs Node.js 20, rsync and git'
@@ -34,6 +36,12 @@ test: .venv/dev
 
 taps: .venv/dev
 	@TAPS=1 .venv/bin/python -m pytest -n auto tests/taps $(ARGS)
+
+test-postgres-versions: .venv/dev
+	@.venv/bin/python .ci/postgres-versions $(ARGS)
+
+test-all: lint types test test-postgres-versions taps test-catalogs ci-templates
+	@$(MAKE) faults FAULTS=$${FAULTS:-10}
 
 faults: .venv/dev
 	@FAULTS=$${FAULTS:-200} .venv/bin/python -m pytest -s tests/faults $(ARGS)
@@ -72,7 +80,7 @@ snowflake-cases: .venv/dev
 	@.venv/bin/python .ci/snowflake-cases $(CASES) $(ARGS)
 
 clean:
-	rm -rf .venv .venv-bench .venv-taps .bench .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-taps .venv-servers .bench .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f target_meltano*/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

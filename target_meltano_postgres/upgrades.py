@@ -97,13 +97,16 @@ SELECT 'row-level security shows our role some of its rows only (ALTER ROLE ' ||
 """
 
 # What ALTER COLUMN TYPE refuses: it makes anew indexes, constraints and statistics, but no views
-# (`views.py` does), triggers, rules, policies, functions, publications and generated columns.
+# (`views.py` does), triggers, rules, policies, functions, publications and generated columns. These depend
+# by their expression since PostgreSQL 15, and as columns before.
 DEPENDENTS = """
-SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
+SELECT DISTINCT CASE WHEN g.oid IS NULL THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
+  ELSE pg_catalog.pg_describe_object('pg_catalog.pg_attrdef'::pg_catalog.regclass, g.oid, 0) END
 FROM pg_catalog.pg_depend d
 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = d.objid
 LEFT JOIN pg_catalog.pg_attrdef g ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND g.oid = d.objid
+  OR d.classid = d.refclassid AND d.objid = d.refobjid AND g.adrelid = d.objid AND g.adnum = d.objsubid
 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
   AND d.refobjid = %s::pg_catalog.regclass AND a.attname = %s
   AND (g.adnum <> a.attnum OR d.classid IN (

@@ -97,7 +97,7 @@ ODD = {
 @contextmanager
 def as_role(db: Any, sql: str = "") -> Iterator[Form]:
     """A role that is no superuser, and may make schemas in a database that is another's."""
-    with database(db) as url, looking(url) as connection, role(db) as (name, signed_in):
+    with database(db) as url, looking(url) as connection, role(db) as (name, _):
         form = Form(psycopg2.extensions.make_dsn(url, user=name, password="secret"), connection)
         form.query(f"GRANT CREATE, CONNECT, TEMPORARY ON DATABASE {connection.info.dbname} TO {name}; {sql}")
         yield form

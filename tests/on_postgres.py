@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from psycopg2.extensions import make_dsn
 
 from target_meltano import Result, load, make
@@ -43,6 +44,16 @@ def role(db: Any) -> Iterator[tuple[str, str]]:
         yield name, make_dsn(db.url, user=name, password="secret")
     finally:
         db.query(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def needs(db: Any, major: int, what: str) -> None:
+    """Skip the test on a server that is older than *what* it needs."""
+    if db.connection.server_version < major * 10_000:
+        pytest.skip(f"{what}: since PostgreSQL {major}")
+
+
+def needs_infinities(db: Any) -> None:
+    needs(db, 14, "numeric holds the infinities")
 
 
 def rows(db: Any, columns: str = "*", table: str = "t") -> list[tuple[Any, ...]]:

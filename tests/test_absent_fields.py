@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from on_postgres import make_table, rows, run
+from on_postgres import make_table, needs_infinities, rows, run
 
 from target_meltano.samples import BINARY, INT, SAMPLES, STR, Sample, pair_id, record, schema, settings_of, state
 
@@ -267,6 +267,8 @@ def test_equal_numbers_and_documents_are_one_key_to_be_deleted(db: Any) -> None:
 @pytest.mark.parametrize("key", ["NaN", "-Infinity", "-0.0"])
 @pytest.mark.parametrize("batch_rows", [1, 100])
 def test_odd_numbers_are_keys_like_others(db: Any, number: str, key: str, batch_rows: int) -> None:
+    if (number, key) == ("exact", "-Infinity"):
+        needs_infinities(db)
     settings: Any = dict(number=number, hard_delete=True, batch_rows=batch_rows, **KEEP)
     keyed = schema("t", k={"type": "number"}, v=STR, w=STR, keys=("k",))
 

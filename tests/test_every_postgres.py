@@ -37,6 +37,12 @@ OF_SUITE = FORMS if os.environ.get("EVERY_POSTGRES") else ["no superuser"]
 @pytest.fixture(scope="module", params=FORMS)
 def form(request: pytest.FixtureRequest, admin: Database) -> Iterator[Form]:
     with FORMS[request.param](admin) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=OF_SUITE)
+def form_of_suite(request: pytest.FixtureRequest, admin: Database) -> Iterator[Form]:
+    with FORMS[request.param](admin) as made:
         psycopg2.extras.register_default_jsonb(made.connection, loads=exact)
         yield made
 
@@ -57,17 +63,11 @@ def remedied(form: Form, act: Callable[[], Result]) -> Result:
 
 
 class TestForms(Conformance):
-    @pytest.fixture(scope="class", params=OF_SUITE)
-    def form(self, request: pytest.FixtureRequest, admin: Database) -> Iterator[Form]:
-        with FORMS[request.param](admin) as made:
-            psycopg2.extras.register_default_jsonb(made.connection, loads=exact)
-            yield made
-
     @pytest.fixture(autouse=True)
-    def _schema(self, form: Form) -> Iterator[None]:
-        self.form, self.schema = form, f"test_{secrets.token_hex(4)}"
+    def _schema(self, form_of_suite: Form) -> Iterator[None]:
+        self.form, self.schema = form_of_suite, f"test_{secrets.token_hex(4)}"
         yield
-        form.query(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+        self.form.query(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
 
     def load(self, *messages: Any, **settings: Any) -> Result:
         return remedied(self.form, lambda: super(TestForms, self).load(*messages, **settings))

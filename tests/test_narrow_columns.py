@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from on_copy import IN_C
-from on_postgres import make_table, rows, run
+from on_postgres import make_table, needs, rows, run
 
 from target_meltano import RecordError, SchemaError, UpgradeError
 from target_meltano.samples import INT, NUM, STR, record, schema, state
@@ -121,8 +121,7 @@ def test_where_widening_is_impossible_the_setting_is_named_and_works(db: Any, dd
 
 
 def test_a_type_that_rounds_before_the_point_is_never_kept(db: Any) -> None:
-    if db.connection.server_version < 150000:
-        pytest.skip("needs PostgreSQL 15")
+    needs(db, 15, "a negative scale")
     make_table(db, "id bigint primary key, v numeric(5,-2)")
     run(db, schema("t", id=INT, v=NUM), record("t", id=1, v=12345), narrow_columns="keep")
     assert rows(db, "id, v") == [(1, 12345)]

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from on_postgres import dialect, make_table, rows, run
+from on_postgres import dialect, make_table, needs_infinities, rows, run
 
 from target_meltano import DOUBLE, NOT_FINITE, NUMBER, Column, MessageError, RecordError, load
 from target_meltano.samples import INT, NUM, STR, record, schema
@@ -39,12 +39,14 @@ def refused(db: Any) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("kind", [NUM, PRICE, {"type": ["integer", "number"]}], ids=["number", "with a scale", "mixed"])
 @pytest.mark.parametrize("number", ["exact", "double"])
 def test_a_number_may_be_nan_or_infinite(db: Any, kind: Any, number: str) -> None:
+    needs_infinities(db)
     sent = raw(*(f'{{"id": {i}, "v": {word}}}' for i, word in enumerate(["NaN", "Infinity", "-Infinity", "1.5", "null"])))
     run(db, schema("t", id=INT, v=kind), *sent, number=number)
     assert [text for (_, text) in rows(db, "id, v::text")] == ["NaN", "Infinity", "-Infinity", "1.5", None]
 
 
 def test_decimals_in_strings_may_be(db: Any) -> None:
+    needs_infinities(db)
     sent = [record("t", id=i, v=word) for i, word in enumerate(["NaN", "-Infinity", "0.10"])]
     run(db, schema("t", id=INT, v=AMOUNT), *sent)
     assert [text for (_, text) in rows(db, "id, v::text")] == ["NaN", "-Infinity", "0.10"]
@@ -95,6 +97,7 @@ def test_a_field_that_is_not_stored_may_hold_them(db: Any) -> None:
 @pytest.mark.parametrize("number", ["exact", "double"])
 def test_nan_is_one_key(db: Any, number: str) -> None:
     """As PostgreSQL compares them: within a batch, across batches and runs."""
+    needs_infinities(db)
     keyed = schema("t", keys=("v",), v=NUM, n=INT)
     sent = raw('{"v": NaN, "n": 1}', '{"v": Infinity, "n": 2}', '{"v": NaN, "n": 3}', '{"v": -Infinity, "n": 4}')
     for rows_in_batch in (100, 1):
@@ -103,6 +106,7 @@ def test_nan_is_one_key(db: Any, number: str) -> None:
 
 
 def test_a_batch_may_have_them(db: Any, tmp_path: Path) -> None:
+    needs_infinities(db)
     (tmp_path / "a.jsonl").write_text('{"id": 1, "v": NaN}\n{"id": 2, "v": -Infinity}\n{"id": 3, "v": [NaN]}\n')
     batch = {"type": "BATCH", "stream": "t", "encoding": {"format": "jsonl"}, "manifest": [f"file://{tmp_path}/a.jsonl"]}
     run(db, schema("t", id=INT, v=NUM), batch, batch_root=str(tmp_path), **QUARANTINE)
@@ -111,6 +115,7 @@ def test_a_batch_may_have_them(db: Any, tmp_path: Path) -> None:
 
 
 def test_parquet_may_have_them(db: Any, tmp_path: Path) -> None:
+    needs_infinities(db)
     pq.write_table(pa.table({"id": [1, 2, 3], "v": [float("nan"), float("-inf"), None]}), tmp_path / "a.parquet")
     batch = {"type": "BATCH", "stream": "t", "encoding": {"format": "parquet"}, "manifest": [f"file://{tmp_path}/a.parquet"]}
     run(db, schema("t", id=INT, v=NUM), batch, batch_root=str(tmp_path))
@@ -148,6 +153,7 @@ def test_before_version_14_no_numeric_is_infinite(db: Any, monkeypatch: pytest.M
 
 
 def test_a_schema_with_bounds_takes_no_nan(db: Any) -> None:
+    needs_infinities(db)
     bounded = {"type": "number", "minimum": 0}
     sent = raw('{"id": 1, "v": Infinity}', '{"id": 2, "v": NaN}', '{"id": 3, "v": -Infinity}')
     run(db, schema("t", id=INT, v=bounded), *sent, validation="schema", **QUARANTINE)

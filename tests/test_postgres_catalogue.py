@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from on_postgres import dialect, make_table, role, rows, run
+from on_postgres import dialect, make_table, needs, role, rows, run
 from psycopg2 import errors
 
 from target_meltano import DatabaseError, SchemaError, UpgradeError, load
@@ -122,6 +122,8 @@ def test_types_of_others_are_kept_or_widened(
     db: Any, spelt: str, wanted: Any, old: str, new: Any, both: Any, then: str
 ) -> None:
     """Twice, so that the rows go through the temporary table as well."""
+    if "-" in spelt:
+        needs(db, 15, "a negative scale")
     make_table(db, f"id bigint PRIMARY KEY, v {spelt}")
     db.query(f"INSERT INTO {db.schema}.t VALUES (1, {old})")
     for _ in range(2):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from on_postgres import dialect, role, run
+from on_postgres import dialect, needs, role, run
 from psycopg2.extensions import make_dsn
 
 from target_meltano import TargetError, UpgradeError, load
@@ -235,8 +235,8 @@ OBSTACLES = {
 @pytest.mark.parametrize(("make", "named"), OBSTACLES.values(), ids=OBSTACLES)
 def test_what_is_in_the_way_is_named(table: Any, make: str, named: str) -> None:
     """Before anything is changed; the views stay the same ones."""
-    if "ATOMIC" in make and table.connection.server_version < 140000:
-        pytest.skip("functions with bodies that PostgreSQL knows came with version 14")
+    if "ATOMIC" in make:
+        needs(table, 14, "functions with bodies that PostgreSQL knows")
     table.query(make)
     before = table.query("SELECT oid FROM pg_class WHERE relnamespace = %s::regnamespace", (table.schema,))
     with pytest.raises(UpgradeError) as refused:
