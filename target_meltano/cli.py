@@ -49,12 +49,15 @@ def main(name: str, dialect: str, arguments: Sequence[str]) -> int:
     is_command = bool(arguments) and arguments[0] in COMMANDS
     options = (_command_parser(name) if is_command else _parser(name)).parse_args(arguments)
     try:
-        if is_command:
-            return _command(name, dialect, options)
-        if options.version:
-            standard.write(f"target-meltano-{name} {__version__}\n")
-            return 0
-        return _run(name, dialect, options)
+        with standard.ends_at_once():
+            if is_command:
+                return _command(name, dialect, options)
+            if options.version:
+                standard.write(f"target-meltano-{name} {__version__}\n")
+                return 0
+            return _run(name, dialect, options)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except TargetError as error:
         if not (is_command and isinstance(error.__cause__, BrokenPipeError)):  # as of `| head`
             standard.Log(as_json=options.log_format == "json").say("critical", " ".join(str(error).split("\n")))
@@ -102,10 +105,16 @@ def _run(name: str, dialect: str, options: argparse.Namespace) -> int:
 
 def _command(name: str, dialect: str, options: argparse.Namespace) -> int:
     """Run `state …`, `rejected …` or `review …`."""
-    from . import commands
-    from .report import Report
+    warn = partial(standard.Log(as_json=options.log_format == "json").say, "warning")
+    database = _made(name, dialect, options, warn)
+    database.tell = warn
+    with standard.interruptible():
+        return _done(database, dialect, options, warn)
 
-    database = _made(name, dialect, options, partial(standard.Log(as_json=options.log_format == "json").say, "warning"))
+
+def _done(database: Any, dialect: str, options: argparse.Namespace, warn: Callable[[str], None]) -> int:
+    from . import commands
+
     if options.command == "verify":
         from .verify import command
 
@@ -128,7 +137,6 @@ def _command(name: str, dialect: str, options: argparse.Namespace) -> int:
         for line in commands.rejected(database, options.run, options.stream):
             standard.write(f"{line}\n".encode(), more=True)
     else:
-        warn = Report(as_json=options.log_format == "json").warn
         for source in commands.replay(database, options.run, options.stream, warn):
             standard.write(source, more=True)
     standard.write(b"")
@@ -224,14 +232,14 @@ def _summary(report: Report, path: str | None) -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[Signals]:
-    """Let SIGTERM and SIGINT end the loop after what is complete is committed; the second one at once."""
+    """Let SIGTERM and SIGINT end the loop after what is complete is committed; the second one, and one while we connect, at once."""
     from .worker import Signals
 
     reading, writing = os.pipe()
     signals = Signals(wakeup=reading)
 
     def note(number: int, _: object) -> None:
-        if signals.received:
+        if signals.received or not signals.is_under_way:
             os._exit(128 + number)
         signals.received = number
         os.write(writing, b"!")

@@ -9,7 +9,7 @@ SQLAlchemy's. A dialect never commits rows; the core owns transactions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -94,6 +94,8 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
     def __init__(self, settings: S):
         names = naming.Naming(fold=self.fold, size=self.name_size, length=self.name_length)
         self.settings = replace(settings, schema=names.given(settings.schema)) if settings.schema else settings
+        self.tell: Callable[[str], None] = lambda text: None
+        """Called with what the user is to know at once, as what `connect` waits for."""
 
     # --- what every dialect says
 

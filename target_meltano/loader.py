@@ -37,8 +37,7 @@ class Loader:
         except BaseException:
             self._worker.stop()
             raise
-        if dialect.notice:
-            report.info(dialect.notice)
+        report.connected(dialect.notice)
 
     def close(self) -> None:
         """End the thread and the connection; what is not committed is rolled back."""

@@ -73,7 +73,7 @@ class Report:
 
     def __init__(self, out: IO[str] | None = None, *, as_json: bool = False, quiet: bool = False):
         self.log = Log(out, as_json=as_json, quiet=quiet)
-        self.log.begin("waiting for the tap")
+        self.log.begin("waiting for the database")
         self.streams: dict[str, Counts] = {}
         self.warnings: list[str] = []
         self.bytes = 0
@@ -124,6 +124,12 @@ class Report:
             at = one.stream or "", one.what()
             if one.counts and at not in self._firsts and len(self._firsts) < MOST_WARNINGS:
                 self._firsts[at] = f", first in line {line_of(one.line)}: {one.reason}"
+
+    def connected(self, notice: str | None) -> None:
+        """Tell that the database is there, and what it says of itself."""
+        self.log.status("waiting for the tap")
+        if notice:
+            self.info(notice)
 
     def info(self, text: str) -> None:
         self._say("info", text)

@@ -28,6 +28,7 @@ class Session:
         self.errors: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
         self._warn = warn
         self._transaction: str | None = None  # the last one, by the database's name for it
+        dialect.tell = warn
         self.connection: sa.Connection = dialect.connect()
 
     def close(self) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import IO, Any
 
 from .errors import OutputError
@@ -42,6 +46,32 @@ def write(data: str | bytes, *, more: bool = False) -> None:
     except (ValueError, OSError) as error:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python would complain at exit)
         raise OutputError(f"stdout is gone ({error})") from error
+
+
+@contextmanager
+def ends_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process with 130, and no word: what it would interrupt are imports, which undo nothing."""
+    with _on_interrupt(lambda number, frame: os._exit(128 + number)):
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C be a KeyboardInterrupt, as it is by default: there is something to be undone."""
+    with _on_interrupt(signal.default_int_handler):
+        yield
+
+
+@contextmanager
+def _on_interrupt(does: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield  # a program's own thread; or a job of a shell in the background, which Ctrl-C is not for
+        return
+    before = signal.signal(signal.SIGINT, does)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Log:

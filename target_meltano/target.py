@@ -98,6 +98,7 @@ class Target:
         keeps = self.settings.invalid_records == "quarantine"
         self.outbox = Outbox(self.loader, self.report, keeps, self.plan is not None, self.streams, lines=self.lines)
         self.loader.send_rest = self._send_all
+        self.signals.is_under_way = True
         try:
             if not self.plan:
                 self.loader.start()

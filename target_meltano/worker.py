@@ -70,4 +70,5 @@ class Signals:
     """How a signal reaches the loop: its number, and a descriptor that ends the waiting."""
 
     received: int | None = None
+    is_under_way: bool = False  # before that there is nothing to be committed, and a signal ends the process at once
     wakeup: int = -1

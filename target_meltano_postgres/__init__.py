@@ -31,4 +31,8 @@ def main() -> None:
         from . import db
 
         sys.exit(db.main(sys.argv[2:]))
-    sys.exit(target_meltano.main("postgres", "target_meltano_postgres.dialect:PostgresDialect", sys.argv[1:]))
+    try:
+        code = target_meltano.main("postgres", "target_meltano_postgres.dialect:PostgresDialect", sys.argv[1:])
+    except KeyboardInterrupt:  # while even that is imported
+        code = 130
+    sys.exit(code)

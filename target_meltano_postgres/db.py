@@ -31,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     except TargetError as error:
         print(f"CRITICAL {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(command: str, options: Sequence[str]) -> int:

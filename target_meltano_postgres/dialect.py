@@ -154,7 +154,7 @@ class PostgresDialect(Neighbours):
     def _connect(self) -> sa.Connection:
         parameters = session.parameters(self.settings, self._url)
         try:
-            raw, self._is_named = session.start(parameters, _name(self.run_id))
+            raw, self._is_named = session.start(parameters, _name(self.run_id), self.tell)
             self._has_infinities = raw.server_version >= INFINITIES
         except psycopg2.Error as error:
             raise self.error(error, "cannot connect") from error

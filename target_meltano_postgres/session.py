@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,20 +88,20 @@ def _parts(url: str | None) -> Mapping[str, Any]:
     return dict(parts)
 
 
-def start(parameters: Mapping[str, Any], name: str = NAME) -> tuple[Any, bool]:
+def start(parameters: Mapping[str, Any], name: str = NAME, tell: Callable[[str], None] = lambda text: None) -> tuple[Any, bool]:
     """Return the driver's connection to a server that takes writes, and whether the server shows it by *name*.
 
     It does not where somebody gave it another name, and where a pooler is in between: the session is
-    shared with others then, and nothing may be left in it.
+    shared with others then, and nothing may be left in it. *tell* is called where it is tried again.
 
     Raises:
         psycopg2.Error: it cannot be reached, now or for CONNECT_SECONDS.
         DatabaseError: its encoding is not UTF8.
     """
     try:
-        return _start(parameters, name)
+        return _start(parameters, name, tell)
     except faults.NoTransactions:
-        return _start(parameters, name)  # it may have been ended by chance
+        return _start(parameters, name, tell)  # it may have been ended by chance
 
 
 @backoff.on_exception(
@@ -109,9 +109,10 @@ def start(parameters: Mapping[str, Any], name: str = NAME) -> tuple[Any, bool]:
     psycopg2.Error,
     max_time=lambda: CONNECT_SECONDS,
     giveup=lambda error: not _may_pass(error),
+    on_backoff=lambda tried: _tell(tried["args"][2], tried["exception"]) if tried["tries"] == 1 else None,
     logger=None,
 )
-def _start(parameters: Mapping[str, Any], name: str) -> tuple[Any, bool]:
+def _start(parameters: Mapping[str, Any], name: str, tell: Callable[[str], None]) -> tuple[Any, bool]:
     session = psycopg2.connect(**parameters)
     try:
         encoding = session.get_parameter_status("server_encoding")
@@ -134,6 +135,10 @@ def _start(parameters: Mapping[str, Any], name: str) -> tuple[Any, bool]:
         session.close()
         raise
     return session, shown == name
+
+
+def _tell(tell: Callable[[str], None], error: Exception) -> None:
+    tell(f"cannot connect: {faults.words(error)}; trying again for {CONNECT_SECONDS} s")
 
 
 def _check_pooler(cursor: Any) -> None:

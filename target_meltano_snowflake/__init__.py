@@ -27,4 +27,8 @@ def __getattr__(name: str) -> Any:
 
 def main() -> None:
     """Run the command `target-meltano-snowflake`."""
-    sys.exit(target_meltano.main("snowflake", "target_meltano_snowflake.dialect:SnowflakeDialect", sys.argv[1:]))
+    try:
+        code = target_meltano.main("snowflake", "target_meltano_snowflake.dialect:SnowflakeDialect", sys.argv[1:])
+    except KeyboardInterrupt:  # while even that is imported
+        code = 130
+    sys.exit(code)

@@ -64,11 +64,13 @@ def test_not_where_there_are_rules_for_personal_data(db: Any) -> None:
 
 def test_a_record_that_ends_a_run_names_the_quarantine(db: Any) -> None:
     lines = [schema("t", id=INT, age=INT), record("t", id=1, age="thirty"), record("t", id=2, age=30), state(1)]
-    with pytest.raises(RecordError, match=r"\$\.age: 'thirty' is a string, wanted integer; the setting invalid_records: quarantine loads the others$"):
+    with pytest.raises(RecordError, match=r"\$\.age: 'thirty' is a string, wanted integer; .*; the setting invalid_records: quarantine loads the others$"):
         run(db, *lines)
     run(db, *lines, invalid_records="quarantine")
     assert rows(db, "id") == [(2,)]
-    assert rows(db, "reason", "__rejected") == [("'thirty' is a string, wanted integer",)]
+    ((reason,),) = rows(db, "reason", "__rejected")
+    assert reason.startswith("'thirty' is a string, wanted integer")
+    assert "quarantine" not in reason
 
 
 def test_one_that_would_convert_names_coerce_too(db: Any) -> None:

@@ -39,6 +39,8 @@ def main() -> None:
         print(f"CRITICAL {error}", file=sys.stderr)
         code = error.exit_code
         streams.abandon()
+    except KeyboardInterrupt:
+        code = 130
     except BrokenPipeError:  # who reads us is gone, and says why
         code = 1
         streams.abandon()

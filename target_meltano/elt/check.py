@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,10 +51,14 @@ def _warehouse(project: Project) -> str:
         with pipeline.locked(project, f"check.{tap.name}", project.work / "logs") as place:
             config = place.write("target.json", {**warehouse.settings(project, tap), "state_id": project.state_of(other)})
             command = [*warehouse.command(project), "state", "get", "--config", config]
-            code, _, told = processes.output(command, project.folder, warehouse.environment(project), Redactor(project.secrets))
+            code, _, told = processes.output(command, project.folder, warehouse.environment(project), Redactor(project.secrets), _say)
         if code:
             raise RunError(told.replace("CRITICAL ", ""))
     return f"{project.warehouse.type} answers"
+
+
+def _say(text: str) -> None:
+    print(f"warehouse: {text}", file=sys.stderr, flush=True)
 
 
 def _tap(project: Project, tap: Tap, offline: bool) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 
 from . import catalogs, executables, warehouse
 from .errors import RunError
-from .processes import Process, output, plain, private, telling
+from .processes import Process, output, plain, private, telling, waits_for
 from .project import Project, Tap
 from .redaction import Redactor
 
@@ -31,6 +31,7 @@ MOST_NOTICES = 5  # lines below a tap
 LONGEST_NOTICE = 240  # characters
 STOPPED = 143  # what the target is told of a tap that we have ended, whatever it says itself
 
+Say = Callable[[str], None]
 Progress = Callable[[int, int], None]  # with the messages and bytes that have passed so far
 
 
@@ -124,12 +125,12 @@ def locked(project: Project, name: str, logs: Path) -> Iterator[Place]:
             shutil.rmtree(files, ignore_errors=True)
 
 
-def load(project: Project, tap: Tap, logs: Path, stop: Stop, progress: Progress, *, full_refresh: bool = False) -> Outcome:
-    """Run the pipeline of *tap*; nothing that goes wrong in it is raised."""
+def load(project: Project, tap: Tap, logs: Path, stop: Stop, progress: Progress, say: Say, *, full_refresh: bool = False) -> Outcome:
+    """Run the pipeline of *tap*; nothing that goes wrong in it is raised. *say* is called with what it waits for."""
     started = time.monotonic()
     try:
         with locked(project, tap.name, logs) as place:
-            outcome = _load(project, tap, place, stop, progress, full_refresh)
+            outcome = _load(project, tap, place, stop, progress, say, full_refresh)
     except RunError as error:
         outcome = Outcome(tap.name, "failed", tuple(str(error).splitlines()))
     except OSError as error:
@@ -138,17 +139,17 @@ def load(project: Project, tap: Tap, logs: Path, stop: Stop, progress: Progress,
     return replace(outcome, status=status, seconds=time.monotonic() - started)
 
 
-def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, full_refresh: bool) -> Outcome:
+def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, say: Say, full_refresh: bool) -> Outcome:
     given = warehouse.settings(project, tap, full_refresh=full_refresh)
     config = place.write("target.json", given)
     target = [*warehouse.command(project), "--config", config]
     command = tap_command(project, tap, place)
     if not (full_refresh or given.get("load_method") == "overwrite"):  # which wants all rows
-        state = _state(project, config)
+        state = _state(project, config, say)
         command += ["--state", place.write_text("state.json", state)] if state else []
     command += catalog_options(project, tap, place)
     summary = place.files / "summary.json"
-    tap_status, target_status, lines = _piped(project, tap, place, stop, progress, command, [*target, "--summary", str(summary)])
+    tap_status, target_status, lines = _piped(project, tap, place, stop, progress, say, command, [*target, "--summary", str(summary)])
     told = _summary(summary, Redactor(project.secrets))
     shared = project.warehouse.settings.keys() - tap.settings.keys()  # and meant for other taps, too
     look = notices(told, place.logs / f"{tap.name}.target.log", shared)
@@ -195,17 +196,17 @@ def _own(project: Project, tap: Tap) -> Path | None:
     return executables.environment_of(project.work, tap.name) if tap.pip_url else None
 
 
-def _state(project: Project, config: str) -> str:
+def _state(project: Project, config: str, say: Say) -> str:
     """Return the STATE that the warehouse keeps, as its JSON is, nothing where there is none."""
     command = [*warehouse.command(project), "state", "get", "--config", config]
-    code, told, errors = output(command, project.folder, warehouse.environment(project), Redactor(project.secrets))
+    code, told, errors = output(command, project.folder, warehouse.environment(project), Redactor(project.secrets), say)
     if code:
         raise RunError(errors.removeprefix("CRITICAL "))
     return told.strip()
 
 
 def _piped(
-    project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, tap_command: list[str], target_command: list[str]
+    project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, say: Say, tap_command: list[str], target_command: list[str]
 ) -> tuple[int, int, tuple[str, ...]]:
     """Run both to their ends, and return their exit statuses and the lines that tell why one failed."""
     redact = Redactor(project.secrets)
@@ -221,6 +222,7 @@ def _piped(
                 redact,
                 pass_fds=(reading, place.lock),
                 stdin=subprocess.PIPE,
+                on_line=lambda line: say(waits) if (waits := waits_for(line)) else None,
             )
         finally:
             os.close(reading)

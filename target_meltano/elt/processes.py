@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -115,15 +116,37 @@ def telling(lines: Iterable[str]) -> list[str]:
 
 
 def output(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Redactor
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Redactor, say: Callable[[str], None] | None = None
 ) -> tuple[int, str, str]:
-    """Run a short command and return its exit code, its stdout, and the lines of its stderr that tell why it failed."""
-    done = subprocess.run(
-        command, cwd=folder, env=dict(environment), capture_output=True, stdin=subprocess.DEVNULL, check=False
-    )
-    told = redact(plain(done.stderr.decode("utf-8", "replace"))).splitlines()[-LAST_LINES:]  # hidden first: a secret may go on in the next line
-    code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-    return code, done.stdout.decode("utf-8", "replace"), "\n".join(telling(told))
+    """Run a short command and return its exit code, its stdout, and the lines of its stderr that tell why it failed.
+
+    *say* is called at once with what it waits for.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=folder, env=dict(environment), stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL
+    ) as process, ThreadPoolExecutor(1) as thread:
+        assert process.stdout
+        assert process.stderr
+        try:
+            printed = thread.submit(process.stdout.read)
+            errors = []
+            for line in process.stderr:
+                if say and (waits := waits_for(redact(plain(line.decode("utf-8", "replace").rstrip())))):
+                    say(waits)
+                else:
+                    errors.append(line)
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    told = redact(plain(b"".join(errors).decode("utf-8", "replace"))).splitlines()[-LAST_LINES:]  # hidden first: a secret may go on in the next line
+    return code if code >= 0 else 128 - code, printed.result().decode("utf-8", "replace"), "\n".join(telling(told))
+
+
+def waits_for(line: str) -> str:
+    """Return what a target tells in *line* that it waits for, nothing where it tells something else."""
+    return line.removeprefix("WARNING ") if line.startswith("WARNING ") and "; trying again" in line else ""
 
 
 def private(path: str, flags: int) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_ref
         if stop.signal:
             return Outcome(name, "stopped")
         progress = display.follow(name)
-        outcome = pipeline.load(project, project.taps[name], logs, stop, progress, full_refresh=full_refresh)
+        say = partial(_say, display, name)
+        outcome = pipeline.load(project, project.taps[name], logs, stop, progress, say, full_refresh=full_refresh)
         display.ended(outcome)
         return outcome
 
@@ -69,6 +71,10 @@ def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_ref
     for line in stale.warnings(project, outcomes):
         display.say(line)
     return outcomes
+
+
+def _say(display: Display, name: str, text: str) -> None:
+    display.say(f"{name}: {text}")
 
 
 def transform(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from elt_project import WRAPPER, TestProject
+from elt_project import TARGET, WRAPPER, TestProject
 
 from target_meltano.elt.pipeline import LONGEST_NOTICE, MOST_NOTICES, notices
 from target_meltano.samples import INT, NUM, STR, record, schema, state
@@ -109,3 +110,21 @@ def test_warnings_of_other_things_are_there_too() -> None:
     assert lines[:4] == (*(one["text"] for one in told), "stream 't': bell and line")
     assert [len(lines), len(lines[4]), lines[-1]] == [MOST_NOTICES + 1, LONGEST_NOTICE + 1, "and 2 more: a.log"]
     assert notices({}, Path("a.log")) == ()
+
+
+@pytest.mark.parametrize(("command", "who"), [("extract-load", "a"), ("check", "warehouse")])
+def test_a_database_that_does_not_answer_is_told_at_once(project: TestProject, command: str, who: str) -> None:
+    """Long before the target gives up."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"postgresql://u:hunter2@127.0.0.1:{held.getsockname()[1]}/d"
+        project.write({"a": tap(project, "a", schema("t"))}, warehouse={"type": "postgres", "executable": TARGET, "settings": {"url": "${TEST_URL}"}})
+        process = project.start(command, TEST_URL=url)
+        assert process.stderr
+        line = process.stderr.readline()
+        assert process.poll() is None
+        process.kill()
+        process.communicate()
+    assert line.startswith(f"{who}: cannot connect: ")
+    assert line.endswith("; trying again for 30 s\n")
+    assert "hunter2" not in line
