@@ -15,6 +15,7 @@ import pytest
 from environments import environment
 from mariadb import Source, needs_mariadb, started
 from piped import Pipe, run
+from syncs import Row, differences
 
 pytestmark = [
     needs_mariadb,
@@ -128,11 +129,11 @@ def equal(source: Source, database: str, table: str, db: Any, found: str, column
     newest = f"SELECT DISTINCT ON (id) * FROM {found} ORDER BY id, __loaded_at DESC"
     loaded = db.query(f"SELECT {sql} FROM ({newest}) AS newest WHERE {alive} AND {where}")
 
-    def sorted_values(rows: list[Any]) -> list[Any]:
+    def values(rows: list[Any]) -> list[Row]:
         reads = [READ.get(how, str) for how in columns.values()]
-        return sorted((tuple(None if cell is None else read(cell) for read, cell in zip(reads, row, strict=True)) for row in rows), key=lambda row: row[0])
+        return [tuple(None if cell is None else read(cell) for read, cell in zip(reads, row, strict=True)) for row in rows]
 
-    assert sorted_values(loaded) == sorted_values(at_source)
+    assert differences(values(at_source), values(loaded), list(columns)) == []
     return len(loaded)
 
 
