@@ -12,7 +12,6 @@ from typing import Any
 import odd_days
 import psycopg2.extras
 import pytest
-from conftest import Database
 from forms import FORMS, Form, looking
 from on_postgres import database, role
 from psycopg2.extensions import make_dsn
@@ -25,9 +24,9 @@ from target_meltano_postgres import PostgresDialect, PostgresSettings
 
 
 @pytest.fixture(scope="module")
-def admin(postgres_url: str) -> Iterator[Database]:
+def admin(postgres_url: str) -> Iterator[Form]:
     with looking(postgres_url) as connection:
-        yield Database(postgres_url, "", connection)
+        yield Form(postgres_url, connection)
 
 
 # The suite in one form is enough for every day; `make test-postgres-versions` has it in all, on all versions.
@@ -35,13 +34,13 @@ OF_SUITE = FORMS if os.environ.get("EVERY_POSTGRES") else ["no superuser"]
 
 
 @pytest.fixture(scope="module", params=FORMS)
-def form(request: pytest.FixtureRequest, admin: Database) -> Iterator[Form]:
+def form(request: pytest.FixtureRequest, admin: Form) -> Iterator[Form]:
     with FORMS[request.param](admin) as made:
         yield made
 
 
 @pytest.fixture(scope="module", params=OF_SUITE)
-def form_of_suite(request: pytest.FixtureRequest, admin: Database) -> Iterator[Form]:
+def form_of_suite(request: pytest.FixtureRequest, admin: Form) -> Iterator[Form]:
     with FORMS[request.param](admin) as made:
         psycopg2.extras.register_default_jsonb(made.connection, loads=exact)
         yield made
@@ -109,7 +108,7 @@ def run_at(url: str, lines: Any, **settings: Any) -> Result:
 
 
 @pytest.mark.parametrize("is_secured", [False, True], ids=["rights on rows only", "rights on rows only, forced row security"])
-def test_rights_on_rows_are_enough_for_three_days(admin: Database, is_secured: bool) -> None:
+def test_rights_on_rows_are_enough_for_three_days(admin: Form, is_secured: bool) -> None:
     """Its tables are another's, who has made them by the same three days; their columns are as wide as they will be."""
     with database(admin) as url, looking(url) as connection, role(admin) as (loader, _):
         owner = Form(url, connection)
