@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from postgres_forms import WAYS, Compared, folded
-from postgres_source import PACKAGES, PostgresPipe, Source, needs_wal2json, source, source_server
+from postgres_source import PACKAGES, PostgresPipe, Source, needs_wal2json
 from postgres_tables import CHANGES, KEYS, change
 from syncs import Row
-
-from target_meltano_postgres import embedded
 
 FULL, INCREMENTAL, LOG = "FULL_TABLE", "INCREMENTAL", "LOG_BASED"
 METHODS = pytest.mark.parametrize("method", [FULL, INCREMENTAL, pytest.param(LOG, marks=needs_wal2json)])
 TAPS = pytest.mark.parametrize("tap", PACKAGES)
-
-
-@pytest.fixture(scope="module")
-def source_of_taps() -> Iterator[embedded.Server]:
-    home = Path(tempfile.mkdtemp(dir=os.environ["TARGET_MELTANO_TESTS"]))
-    home.chmod(0o755)
-    with source_server(home) as made:
-        yield made
-    shutil.rmtree(home)
-
-
-@pytest.fixture
-def shop(source_of_taps: embedded.Server) -> Iterator[Source]:
-    with source(source_of_taps) as made:
-        yield made
 
 
 @METHODS
