@@ -120,7 +120,7 @@ def _done(database: Any, dialect: str, options: argparse.Namespace, warn: Callab
 
         if sys.stdin is None:
             raise TapError("stdin is closed, where a tap's output should come from")
-        command.run(database, dialect, sys.stdin.buffer, options, lambda line: standard.write(f"{line}\n"))
+        command.run(database, dialect, sys.stdin.buffer, options, lambda line: standard.write(f"{line}\n"), _tap_status(options.tap_status_fd))
         return 0
     if options.command == "review":
         from . import review_command

@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "check": "tell whether all is in place for a run",
     "run": "extract-load, transform and test",
     "extract-load": "load taps into the warehouse",
+    "verify": "run a tap once more, and compare what it sends with the tables",
     "transform": "build the dbt models",
     "test": "test the dbt models",
     "dbt": "scaffold sources and staging models, or run dbt itself",

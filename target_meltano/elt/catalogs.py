@@ -41,6 +41,28 @@ def selected(catalog: Mapping[str, Any], select: Sequence[str], metadata: Mappin
     return made
 
 
+def only(catalog: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of a `selected` catalog in which no stream is selected but the *wanted* ones, by name or id.
+
+    Raises:
+        RunError: naming those that are not selected.
+    """
+    made = copy.deepcopy(dict(catalog))
+    found = set()
+    for stream in made["streams"]:
+        mine = {one for one in wanted if one in names(stream)}
+        root: dict[str, Any] = next((one["metadata"] for one in stream["metadata"] if not one["breadcrumb"]), {})
+        found |= mine if root.get("selected") else set()
+        if not mine:
+            root["selected"] = False
+            if isinstance(stream.get("schema"), dict):
+                stream["schema"]["selected"] = False
+    if missing := [one for one in wanted if one not in found]:
+        there = ", ".join(_shown(stream) for stream in catalog["streams"] if _entries(stream)[()].get("selected")) or "none"
+        raise RunError(f"no stream is selected that is called {', '.join(missing)}; there is: {there}")
+    return made
+
+
 def count(catalog: Mapping[str, Any]) -> int:
     """Return how many streams of a catalog are selected."""
     return sum(bool(_entries(stream)[()].get("selected")) for stream in catalog["streams"])

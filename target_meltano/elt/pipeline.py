@@ -127,10 +127,15 @@ def locked(project: Project, name: str, logs: Path) -> Iterator[Place]:
 
 def load(project: Project, tap: Tap, logs: Path, stop: Stop, progress: Progress, say: Say, *, full_refresh: bool = False) -> Outcome:
     """Run the pipeline of *tap*; nothing that goes wrong in it is raised. *say* is called with what it waits for."""
+    return step(project, tap, logs, stop, lambda place: _load(project, tap, place, stop, progress, say, full_refresh))
+
+
+def step(project: Project, tap: Tap, logs: Path, stop: Stop, does: Callable[[Place], Outcome]) -> Outcome:
+    """Do something with a tap that nobody else may do meanwhile; nothing that goes wrong in it is raised."""
     started = time.monotonic()
     try:
         with locked(project, tap.name, logs) as place:
-            outcome = _load(project, tap, place, stop, progress, say, full_refresh)
+            outcome = does(place)
     except RunError as error:
         outcome = Outcome(tap.name, "failed", tuple(str(error).splitlines()))
     except OSError as error:
@@ -149,7 +154,7 @@ def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progre
         command += ["--state", place.write_text("state.json", state)] if state else []
     command += catalog_options(project, tap, place)
     summary = place.files / "summary.json"
-    tap_status, target_status, lines = _piped(project, tap, place, stop, progress, say, command, [*target, "--summary", str(summary)])
+    tap_status, target_status, lines = piped(project, tap, place, stop, progress, say, command, [*target, "--summary", str(summary)])
     told = _summary(summary, Redactor(project.secrets))
     shared = project.warehouse.settings.keys() - tap.settings.keys()  # and meant for other taps, too
     look = notices(told, place.logs / f"{tap.name}.target.log", shared)
@@ -205,10 +210,10 @@ def _state(project: Project, config: str, say: Say) -> str:
     return told.strip()
 
 
-def _piped(
+def piped(
     project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, say: Say, tap_command: list[str], target_command: list[str]
 ) -> tuple[int, int, tuple[str, ...]]:
-    """Run both to their ends, and return their exit statuses and the lines that tell why one failed."""
+    """Run both to their ends, the tap's output through us, and return their exit statuses and the lines that tell why one failed."""
     redact = Redactor(project.secrets)
     with ExitStack() as ending:
         reading, writing = os.pipe()

@@ -11,18 +11,26 @@ from dataclasses import asdict
 from typing import IO, Any, cast
 
 from ..dialect import Dialect
-from ..errors import DifferentError, OutputError, SettingsError
+from ..errors import DifferentError, OutputError, SettingsError, TapError
 from . import program
 from .program import Options, Verdict, Verification
 
 FEW = 8  # chunks of input up to which one process is faster than several
 
 
-def run(dialect: Dialect[Any], made_by: str, source: IO[bytes], options: argparse.Namespace, say: Callable[[str], None]) -> None:
-    """Compare *source* with the tables, and say what was found.
+def run(
+    dialect: Dialect[Any],
+    made_by: str,
+    source: IO[bytes],
+    options: argparse.Namespace,
+    say: Callable[[str], None],
+    tap_status: Callable[[], int] | None,
+) -> None:
+    """Compare *source* with the tables, and say what was found. *tap_status* waits for the tap's exit status.
 
     Raises:
         DifferentError: it is not equal.
+        TapError: the tap failed, so that the input may be only a part.
     """
     if options.differences < 0 or (options.processes or 0) < 0:
         raise SettingsError("--differences and --processes are numbers from 0 on")
@@ -37,7 +45,9 @@ def run(dialect: Dialect[Any], made_by: str, source: IO[bytes], options: argpars
         for line in told(verdict, options.differences):
             say(line)
     if options.summary:
-        _write(options.summary, verdicts)
+        _write(options.summary, verdicts, options.differences)
+    if tap_status and (status := tap_status()):
+        raise TapError(f"the tap ended with exit status {status}: what it sent may be only a part")
     different = [verdict.table or verdict.stream or "the input" for verdict in verdicts if not verdict.is_equal]
     if different:
         raise DifferentError(f"not equal: {', '.join(different)}")
@@ -74,7 +84,7 @@ def _begin(source: IO[bytes]) -> tuple[Sequence[bytes], Iterator[bytes]]:
     return list(itertools.islice(pieces, FEW)), pieces
 
 
-def _write(path: str, verdicts: Sequence[Verdict]) -> None:
+def _write(path: str, verdicts: Sequence[Verdict], most: int) -> None:
     found = [
         {
             "stream": one.stream,
@@ -88,6 +98,7 @@ def _write(path: str, verdicts: Sequence[Verdict]) -> None:
             "rows_deleted": one.found.gone,
             "rows_of_others": one.found.others,
             "differences": one.found.count,
+            "told": list(told(one, most)),
             "first": [asdict(difference) for difference in one.found.differences],
         }
         for one in verdicts

@@ -1,0 +1,75 @@
+"""`target-meltano verify`: the tap runs once more, from its beginning, and the target compares what it sends with the tables."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import catalogs, options, pipeline, runs, warehouse
+from .display import Display
+from .errors import RunError
+from .pipeline import Outcome, Place, Stop
+from .project import Project, Tap
+from .redaction import Redactor
+
+
+def command(arguments: list[str]) -> int:
+    """Run it and return the exit code: 1 where a table is not as the tap says."""
+    does = "Run a tap once more, from its beginning, and compare what it sends with the tables, value by value; nothing is changed."
+    parser = options.parser("verify", does)
+    parser.add_argument("tap", metavar="TAP")
+    parser.add_argument("streams", nargs="*", metavar="STREAM", help="default: all that are selected")
+    parser.add_argument("--whole", action="store_true", help="rows of which the tap says nothing are differences, too")
+    options.add_summary(parser)
+    chosen = parser.parse_args(arguments)
+    chosen.taps = [chosen.tap]
+    project = options.project(chosen)
+
+    def step(_: Any, logs: Path, stop: Stop, display: Display) -> list[Outcome]:
+        tap = project.taps[chosen.tap]
+        with display.shown():
+            compare = partial(_compared, project, tap, chosen.streams, chosen.whole, stop, display)
+            return [pipeline.step(project, tap, logs, stop, compare)]
+
+    return runs.run(project, step, chosen.summary)
+
+
+def _compared(project: Project, tap: Tap, streams: list[str], whole: bool, stop: Stop, display: Display, place: Place) -> Outcome:
+    config = place.write("target.json", warehouse.settings(project, tap))
+    summary = place.files / "verdict.json"
+    target = [*warehouse.command(project), "verify", "--config", config, "--summary", str(summary), *(["--whole"] if whole else [])]
+    command = pipeline.tap_command(project, tap, place)
+    catalog = pipeline.catalog_options(project, tap, place)
+    if streams and not catalog:
+        raise RunError("the tap has no catalog (catalog: none), by which streams could be chosen; leave them away")
+    if streams:
+        place.write("catalog.json", catalogs.only(place.read("catalog.json"), streams))
+    say = partial(_say, display, tap.name)
+    tap_status, _, lines = pipeline.piped(project, tap, place, stop, display.follow(tap.name), say, [*command, *catalog], target)
+    told = _told(summary, Redactor(project.secrets))
+    found = tuple(line for one in told.get("streams", ()) for line in one["told"])
+    for line in found:
+        display.say(line)
+    if tap_status or not told:
+        return Outcome(tap.name, "failed", lines, summary=told)
+    rows = sum(one["rows_equal"] for one in told["streams"])
+    did = f"{rows:,} rows of {len(told['streams'])} streams as the tap says"
+    if told["equal"]:
+        return Outcome(tap.name, "ok", (), did, summary=told)
+    different = [one["table"] or one["stream"] or "the input" for one in told["streams"] if not one["equal"]]
+    return Outcome(tap.name, "failed", (f"not equal: {', '.join(different)}",), did, summary=told)
+
+
+def _say(display: Display, name: str, text: str) -> None:
+    display.say(f"{name}: {text}")
+
+
+def _told(path: Path, redact: Redactor) -> dict[str, Any]:
+    """Return what the target found, nothing where it came to no verdict."""
+    with suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads(redact(path.read_text("utf-8")))
+        return found
+    return {}
