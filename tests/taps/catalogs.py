@@ -35,7 +35,7 @@ def outcome(db: Any, streams: Sequence[Stream], seed: int, most: int) -> Outcome
     found.counts["streams"] = len(streams)
     for way, runs, settings in (
         ("upsert", of_mock, {}),
-        ("keep", of_hypothesis, {"absent_fields": "keep", "unknown_fields": "keep"}),
+        ("keep", of_hypothesis, {"absent_fields": "keep", "unknown_fields": "keep", "batch_rows": 20}),
         ("append", [of_mock[0], of_hypothesis[1]], {"load_method": "append", "unknown_fields": "keep"}),
     ):
         wanted: dict[str, list[list[Any]]] = {stream.name: [] for stream in streams}

@@ -42,7 +42,7 @@ def made_by_hypothesis(streams: Sequence[Stream], seed: int, most: int) -> list[
 
     Its values are put together here: those of a large object take it minutes.
     """
-    parts = {_text(part): part for stream in streams for part in _parts(stream.schema)}
+    parts = {_text(part): part for stream in streams for part in _parts_of_object(stream.schema)}
     python = environment("hypothesis", *HYPOTHESIS) / "python"
     question = json.dumps({"seed": seed, "count": POOL, "schemas": list(parts.values())})
     done = subprocess.run([python, Path(__file__).with_name("invented.py")], input=question, capture_output=True, text=True, check=False)
@@ -54,14 +54,18 @@ def made_by_hypothesis(streams: Sequence[Stream], seed: int, most: int) -> list[
 def _parts(schema: Any) -> Iterator[Any]:
     """Yield the schemas of which values are made as a whole."""
     if _is_object(schema):
-        for part in schema["properties"].values():
-            yield from _parts(part)
-        if _is_open(schema):
-            yield _others(schema)
+        yield from _parts_of_object(schema)
     elif _is_array(schema):
         yield from _parts(schema["items"])
     else:
         yield schema
+
+
+def _parts_of_object(schema: Any) -> Iterator[Any]:
+    for part in schema["properties"].values():
+        yield from _parts(part)
+    if _is_open(schema):
+        yield _others(schema)
 
 
 def _is_object(schema: Any) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -65,7 +65,7 @@ def differences(table: Table, sent: Sequence[Sequence[Any]], key: str | None) ->
     The last of them is what the row has; where that has no field, what the one before had.
     """
     columns = [column for column in table.columns if column.name not in OURS]
-    sources = {EXTRA if column.name == EXTRA else column.source for column in columns}
+    sources = below({EXTRA if column.name == EXTRA else column.source for column in columns})
     at = next((column for column in columns if column.source == key), None)
     there: dict[str, list[Mapping[str, str | None]]] = {}
     for row in table.rows:
@@ -98,7 +98,17 @@ def _faults(columns: Sequence[Column], row: Mapping[str, str | None], cells: Map
     return found
 
 
-def cells_of(record: Mapping[str, Any], sources: set[str]) -> dict[str, Any]:
+def below(sources: Iterable[str]) -> dict[str, list[str]]:
+    """Return *sources*, and the objects that they are of, each with the sources below it."""
+    found: dict[str, list[str]] = {source: [] for source in sources}
+    for source in tuple(found):
+        for at, letter in enumerate(source):
+            if letter == ".":
+                found.setdefault(source[:at], []).append(source)
+    return found
+
+
+def cells_of(record: Mapping[str, Any], sources: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the values of a record by the *sources* of their columns, none for fields that it does not have.
 
     What has no column is in that of its object (`path.*`), else in that of the record.
@@ -109,21 +119,20 @@ def cells_of(record: Mapping[str, Any], sources: set[str]) -> dict[str, Any]:
     return cells
 
 
-def _cells(found: Mapping[str, Any], path: str, sources: set[str], cells: dict[str, Any]) -> dict[str, Any]:
+def _cells(found: Mapping[str, Any], path: str, sources: Mapping[str, Sequence[str]], cells: dict[str, Any]) -> dict[str, Any]:
     """Put the members of an object into *cells*, and return those that have no column."""
     extra, rest = {}, {}
     for name, value in found.items():
         source = f"{path}{name}"
-        below = [one for one in sources if one.startswith(f"{source}.")]
-        if source in sources:
-            cells[source] = value
-        elif source + WHOLE in sources:
+        if source + WHOLE in sources:
             cells[source + WHOLE] = value
-        elif below and isinstance(value, dict):
+        elif sources.get(source) == []:
+            cells[source] = value
+        elif source in sources and isinstance(value, dict):
             if inner := _cells(value, f"{source}.", sources, cells):
                 extra[name] = inner
-        elif below and value is None:
-            cells |= dict.fromkeys(below)
+        elif source in sources and value is None:
+            cells |= dict.fromkeys(sources[source])
         elif path and f"{path}*" in sources:
             rest[name] = value
         else:
