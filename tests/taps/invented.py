@@ -76,7 +76,7 @@ def drafted(schema: Any) -> Any:
 
 
 def without_nul(value: Any) -> Any:
-    """Return *value* without NUL, which no database takes; allow_x00 is not for the names within any object."""
+    """Return *value* without NUL, which no database takes; allow_x00 is not for what may be anything."""
     if isinstance(value, str):
         return value.replace("\0", "")
     if isinstance(value, list):
