@@ -29,8 +29,9 @@ COMMANDS = {
         "clear": "forget it, so that the next run starts from the beginning",
     },
     "rejected": {
-        "list": "print a line per invalid record: run, time, stream, line, path, reason",
+        "list": "print a line per invalid record: run, time, stream, line, path, reason, when it was replayed",
         "replay": "print them as messages, to be mended and piped in again; not those that newer rows have replaced",
+        "clear": "delete them",
     },
     "verify": {},
     "review": {
@@ -131,14 +132,20 @@ def _done(database: Any, dialect: str, options: argparse.Namespace, warn: Callab
         standard.write(f"{state}\n".encode() if state is not None else b"")
     elif options.does == "set":
         commands.set_state(database, _content(options.file))
-    elif options.does == "clear":
+    elif options.command == "state":
         commands.clear_state(database)
     elif options.does == "list":
-        for line in commands.rejected(database, options.run, options.stream):
+        for line in commands.rejected(database, options.run, options.stream, warn):
             standard.write(f"{line}\n".encode(), more=True)
+    elif options.does == "clear":
+        count = commands.clear_rejected(database, options.run, options.stream, warn, replayed=options.replayed)
+        standard.write(f"{count} deleted\n")
     else:
-        for source in commands.replay(database, options.run, options.stream, warn):
+        given: list[Any] = []
+        for source in commands.replay(database, options.run, options.stream, warn, given):
             standard.write(source, more=True)
+        standard.write(b"")
+        commands.mark_replayed(database, given, warn)
     standard.write(b"")
     return 0
 
@@ -317,6 +324,8 @@ def _command_parser(name: str) -> argparse.ArgumentParser:
             if command == "rejected":
                 at.add_argument("--run", metavar="ID", help="of this run only")
                 at.add_argument("--stream", metavar="NAME", help="of this stream only")
+                if action == "clear":
+                    at.add_argument("--replayed", action="store_true", help="only those that `replay` has given out")
     return parser
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from . import diff, kinds, masking, messages, ownership, tables, values, wanting
 from .dialect import Dialect
 from .diff import Policy, Table
-from .errors import MessageError, SchemaError, SettingsError
+from .errors import MessageError, SchemaError, SettingsError, TargetError
 from .ledger import Ledger, Rejected, new_run_id, now
 
 PATIENCE = 5.0  # seconds that the database may need to end a run that has died
@@ -108,14 +109,50 @@ def _checked_state(text: bytes) -> str:
 # --- invalid records
 
 
-def rejected(dialect: Dialect[Any], run_id: str | None, stream: str | None) -> Iterator[str]:
-    """Yield a line per invalid record: run, time, stream, line, path, reason, with tabs in between."""
+def rejected(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: Warn = lambda text: None) -> Iterator[str]:
+    """Yield a line per invalid record: run, time, stream, line, path, reason, when it was replayed, with tabs in between."""
     with _opened(dialect, "rejected") as (connection, ledger):
         there = dialect.found(connection, ledger.rejected.schema, ledger.rejected.name)
-        if there:
-            for one in ledger.rejections(connection, run_id, stream, dialect.fold("record") in there.columns):
-                found = (one.run_id, f"{one.at:%Y-%m-%dT%H:%M:%S.%fZ}", one.stream or "-", one.line, one.path, one.reason)
-                yield "\t".join(_printable(str(word)) for word in found)
+        one = None
+        for one in ledger.rejections(connection, run_id, stream, there.columns) if there else ():
+            replayed = f"replayed {one.replayed_at:%Y-%m-%dT%H:%M:%SZ}" if one.replayed_at else "-"
+            found = (one.run_id, f"{one.at:%Y-%m-%dT%H:%M:%S.%fZ}", one.stream or "-", one.line, one.path, one.reason, replayed)
+            yield "\t".join(_printable(str(word)) for word in found)
+        if one is None:
+            warn(_nothing(run_id, stream))
+
+
+def _nothing(run_id: str | None, stream: str | None) -> str:
+    of = [f"{what} {name!r}" for what, name in (("run", run_id), ("stream", stream)) if name is not None]
+    return f"nothing{' of ' if of else ''}{' and '.join(of)} is in quarantine"
+
+
+def clear_rejected(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: Warn, *, replayed: bool) -> int:
+    """Delete invalid records, or only those that were *replayed*, and return how many."""
+    with _opened(dialect, "rejected") as (connection, ledger):
+        if not _is_there(dialect, connection, ledger.rejected):
+            count = 0
+        else:
+            if replayed:
+                tables.follow(dialect, connection, ledger.rejected, Policy(), lambda statement: None)
+            count = ledger.clear_rejected(connection, run_id, stream, replayed=replayed)
+            connection.commit()
+        if not count:
+            warn(_nothing(run_id, stream) + (" that was replayed" if replayed else ""))
+        return count
+
+
+def mark_replayed(dialect: Dialect[Any], given: Sequence[Rejected], warn: Warn) -> None:
+    """Note of invalid records that they were given out; that it cannot be noted is only a warning."""
+    if not given:
+        return
+    try:
+        with _opened(dialect, "rejected") as (connection, ledger):
+            tables.follow(dialect, connection, ledger.rejected, Policy(), lambda statement: None)
+            ledger.mark_replayed(connection, given, now())
+            connection.commit()
+    except TargetError as error:
+        warn(f"what was replayed is not marked as such: {error}")
 
 
 def _printable(text: str) -> str:
@@ -123,19 +160,22 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: Warn) -> Iterator[bytes]:
+def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: Warn, given: list[Rejected] | None = None) -> Iterator[bytes]:
     """Yield lines that load the invalid records once they are mended: their SCHEMAs, then they.
 
     A stream's SCHEMA is the latest that is kept. A record is left out where a row of its key was
-    loaded later, and *warn* is told of how many.
+    loaded later, and *warn* is told of how many. *given* gets the others, without their lines, to be marked.
     """
     with _opened(dialect, "rejected") as (connection, ledger):
         there = dialect.found(connection, ledger.rejected.schema, ledger.rejected.name)
-        if there is None:
+        given = [] if given is None else given
+        rejections = partial(ledger.rejections, connection, run_id, stream, there.columns if there else ())
+        streams = {one.stream for one in rejections()} if there else set()
+        if not streams:
+            warn(_nothing(run_id, stream))
             return
-        rejections = partial(ledger.rejections, connection, run_id, stream, dialect.fold("record") in there.columns)
         is_later: dict[str | None, IsLater] = {None: lambda one: False}
-        for name in sorted({one.stream for one in rejections() if one.stream}):
+        for name in sorted(filter(None, streams)):
             schema = ledger.schema(connection, name)
             if schema:
                 is_later[name], lines = _known(dialect, connection, name, schema, warn)
@@ -152,6 +192,10 @@ def replay(dialect: Dialect[Any], run_id: str | None, stream: str | None, warn: 
                 left_out[one.stream] = left_out.get(one.stream, 0) + 1
             else:
                 yield _line(one.source)
+                given.append(replace(one, source=b""))
+        again = sum(one.replayed_at is not None for one in given)
+        if again:
+            warn(f"{again:,} of the records were replayed before; a table without a key has them twice if they were loaded (rejected clear --replayed)")
         if withheld:
             warn(f"{withheld:,} lines are left out, of which the setting pii kept only length and hash; only the tap can send them again")
         for name_, count in left_out.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from .errors import DatabaseError, MessageError, RecordError
 from .kept import Lines
 from .schema import Leaf
 
+MOST_MARKED = 500  # records in a statement
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 MESSAGE = Leaf(("message",), kinds.JSON, frozenset({"any"}))
 
@@ -71,6 +72,7 @@ REJECTED = _table(
     message=kinds.JSON,
     record=kinds.INTEGER,  # of the BATCH in that line, from 1; NULL for others
     file=kinds.STRING,  # that it came from, and the place there
+    replayed_at=kinds.TIMESTAMP,  # when `rejected replay` last gave it out
 )
 
 
@@ -94,7 +96,7 @@ class Rejected:
     """An invalid record, or a line that is no message: *stream* is None then.
 
     *at* is when it was received: rows of records that came later have later stamps. *counts*: to
-    `max_rejected`.
+    `max_rejected`. As it is read again it has its *record* in the BATCH of that line, 0 for none, and when it was replayed.
     """
 
     line: int
@@ -105,6 +107,8 @@ class Rejected:
     at: dt.datetime = field(default_factory=lambda: now())
     run_id: str = ""
     counts: bool = True
+    record: int = 0
+    replayed_at: dt.datetime | None = None
 
     @classmethod
     def of(cls, fault: MessageError, line: bytes) -> Rejected:
@@ -141,7 +145,7 @@ def rejected_batch(
         line, record = lines.of(one.line)
         message = one.message() if documents else None
         place = lines.place(one.line) or None
-        rows.append((run_id, one.at, one.stream, line, one.path, one.reason, one.source, message, record or None, place))
+        rows.append((run_id, one.at, one.stream, line, one.path, one.reason, one.source, message, record or None, place, None))
     columns = zip(table.columns, zip(*rows, strict=True), strict=True)
     arrays = {column.name: pa.array(cells, kinds.arrow_type(column.kind)) for column, cells in columns}
     return pa.RecordBatch.from_pydict(arrays)
@@ -281,21 +285,48 @@ class Ledger:
         ).scalar()
         return found
 
-    def rejections(self, connection: sa.Connection, run_id: str | None, stream: str | None, has_records: bool = True) -> Iterator[Rejected]:
+    def rejections(self, connection: sa.Connection, run_id: str | None, stream: str | None, there: Collection[str]) -> Iterator[Rejected]:
         """Yield what is in quarantine, in the order in which it came: of all runs and streams, or of one.
 
-        *has_records*: the table knows the places of records in a BATCH; it may be older.
+        The table has the columns *there*: it may be older than places of records in a BATCH, and marks of what was replayed.
         """
-        names = ("line", "stream", "path", "reason", "source", "rejected_at", "run_id")
-        columns = {name: self._rejected.c[self._fold(name)] for name in names}
-        chosen = [columns[name] == wanted for name, wanted in (("run_id", run_id), ("stream", stream)) if wanted is not None]
-        record = [sa.func.coalesce(self._rejected.c[self._fold("record")], 0)] if has_records else []
-        runs = connection.execute(sa.select(columns["run_id"]).where(*chosen).distinct()).scalars().all()
+        table, fold = self._rejected.c, self._fold
+        names = ("line", "stream", "path", "reason", "source", "rejected_at")
+        more = {
+            "record": sa.func.coalesce(table[fold("record")], 0) if fold("record") in there else sa.literal(0),
+            "replayed_at": table[fold("replayed_at")] if fold("replayed_at") in there else sa.null(),
+        }
+        order = [table[fold("line")], *([more["record"]] if fold("record") in there else []), table[fold("rejected_at")]]
+        chosen = self._chosen(run_id, stream)
+        runs = connection.execute(sa.select(table[fold("run_id")]).where(*chosen).distinct()).scalars().all()
         for run in self._in_order(connection, runs):
-            query = sa.select(*columns.values()).where(columns["run_id"] == run, *chosen)
-            query = query.order_by(columns["line"], *record, columns["rejected_at"]).execution_options(yield_per=100)
-            for line, of, path, reason, source, at, _ in connection.execute(query):
-                yield Rejected(line, of, path, reason, bytes(source), at, run)
+            query = sa.select(*[table[fold(name)] for name in names], *more.values()).where(table[fold("run_id")] == run, *chosen)
+            for row in connection.execute(query.order_by(*order).execution_options(yield_per=100)):
+                line, of, path, reason, source, at, record, replayed = row
+                yield Rejected(line, of, path, reason, bytes(source), at, run, record=record, replayed_at=replayed)
+
+    def _chosen(self, run_id: str | None, stream: str | None) -> list[sa.ColumnElement[bool]]:
+        wanted = (("run_id", run_id), ("stream", stream))
+        return [self._rejected.c[self._fold(name)] == value for name, value in wanted if value is not None]
+
+    def mark_replayed(self, connection: sa.Connection, given: Iterable[Rejected], at: dt.datetime) -> None:
+        """Note that records in quarantine were given out, some hundreds in a statement: the table has no index."""
+        table, fold = self._rejected.c, self._fold
+        numbers: dict[tuple[str, str | None, int], list[int]] = {}  # lines of a run and stream, or records of a line
+        for one in given:
+            numbers.setdefault((one.run_id, one.stream, one.line if one.record else 0), []).append(one.record or one.line)
+        for (run_id, stream, line), found in numbers.items():
+            of = [table[fold("run_id")] == run_id, table[fold("stream")].is_(None) if stream is None else table[fold("stream")] == stream]
+            of += [table[fold("line")] == line] if line else []
+            place = table[fold("record" if line else "line")]
+            for start in range(0, len(found), MOST_MARKED):
+                chosen = [*of, place.in_(found[start : start + MOST_MARKED])]
+                connection.execute(sa.update(self._rejected).where(*chosen).values({fold("replayed_at"): at}))
+
+    def clear_rejected(self, connection: sa.Connection, run_id: str | None, stream: str | None, *, replayed: bool) -> int:
+        """Delete what is in quarantine, or only what was *replayed*, and return how many records that was."""
+        marked = [self._rejected.c[self._fold("replayed_at")].is_not(None)] if replayed else []
+        return connection.execute(sa.delete(self._rejected).where(*self._chosen(run_id, stream), *marked)).rowcount
 
     def _in_order(self, connection: sa.Connection, runs: Collection[str]) -> list[str]:
         """Return the ids of runs in the order in which they started."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from on_postgres import dialect, rows, run
+from on_postgres import dialect, role, rows, run
 
-from target_meltano import main
+from target_meltano import OutputError, main
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def quarantined(db: Any, *lines: Any, **settings: Any) -> None:
 def test_rejected_are_listed(db: Any, cli: Cli) -> None:
     quarantined(db, schema(), record(id=1, n="no\nnumber"), record(id=2, n=2), b'{"type": "RECORD"\n')
     listed = cli("rejected", "list").stdout.decode().splitlines()
-    found = [line.split("\t")[2:] for line in listed]
+    found = [line.split("\t")[2:6] for line in listed]
     assert found == [
         ["t", "2", "$.n", "'no\\nnumber' is a string, wanted integer; setting column_types: \"t.n\": \"string\" holds it"],
         ["-", "4", "$", "not JSON: Expecting ',' delimiter at character 18: '{\"type\": \"RECORD\"'"],
@@ -156,6 +157,73 @@ def test_without_quarantine_there_is_nothing(db: Any, cli: Cli) -> None:
     for action in ("list", "replay"):
         done = cli("rejected", action)
         assert (done.returncode, done.stdout) == (0, b"")
+
+
+@pytest.mark.parametrize("action", ["list", "replay", "clear"])
+def test_that_there_is_nothing_is_said(db: Any, cli: Cli, action: str) -> None:
+    """Of a run and stream that are not there, too; a record has come meanwhile."""
+    assert cli("rejected", action).stderr == b"WARNING nothing is in quarantine\n"
+    quarantined(db, schema(), record(id=1, n="one"))
+    done = cli("rejected", action, "--run", "nope", "--stream", "t")
+    assert (done.returncode, done.stderr) == (0, b"WARNING nothing of run 'nope' and stream 't' is in quarantine\n")
+    assert done.stdout == (b"0 deleted\n" if action == "clear" else b"")
+    assert rows(db, "count(*)", "__rejected") == [(1,)]
+
+
+def marks(cli: Cli) -> list[tuple[str, str]]:
+    """Return the lines of what is in quarantine, and how each is marked."""
+    lines = [line.split("\t") for line in cli("rejected", "list").stdout.decode().splitlines()]
+    return [(line[3], re.sub(r"\d\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", line[6])) for line in lines]
+
+
+def test_what_was_replayed_is_marked_and_can_be_cleared(db: Any, cli: Cli) -> None:
+    """Only what was given out: not the records of another stream, nor those that newer rows have replaced."""
+    quarantined(db, schema("a"), schema("b"), record("a", id="x"), record("b", id="y"), b"broken\n", record("a", id=1, n="z"), record("a", id=1, n=1))
+    assert marks(cli) == [("3", "-"), ("4", "-"), ("5", "-"), ("6", "-")]
+    assert cli("rejected", "replay", "--stream", "a").stderr.count(b"left out") == 1
+    assert marks(cli) == [("3", "replayed TIME"), ("4", "-"), ("5", "-"), ("6", "-")]
+    again = cli("rejected", "replay")
+    assert b"1 of the records were replayed before" in again.stderr
+    assert b"broken" in again.stdout
+    assert marks(cli) == [("3", "replayed TIME"), ("4", "replayed TIME"), ("5", "replayed TIME"), ("6", "-")]
+    assert cli("rejected", "clear", "--replayed").stdout == b"3 deleted\n"
+    assert marks(cli) == [("6", "-")]
+    assert b"nothing is in quarantine that was replayed" in cli("rejected", "clear", "--replayed").stderr
+    assert cli("rejected", "clear", "--stream", "a").stdout == b"1 deleted\n"
+    assert marks(cli) == []
+
+
+def test_records_of_a_batch_are_marked_each(db: Any, cli: Cli, tmp_path: Path) -> None:
+    """More of them than one statement marks; of an older table, too, which has no such column yet."""
+    path = tmp_path / "x"
+    path.write_text("".join(json.dumps({"id": n, "n": "x" if n % 2 else n}) + "\n" for n in range(1200)))
+    batch = {"type": "BATCH", "stream": "t", "encoding": {"format": "jsonl"}, "manifest": [path.as_uri()]}
+    quarantined(db, schema(), batch, record(id=1, n=1), batch_root=str(tmp_path))
+    db.query(f"ALTER TABLE {db.schema}.__rejected DROP replayed_at")
+    assert len(messages(cli("rejected", "replay").stdout)) == 600  # the SCHEMA, and all but the one that a newer row has replaced
+    assert db.query(f"SELECT record FROM {db.schema}.__rejected WHERE replayed_at IS NULL") == [(2,)]
+
+
+def test_a_role_that_may_only_read_replays_all_the_same(db: Any, cli: Cli) -> None:
+    quarantined(db, schema(), record(id=1, n="one"))
+    with role(db) as (name, url):
+        db.query(f"GRANT USAGE ON SCHEMA {db.schema} TO {name}; GRANT SELECT ON ALL TABLES IN SCHEMA {db.schema} TO {name}")
+        done = cli("rejected", "replay", url=url)
+    assert (done.returncode, len(messages(done.stdout))) == (0, 2)
+    assert b"WARNING what was replayed is not marked as such: " in done.stderr
+    assert marks(cli) == [("2", "-")]
+
+
+def test_what_could_not_be_written_is_not_marked(db: Any, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    quarantined(db, schema(), record(id=1, n="one"))
+
+    def gone(data: bytes, *, more: bool = False) -> None:
+        raise OutputError("stdout is gone")
+
+    with monkeypatch.context() as full:
+        full.setattr("target_meltano.standard.write", gone)
+        assert cli("rejected", "replay").returncode == 1
+    assert marks(cli) == [("2", "-")]
 
 
 def test_replay_can_be_mended_and_piped_in_again(db: Any, cli: Cli) -> None:
