@@ -45,7 +45,7 @@ def test_a_fault_is_one_line_and_a_code(standin: Snowflake, config: Path) -> Non
     done = run(config, lines=[schema(), record(id="x")])
     assert (done.returncode, done.stdout) == (1, "")
     assert [line for line in done.stderr.splitlines() if not line.startswith("INFO")] == [
-        "CRITICAL line 2: stream 'orders': $.id: 'x' is a string, wanted integer; setting column_types: \"orders.id\": \"string\" holds it"
+        "CRITICAL line 2: stream 'orders': $.id: 'x' is a string, wanted integer; setting column_types: \"orders.id\": \"string\" holds it; the setting invalid_records: quarantine loads the others"
     ]
     assert standin.server
     standin.server.fault("^SHOW", "error", number=3001)
@@ -53,3 +53,14 @@ def test_a_fault_is_one_line_and_a_code(standin: Snowflake, config: Path) -> Non
     assert refused.returncode == 3
     assert "Traceback" not in refused.stderr
     assert "003001: as planned" in refused.stderr
+
+
+def test_invalid_records_are_listed_replayed_marked_and_cleared(snowflake: Snowflake, config: Path) -> None:
+    config.write_text(json.dumps({**json.loads(config.read_text()), "invalid_records": "quarantine"}))
+    assert run(config, lines=[schema(), record(id="x"), record(id=1), state(1)]).returncode == 0
+    assert run(config, "rejected", "list").stdout.splitlines()[0].split("\t")[2:4] == ["orders", "2"]
+    assert '"id": "x"' in run(config, "rejected", "replay").stdout
+    listed = run(config, "rejected", "list")
+    assert "\treplayed 2" in listed.stdout, listed.stderr
+    assert run(config, "rejected", "clear", "--replayed").stdout == "1 deleted\n"
+    assert run(config, "rejected", "list").stderr == "WARNING nothing is in quarantine\n"
