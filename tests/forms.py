@@ -143,7 +143,7 @@ def _translated() -> Path:
     there = {major: folder for major, folder in folders.items() if Path(f"/usr/share/locale/de/LC_MESSAGES/postgres-{major}.mo").exists()}
     fit = [folder for folder in there.values() if not given or str(folder) == given]
     if not fit:
-        pytest.skip(f"needs a PostgreSQL with messages in German, which {given or 'this machine'} has not: apt-get install postgresql, TEST_POSTGRES=/usr/lib/postgresql/…/bin")
+        pytest.skip("needs a PostgreSQL with messages in German, which these programs have not: apt-get install postgresql, TEST_POSTGRES=/usr/lib/postgresql/…/bin")
     return fit[-1]
 
 
