@@ -12,6 +12,7 @@ import pytest
 
 from target_meltano import commands
 from target_meltano.samples import INT, NUM, STR, record, schema, state
+from target_meltano.verify.program import Options, Verification
 
 Run = Callable[..., Any]  # loads lines, with settings
 Query = Callable[[str], list[tuple[Any, ...]]]
@@ -100,23 +101,31 @@ class Died(Exception):
     pass
 
 
+def differences(dialect: Any, lines: list[Any], *, whole: bool = False) -> list[str]:
+    """Return how the tables differ from what *lines* say, as `verify` does."""
+    return [str(one) for verdict in Verification(dialect, lines, Options(whole=whole)).run() for one in verdict.found.differences]
+
+
 def three_days(run: Run, make: Run, query: Query, name: str) -> None:
     """Load all of it into the schema *name* by *run*, and compare; *make* is a dialect with settings."""
     run(FIRST, **KEPT)
+    assert differences(make(**KEPT), FIRST, whole=True) == []
     first = QUERIES["odd"].partition(", new")[0] + " FROM {0}.odd WHERE id = 1"
     assert query(first.format(name)) == [AFTER_FIRST]
     with pytest.raises(Died):
         run(dying(SECOND), **KEPT)
     assert commands.get_state(make(**KEPT)) == '{"day":1}'
-    run(SECOND, **KEPT)
-    run(THIRD, **KEPT)
+    for day in (SECOND, THIRD):
+        run(day, **KEPT)
+        assert differences(make(**KEPT), day) == []
     for what, sql in QUERIES.items():
         assert query(sql.format(name)) == EXPECTED[what], what
 
 
-def overwrites(run: Run, query: Query, name: str) -> None:
+def overwrites(run: Run, make: Run, query: Query, name: str) -> None:
     for day in WHOLE:
         run(day, load_method="overwrite")
+        assert differences(make(load_method="overwrite"), day, whole=True) == []
     assert query(f"SELECT id, v FROM {name}.whole ORDER BY 1") == [(n, f"{n} again") for n in range(40, 60)]
 
 

@@ -100,7 +100,7 @@ def test_three_days_of_odd_values(form: Form, name: str) -> None:
         return remedied(form, lambda: load(target(form.url, name, **settings), lines))
 
     odd_days.three_days(run, partial(target, form.url, name), form.query, name)
-    odd_days.overwrites(run, form.query, name)
+    odd_days.overwrites(run, partial(target, form.url, name), form.query, name)
 
 
 def run_at(url: str, lines: Any, **settings: Any) -> Result:
