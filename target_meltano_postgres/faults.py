@@ -40,7 +40,8 @@ TRANSIENT = (
 LOCK = "pg_catalog.hashtextextended(%s, 0)"  # of a name
 # Classes and errors that no row is the cause of: connection, rollback, resources, operator, system, damaged data.
 NOT_OF_A_ROW = ("08", "40", "53", "57", "58", "XX001", "XX002")
-_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?)(?:: \".*)?)?$", re.MULTILINE)
+# "COPY t, line 3, column a: ...", whose words are those of the server's language, as "COPY t, Zeile 3, Spalte a: ...".
+_COPY_LINE = re.compile(r"^COPY .*?, [^\W\d]+ (\d+)(?:, [^\W\d]+ (.*?)(?:: \".*)?)?$", re.MULTILINE)
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 10, 10, 10, 10)  # seconds
 
 

@@ -12,7 +12,7 @@ import psycopg2
 
 from target_meltano import DatabaseError, Settings, SettingsError, setting
 
-from . import faults
+from . import faults, refusal
 
 CONNECT_SECONDS = 30  # of trying to connect, with growing pauses
 # A network that swallows everything ends a session after one to two minutes, instead of never.
@@ -113,7 +113,12 @@ def start(parameters: Mapping[str, Any], name: str = NAME, tell: Callable[[str],
     logger=None,
 )
 def _start(parameters: Mapping[str, Any], name: str, tell: Callable[[str], None]) -> tuple[Any, bool]:
-    session = psycopg2.connect(**parameters)
+    try:
+        session = psycopg2.connect(**parameters)
+    except psycopg2.OperationalError as error:
+        if not _may_pass(error) and refusal.passes(error, parameters):
+            raise refusal.Passing(str(error)) from error
+        raise
     try:
         encoding = session.get_parameter_status("server_encoding")
         if encoding != "UTF8":
@@ -153,7 +158,8 @@ def _may_pass(error: Exception) -> bool:
     """A starting server passes; wrong passwords and missing databases do not mend themselves."""
     is_of_query = getattr(error, "cursor", None) is not None
     text = str(error)
-    return any(words in text for words in _PASSING) or (is_of_query and faults.is_transient(error))
+    is_known = isinstance(error, refusal.Passing) or any(words in text for words in _PASSING)
+    return is_known or (is_of_query and faults.is_transient(error))
 
 
 # A pooler gives each of its clients a number of its own, so that it knows whose statement is to be cancelled.
