@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from on_postgres import run
+from on_postgres import dialect, run
 from packages import Stream
 from records import Records, made_by_hypothesis, mocked
 from stored import differences, tables
+
+from target_meltano.verify.program import Options, Verification
 
 COUNTED = ("streams", "columns", "records", "values")
 
@@ -25,7 +27,7 @@ class Outcome:
 
 
 def outcome(db: Any, streams: Sequence[Stream], seed: int, most: int) -> Outcome:
-    """Load *streams* in three ways, each in two runs, the second with changed records; compare after each.
+    """Load *streams* in three ways, each in two runs, the second with changed records; compare after each, and by `verify` after both.
 
     A run has 1 to *most* records of a stream.
     """
@@ -38,14 +40,21 @@ def outcome(db: Any, streams: Sequence[Stream], seed: int, most: int) -> Outcome
         ("keep", of_hypothesis, {"absent_fields": "keep", "unknown_fields": "keep", "batch_rows": 20}),
         ("append", [of_mock[0], of_hypothesis[1]], {"load_method": "append", "unknown_fields": "keep"}),
     ):
+        quiet: Any = {"invalid_schemas": "quarantine", "invalid_records": "quarantine", "max_rejected": 10**6, **settings}
         wanted: dict[str, list[list[Any]]] = {stream.name: [] for stream in streams}
+        sent: list[Any] = []
         for number, records in enumerate(runs):
-            result = run(db, *messages(streams, records, seed), invalid_schemas="quarantine", invalid_records="quarantine", max_rejected=10**6, **settings)
+            its = list(messages(streams, records, seed))
+            sent += its
+            result = run(db, *its, **quiet)
             for stream in streams:
                 add(wanted[stream.name], records[stream.name], stream.key, way)
             compare(db, streams, wanted, way, f"{way} {number + 1}", result.summary, found)
             found.counts["records"] += sum(map(len, records.values()))
             found.counts["values"] += sum(values_in(record) for its in records.values() for record in its)
+        for verdict in Verification(dialect(db, **quiet), sent, Options(whole=True)).run():
+            if not verdict.is_equal:
+                found.differences[verdict.stream, f"{way}: verify"] = [str(verdict), *map(str, verdict.found.differences)]
         db.query(f'DROP SCHEMA "{db.schema}" CASCADE')
     return found
 
