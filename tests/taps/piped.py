@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from target_meltano import load, make
+from target_meltano.verify.program import Verification
 from target_meltano_postgres import PostgresDialect, PostgresSettings
 
 TARGET = Path(sys.executable).with_name("target-meltano-postgres")
@@ -51,7 +52,7 @@ class Pipe:
         self.records += len(self.read_records())
 
     def load(self, **settings: Any) -> None:
-        """Load what was read into all targets, which have to end with the same STATE."""
+        """Load what was read into all targets, which have to end with the same STATE; `verify` has to find all of it."""
         (first, its), *others = self.targets.items()
         told = self._process(first, {**its, **settings})
         assert told.returncode == 0, told.stderr
@@ -59,9 +60,17 @@ class Pipe:
         for schema, its in others:
             states: list[str] = []
             with open(self.messages, "rb") as messages:
-                load(PostgresDialect(make(PostgresSettings, url=self.url, schema=schema, **{**its, **settings})), messages, on_state=states.append)
+                load(self._dialect(schema, {**its, **settings}), messages, on_state=states.append)
             assert states[-1] == last
         self.state.write_text(last)
+        for schema, its in self.targets.items():
+            self.verify(schema, {**its, **settings})
+
+    def verify(self, schema: str, settings: Mapping[str, Any]) -> None:
+        with open(self.messages, "rb") as messages:
+            verdicts = Verification(self._dialect(schema, settings), messages).run()
+        told = [line for verdict in verdicts for line in (str(verdict), *map(str, verdict.found.differences))]
+        assert all(verdict.is_equal for verdict in verdicts), "\n".join(told)
 
     def refused(self, **settings: Any) -> str:
         """The error by which the first target ends, of what was read."""
@@ -73,6 +82,9 @@ class Pipe:
     def read_records(self) -> list[dict[str, Any]]:
         messages = (json.loads(line) for line in self.messages.read_bytes().splitlines())
         return [message["record"] for message in messages if message["type"] == "RECORD"]
+
+    def _dialect(self, schema: str, settings: Mapping[str, Any]) -> PostgresDialect:
+        return PostgresDialect(make(PostgresSettings, url=self.url, schema=schema, **settings))
 
     def _process(self, schema: str, settings: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
         config = self.folder / f"{schema}.json"

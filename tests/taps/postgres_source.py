@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 import pytest
 from environments import environment
-from piped import TARGET, Pipe, run
+from piped import Pipe, run
 from psycopg2.extensions import make_dsn, parse_dsn
 from syncs import selected
 
@@ -123,11 +123,3 @@ class PostgresPipe(Pipe):
         """Return the fields that the stream's records of the last sync have."""
         messages = (json.loads(line) for line in self.messages.read_bytes().splitlines())
         return {name for message in messages if message["type"] == "RECORD" and message["stream"] == stream for name in message["record"]}
-
-    def verified(self, schema: str) -> str:
-        """Return what `verify` says of the last sync and this target's tables; empty where they are equal."""
-        config = self.folder / "verify.json"
-        config.write_text(json.dumps({"url": self.url, "schema": schema, **self.targets[schema]}))
-        with open(self.messages, "rb") as messages:
-            done = subprocess.run([TARGET, "verify", "--config", config], stdin=messages, capture_output=True, text=True, check=False)
-        return done.stdout + done.stderr if done.returncode else ""

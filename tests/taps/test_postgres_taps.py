@@ -38,8 +38,6 @@ def test_after_each_sync_the_tables_are_equal_to_the_source(
         for changes in CHANGES:
             change(shop, changes)
             pipe.sync()
-            for schema in schemas.values() if changes is CHANGES[-1] else [schemas["upsert"]]:
-                assert pipe.verified(schema) == ""
             for table in KEYS:
                 if table == "wide":
                     assert [name for name in compared.columns(table) if name not in pipe.fields("shop-wide")] == list(way.left_out)
