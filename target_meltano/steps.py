@@ -112,6 +112,7 @@ class Steps:
                 self.add(step.stream, Load())
         else:
             self.session.begun()
+            self.forget_shapes()  # the table that the last transaction made went with it
             done = partial(self.done, step.stream)
             changed = partial(self.changed, step.stream)
             kept = tables.follow(self.dialect, self.session.connection, step.table, step.policy, done, changed=changed)

@@ -247,3 +247,11 @@ def test_refused_rows_are_cheap(db: Any, tables: Any, count: int, bad: int, time
     clean = min(seconds("clean", 0) for _ in range(2))
     assert seconds("refused", count // bad) < times * (clean + 0.4) + 0.5  # a process takes 0.4 s to start
     assert len(refused(db)) == bad
+
+
+def test_tables_that_the_transaction_made_are_no_others_when_it_is_done_again(db: Any, tables: Any) -> None:
+    """With `state_id`, as a constraint that waits for COMMIT is violated."""
+    tables(HOUSES % LATE)
+    sent = [HOUSE, schema("a", id=INT), record("a", id=1), schema("b", id=INT), schema("b", id=INT, v=STR), schema("c", id=INT), record("c", id=1), record("house", id=1, street=9)]
+    run(db, *sent, state_id="p", invalid_records="quarantine")
+    assert (rows(db, "id", "a"), rows(db, "id", "c"), refused(db)) == ([(1,)], [(1,)], [("house", 8)])
