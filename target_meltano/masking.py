@@ -299,7 +299,10 @@ class Stage:
         if is_text(value):
             if of in self._columns.get(value.casefold(), ()):
                 raise self._bookmark(value, str(of))
-            value = _json_in(value)
+            inside = _json_in(value)
+            if inside is not None:  # may be a text again, with JSON in it
+                self._check_state(inside, of, path)
+            return
         if isinstance(value, list):
             for item in value:
                 self._check_state(item, of, path)
@@ -337,7 +340,7 @@ def _is_like(name: str, other: str) -> bool:
 
 
 def _json_in(text: str) -> Any:
-    if text.lstrip()[:1] not in ("{", "["):
+    if text.lstrip()[:1] not in ("{", "[", '"'):
         return None
     try:
         return parse(text.encode("utf-8", "surrogatepass"))

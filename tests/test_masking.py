@@ -261,6 +261,7 @@ def test_nan_is_masked_like_any_number(method: str, wanted: bytes) -> None:
         {"users": [["email", "a@b.c"]]},
         {"users": {"bookmark": "email", "value": "a@b.c"}},
         {"users": '{"email": "a@b.c"}'},
+        {"users": json.dumps(json.dumps(json.dumps([{"email": "a@b.c"}])))},
     ],
     ids=str,
 )
