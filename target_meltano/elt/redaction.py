@@ -2,8 +2,8 @@
 
 A program that fails tells its settings in forms of its own: percent-encoded in an address, with the
 backslashes of JSON or of Python's repr, in another case, broken over two lines. So a text is compared
-in two forms that all these have in common: with letters of one case and without quotes, backslashes and
-white space; and the same once more with escapes decoded.
+in forms that all these have in common: with letters of one case and without quotes, backslashes and
+white space; the same once more with escapes decoded; and so with what a line's end has broken put together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
@@ -29,6 +29,14 @@ _ESCAPE = re.compile(
     r"|(?P<entity>&(?:[a-z]{2,8}|\#[0-9]{1,7}|\#x[0-9a-f]{1,6});)",
     re.I,
 )
+_BEGUN_ESCAPE = re.compile(  # at the end of a line; of characters of several bytes or halves these, too
+    r"(?:(?:%[89a-f][0-9a-f]){1,3}(?:%[0-9a-f]?)?|%[0-9a-f]?"
+    r"|(?:\\+x[89a-f][0-9a-f]){1,3}(?:\\+(?:x[0-9a-f]?)?)?|\\+ud[89ab][0-9a-f]{2}(?:\\+(?:u[0-9a-f]{0,3})?)?"
+    r"|\\+(?:u[0-9a-f]{0,3}|x[0-9a-f]?|[0-3][0-7]?|(?-i:U)[0-9a-f]{0,7})?"
+    r"|&(?:[a-z]{0,8}|\#[0-9]{0,7}|\#x[0-9a-f]{0,6}))$",
+    re.I,
+)
+_BREAK = re.compile(r"[ \t]*\n[ \t]*")
 _MAY_BE_ESCAPED = re.compile(r"[%\\&]")
 _BESIDE_WORDS = frozenset("\"'`\\+")  # quotes, what escapes them, and the space of a form in an address
 _TAIL = 3  # characters
@@ -67,6 +75,11 @@ def decoded(text: str) -> str:
         if text == before:
             break
     return plainly(text)
+
+
+def joined(text: str) -> str:
+    """Return *text* as `decoded` does, with escapes that the end of a line has broken."""
+    return decoded(_BREAK.sub("", text))
 
 
 def _character(found: re.Match[str]) -> str:
@@ -133,9 +146,15 @@ def _characters(text: str) -> Iterator[tuple[int, int, str]]:
     return ((at, at + 1, _COMPARED[ord(char)]) for at, char in enumerate(text))
 
 
-def _escapes(text: str) -> Iterator[tuple[int, int, str]]:
+def _joined_escapes(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield the characters that *text* stands for as `joined` finds them."""
+    breaks = {at for found in _BREAK.finditer(text) for at in range(*found.span())}
+    return _escapes(text, breaks)
+
+
+def _escapes(text: str, without: Container[int] = ()) -> Iterator[tuple[int, int, str]]:
     """Yield the characters that *text* stands for, layer by layer as `decoded` finds them, with their places in *text*."""
-    parts = [(at, at + 1, char) for at, char in enumerate(text)]
+    parts = [(at, at + 1, char) for at, char in enumerate(text) if at not in without]
     for _ in range(_MOST_LAYERS):
         made, at = [], 0
         for found in _ESCAPE.finditer("".join(char for *_, char in parts)):
@@ -158,7 +177,7 @@ class Redactor:
         plain, other = (_long(map(read, texts)) for read, texts in ((plainly, forms | coded), (decoded, parts)))
         self._views = tuple(
             _View(read, tokens, needles, frozenset(needle[max(0, end - _TAIL) : end] for needle in needles for end in range(1, len(needle))))
-            for read, tokens, needles in ((plainly, _characters, plain), (decoded, _escapes, other))
+            for read, tokens, needles in ((plainly, _characters, plain), (decoded, _escapes, other), (joined, _joined_escapes, other))
             if needles
         )
         exact = sorted((form for form in forms if len(form.strip()) >= SHORTEST), key=len, reverse=True)
@@ -167,7 +186,8 @@ class Redactor:
         self.longest = max(map(len, plain), default=0)
 
     def __call__(self, text: str) -> str:
-        views = self._views if _MAY_BE_ESCAPED.search(text) else self._views[:1]  # else both are the same
+        count = 1 if not _MAY_BE_ESCAPED.search(text) else 2 if "\n" not in text else 3  # else they are the same
+        views = self._views[:count]
         spans = {span for view in views for span in view.spans(text)}
         if self._exact and (spans or self._has_odd):
             spans |= {found.span() for found in self._exact.finditer(text)}  # with the quotes at their ends
@@ -181,13 +201,26 @@ class Redactor:
         """Return how many of the last *lines* may have the beginning of a secret that goes on in the next one."""
         most = 0
         for view in self._views:
-            size = view.begun("\n".join(lines))
-            count = 0
-            while size > 0:
+            text, open_ = _glued(lines), 0  # characters of an escape that the next line goes on with
+            if view.read is joined and (broken := _BEGUN_ESCAPE.search(text)):
+                open_ = len(text) - broken.start()
+            size, count = view.begun(text[: len(text) - open_]), 0
+            while count < len(lines) and (size or open_) and not _holds(view, _glued(lines[len(lines) - count :]), size, open_):
                 count += 1
-                size -= len(view.read(lines[-count]))
+            while 0 < count < len(lines) and _BEGUN_ESCAPE.search(_glued(lines[: len(lines) - count])):
+                count += 1
             most = max(most, count)
         return most
+
+
+def _glued(lines: list[str]) -> str:
+    """Return *lines* as one, without what indents them."""
+    return _BREAK.sub("", "\n".join(lines))
+
+
+def _holds(view: _View, text: str, size: int, open_: int) -> bool:
+    """Tell whether *text* has the last *open_* characters, and before them *size* as they are compared."""
+    return len(text) >= open_ and len(view.read(text[: len(text) - open_])) >= size
 
 
 class Lines:

@@ -110,6 +110,34 @@ def test_what_stands_in_front_changes_nothing(secret: str, line: str) -> None:
     assert HIDDEN in Redactor([secret])(line)
 
 
+ESCAPES = {
+    "percent": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "bytes": lambda text: "".join(f"\\x{byte:02x}" for byte in text.encode()),
+    "JSON": lambda text: "".join(f"\\u{int.from_bytes(text.encode('utf-16-be')[at : at + 2], 'big'):04x}" for at in range(0, len(text.encode("utf-16-be")), 2)),
+    "code points": lambda text: "".join(f"\\U{ord(char):08x}" for char in text),
+    "HTML": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "HTML, hex": lambda text: "".join(f"&#x{ord(char):x};" for char in text),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "hex": lambda text: text.encode().hex(),
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text))[3:-3],
+    "percent, as needed": lambda text: urllib.parse.quote(text, safe=""),
+}
+
+
+@pytest.mark.parametrize("spelling", ESCAPES)
+@pytest.mark.parametrize("secret", ["tokenABC123xyz", "pa55:w/o+rd=\u00e9%x9", "\u00e9\u0436\u5b57\U0001f600-secret"], ids=ascii)
+def test_a_secret_that_a_line_breaks_within_an_escape_is_hidden(spelling: str, secret: str) -> None:
+    """Wherever that is, in two lines or three; nothing of the secret is left on either side of it."""
+    spelt = ESCAPES[spelling](secret)
+    cuts = [(cut, len(spelt)) for cut in range(1, len(spelt))] + [(cut, cut + size) for cut in range(1, len(spelt) - 6) for size in (1, 2, 5)]
+    for first, last in cuts:
+        told = ["~", f"key: {spelt[:first]}", *(f"  {part}" for part in (spelt[first:last], spelt[last:]) if part), "~"]
+        shown = lines(Redactor([secret]), told)
+        assert len(shown) == len(told)
+        left = "".join(shown[1:-1]).replace("key:", "").replace(HIDDEN, "")
+        assert sum(map(str.isalnum, left)) <= (spelling == "base64"), (told, shown)  # some bits, in its last letter
+
+
 def test_a_key_of_many_lines_is_hidden_line_by_line() -> None:
     """Also where each line of the log has something in front."""
     body = [f"{number:02}MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" for number in range(20)]
