@@ -6,18 +6,23 @@ so that one that was cut off is made anew.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from .errors import RunError
+from .redaction import Redactor
 
 LAST_LINES = 5  # of what pip tells
+SHOWS_ALL = Redactor(())
 DBT = "dbt"  # the environment of the transform; no tap can have it, see `environment_of`
 
 
@@ -70,10 +75,10 @@ def is_installed(place: Path, wanted: str) -> bool:
         return False
 
 
-def make(place: Path, pip_url: str, python: str | None, folder: Path) -> None:
+def make(place: Path, pip_url: str, python: str | None, folder: Path, redact: Redactor = SHOWS_ALL) -> None:
     """Make the environment *place* with what *pip_url* names; by uv where it is there, else venv and pip.
 
-    Paths in *pip_url* are in *folder*.
+    Paths in *pip_url* are in *folder*. What *redact* hides of it comes to pip by a file, as everybody sees its arguments.
 
     Raises:
         RunError: with the last lines of what pip or uv told.
@@ -92,14 +97,32 @@ def make(place: Path, pip_url: str, python: str | None, folder: Path) -> None:
         steps = [[interpreter, "-m", "venv", "--without-pip", str(place)], [sys.executable, "-m", "pip", "--python", own, *quiet]]
     else:
         steps = [[interpreter, "-m", "venv", str(place)], [own, "-m", "pip", *quiet]]
-    steps[-1] += shlex.split(pip_url)
-    for step in steps:
-        done = subprocess.run(step, cwd=folder, env=variables(place), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            told = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and "WARNING" not in line]
-            raise RunError("\n".join([f"{pip_url}: cannot be installed", *told[-LAST_LINES:]]))
+    shown, hidden = _parted(shlex.split(pip_url), redact)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as private:
+        private.write(hidden)
+        private.flush()
+        steps[-1] += [*shown, *(["--requirement", private.name] if hidden else [])]
+        for step in steps:
+            done = subprocess.run(step, cwd=folder, env=variables(place), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+            if done.returncode:
+                told = [line for line in redact(done.stderr + done.stdout).splitlines() if line.strip() and "WARNING" not in line]
+                raise RunError("\n".join([f"{redact(pip_url)}: cannot be installed", *told[-LAST_LINES:]]))
     (place / "at").write_text(str(place.resolve()), "utf-8")
     (place / "installed").write_text(wanted(pip_url, python), "utf-8")
+
+
+def _parted(words: Sequence[str], redact: Redactor) -> tuple[list[str], str]:
+    """Return the arguments of pip that hide nothing, and the others as lines of a file of requirements."""
+    shown: list[str] = []
+    lines = ""
+    for word in words:
+        if redact(word) == word:
+            shown.append(word)
+        elif shown and re.fullmatch("-[a-z]|--[a-z-]+", shown[-1]):  # the option that it is the value of
+            lines += f"{shown.pop()} {word}\n"
+        else:
+            lines += f"{word}\n"
+    return shown, lines
 
 
 def _pip_reaches_others() -> bool:
@@ -111,5 +134,5 @@ def _pip_reaches_others() -> bool:
 
 
 def wanted(pip_url: str, python: str | None) -> str:
-    """Return what the file `installed` says of an environment that is made from these."""
-    return f"{pip_url}\n{python or sys.version_info[:2]}\n"
+    """Return what the file `installed` says of an environment that is made from these: a hash, as there may be a token in it."""
+    return f"{hashlib.sha256(f'{pip_url} {python or sys.version_info[:2]}'.encode()).hexdigest()}\n"

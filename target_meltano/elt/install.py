@@ -14,6 +14,7 @@ from .display import table
 from .errors import RunError
 from .pipeline import Outcome
 from .project import SCHEMA, Project
+from .redaction import Redactor
 
 
 def command(arguments: list[str]) -> int:
@@ -52,11 +53,11 @@ def _wanted(project: Project, only_taps: bool) -> Iterator[tuple[str, str, str |
 def _install(project: Project, force: bool, wanted: tuple[str, str, str | None]) -> Outcome:
     name, pip_url, python = wanted
     started = time.monotonic()
-    place = executables.environment_of(project.work, name)
+    place, redact = executables.environment_of(project.work, name), Redactor(project.secrets)
     if not force and executables.is_installed(place, executables.wanted(pip_url, python)):
         return Outcome(name, "ok", (), "is there already")
     try:
-        executables.make(place, pip_url, python, project.folder)
+        executables.make(place, pip_url, python, project.folder, redact)
     except RunError as error:
         return Outcome(name, "failed", tuple(str(error).splitlines()), "", time.monotonic() - started)
-    return Outcome(name, "ok", (), pip_url, time.monotonic() - started)
+    return Outcome(name, "ok", (), redact(pip_url), time.monotonic() - started)

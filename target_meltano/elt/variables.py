@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from .document import Document, Key
 
@@ -20,6 +20,7 @@ _SECRET_NAME = re.compile(
     re.I,
 )
 _ASSIGNED = re.compile(r"(?:^|[\s?&;])(?:ssl)?(?:password|pwd)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&;']*))", re.I)
+_USERS = re.compile(r"://([^\s/?#]*)@")  # of URLs
 _IN_CLEAR = "a secret stands here in clear text; put it into the environment and write ${NAME}, or ${file:PATH}"
 
 
@@ -166,11 +167,9 @@ def _default(reference: str) -> str:
 
 
 def _passwords(value: str) -> list[str]:
-    """Return the passwords in a URL, or in a text like `host=h password=p`."""
+    """Return the passwords in URLs, wherever they stand in a text, or in one like `host=h password=p`."""
     found = [quoted or plain for quoted, plain in _ASSIGNED.findall(value)]
-    if "://" in value:
-        with suppress(ValueError):
-            found.append(urlsplit(value).password or "")
+    found += [user.partition(":")[2] for user in _USERS.findall(value)]
     return [password for password in found if password]
 
 

@@ -6,7 +6,9 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
+import pytest
 from elt_project import ROOT, TestProject
 
 from target_meltano.elt import executables
@@ -85,3 +87,30 @@ def test_a_tap_of_the_package_index_is_loaded(project: TestProject, tap_jsonl: P
     assert project.query(f'SELECT id, name FROM "{project.schema()}".people ORDER BY 1') == [(1, "Ada"), (2, "Bo")]
     (state,) = project.query(f'SELECT state FROM "{project.schema()}".__state')
     assert "people" in json.loads(state[0])["bookmarks"]
+
+
+SECRET = "t0ken/9f3a+b7"
+
+
+@pytest.mark.parametrize("name", ["GIT_TOKEN", "PLACE"])
+def test_what_is_secret_in_a_pip_url_is_shown_nowhere(project: TestProject, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Not on screen, whether it works or not, not in `.elt`, and not among the arguments of pip, which everybody sees."""
+    spelt = quote(SECRET, safe="")
+    index = f"--extra-index-url https://user:${{{name}}}@127.0.0.1:9/simple --no-index"
+    made = wheel(project.folder, "1.0")
+    project.write({"a": {"executable": "tap-made", "pip_url": f"{made} {index}"}, "b": {"executable": "x", "pip_url": f"no-such-thing {index}"}})
+    programs = project.folder / "seen"
+    programs.mkdir()
+    seen = project.folder / "arguments"
+    code = f"import os, sys, subprocess, runpy\nopen({str(seen)!r}, 'a').write(repr(sys.orig_argv))\n"
+    (programs / "sitecustomize.py").write_text(code)  # read by each Python that starts
+    done = project.run("install", **{name: spelt, "PYTHONPATH": f"{programs}:{ROOT}"})
+    assert ("a" in done.stdout, done.returncode) == (True, 1)
+    assert "--extra-index-url https://user:****@127.0.0.1:9/simple" in done.stdout
+    assert "pip" in seen.read_text()
+    left = [path.read_text("utf-8", "replace") for path in (project.folder / ".elt").rglob("*") if path.is_file() and path.suffix in ("", ".json", ".txt", ".cfg")]
+    for text in (done.stdout, done.stderr, seen.read_text(), *left):
+        assert spelt not in text
+        assert SECRET not in text
+    assert "is there already" in project.run("install", "a", **{name: spelt}).stdout
+    assert "is there already" not in project.run("install", "a", **{name: "another-one"}).stdout
