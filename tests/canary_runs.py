@@ -135,7 +135,7 @@ class Runner:
             assert running.stdin
             running.stdin.write(b"\n".join([*sent, b""]))
             running.stdin.flush()
-            until, opened = time.monotonic() + 120, Places()
+            until, opened = time.monotonic() + 300, Places()
             while not any(SEEN.encode() in data for data in opened.get("open files", ())):
                 assert running.poll() is None, running.communicate()
                 assert time.monotonic() < until
