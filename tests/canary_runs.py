@@ -146,11 +146,12 @@ class Runner:
             self.note_temporary()
             self.places.add("process list", Path(f"/proc/{running.pid}/cmdline").read_bytes())
             running.send_signal(number)
+            running.wait(300)  # with its input open: at the end of that it would end by itself
             out, told = running.communicate()
         self.places.add("stdout", out)
         self.places.add("stderr, text", told)
         self.note_temporary()
-        assert running.returncode in (128 + number, -number)
+        assert running.returncode in (128 + number, -number), (number, running.returncode, told[-500:])
         return running.returncode
 
 
