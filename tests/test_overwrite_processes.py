@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from on_postgres import rows
 from pooler import needs_pgbouncer, pooled
@@ -46,13 +48,14 @@ class Run:
         return self.process.returncode, out.strip(), err
 
     def wait_for_rows(self, db: Any, count: int) -> None:
-        """Wait until so many rows are committed beside the table."""
+        """Wait until so many rows of this run are committed beside the table."""
         until = time.monotonic() + 30
         query = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind = 'r' AND starts_with(relname, '__new_t_')"
         while time.monotonic() < until:
-            found = [db.query(f'SELECT count(*) FROM "{db.schema}"."{name}"')[0][0] for (name,) in db.query(query, (db.schema,))]
-            if max(found, default=-1) >= count:
-                return
+            for (name,) in db.query(query, (db.schema,)):
+                with suppress(psycopg2.errors.UndefinedTable):  # another run's, which has just been dropped
+                    if db.query(f'SELECT count(*) FROM "{db.schema}"."{name}" WHERE run = %s', (self.name,))[0][0] >= count:
+                        return
             time.sleep(0.05)
         pytest.fail("no rows came")
 
@@ -106,7 +109,7 @@ def test_through_a_pooler_by_transaction_one_run_is_whole_and_the_other_says_so(
         runs["a"].wait_for_rows(db, 1)
         runs["b"] = Run(db, tmp_path, "b", pooler.url)
         runs["b"].row(2)
-        time.sleep(2)
+        runs["b"].wait_for_rows(db, 1)
         for name in order:
             runs[name].row(3)
         ended = {name: runs[name].end() for name in order}
