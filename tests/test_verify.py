@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 import subprocess
@@ -16,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlite_dialect import SqliteDialect, SqliteSettings
 
-from target_meltano import RecordError, load, make
+from target_meltano import TIMESTAMP, RecordError, load, make, times
 from target_meltano.samples import INT, NUM, STR, record, schema, state
-from target_meltano.verify import program, runs
+from target_meltano.verify import cells, program, runs
 from target_meltano.verify.program import Options, Verdict, Verification
 
 COMMAND = [sys.executable, "-c", "from target_meltano_postgres import main; main()"]
@@ -204,6 +205,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         for count in ("20000", "200000")
     ]
     assert sizes[1] < sizes[0] * 1.3
+
+
+@given(st.integers(times.FIRST, times.LAST), st.sampled_from([1, 1000, 1_000_000]))
+def test_times_of_postgres_are_read_as_the_grammar_reads_them(us: int, step: int) -> None:
+    us = us // step * step
+    found = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=us)
+    text = found.isoformat(" ")
+    text = f"{text.rstrip('0') if '.' in text else text}+00"
+    assert cells.stored(TIMESTAMP)(text) == us == times.timestamp(text)[0]
+
+
+@pytest.mark.parametrize("text", ["infinity", "0044-03-15 12:00:00+00 BC", "10000-01-01 00:00:00+00"])
+def test_times_that_no_tap_can_send_stay_texts(text: str) -> None:
+    assert cells.stored(TIMESTAMP)(text) == text
 
 
 # --- what records do to rows
