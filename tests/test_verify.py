@@ -116,6 +116,17 @@ def test_what_others_have_in_the_table_does_not_count(run: Any, db: Any) -> None
     assert run(MANY[:5], "--whole").returncode == 1
 
 
+def test_rows_of_tables_that_inherit_and_words_on_columns_are_of_others(run: Any, db: Any) -> None:
+    run(MANY[:5], load=True)
+    db.query(f"COMMENT ON COLUMN {db.schema}.orders.a IS 'what was paid'")
+    db.query(f"CREATE TABLE {db.schema}.more () INHERITS ({db.schema}.orders)")
+    db.query(f"INSERT INTO {db.schema}.more (id) VALUES (77)")
+    done = run(MANY[:5], "--whole")
+    assert (done.returncode, done.stdout) == (0, f"{db.schema}.orders: equal: 4 records, 4 rows as they say\n")
+    db.query(f"UPDATE {db.schema}.orders SET a = 'x' WHERE id = 2")
+    assert "line 4: stream 'orders': $.what was paid: column 'a'" in run(MANY[:5]).stdout
+
+
 def test_times_that_python_does_not_have_are_shown(run: Any, db: Any) -> None:
     its = {"type": "string", "format": "date-time"}
     messages = [schema(id=INT, t=its), record(id=1, t="9999-12-31T23:59:59Z")]

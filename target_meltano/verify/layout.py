@@ -88,7 +88,14 @@ class Facts:
     def ours(self, name: str) -> int | None:
         """Return the position of a column that is no property's."""
         at = self.position(self.fold(name))
-        return at if at is not None and not self.columns[at].source else None
+        return at if at is not None and not self._is_noted(at) else None
+
+    def _is_noted(self, at: int) -> bool:
+        """Tell whether a column's comment is the path that it was made for, and not somebody else's words."""
+        column = self.columns[at]
+        path = column.source.removesuffix(".**").split(".")
+        plain = [*path[:-1], "extra"] if path[-1] == "*" and path[:-1] else ["__extra"] if path == ["*"] else path
+        return bool(column.source) and column.name in (self.names.of(plain), self.names.apart(path, self.names.of(plain)), self.names.apart(path))
 
     def _with_comment(self, text: str) -> list[int]:
         """Return the columns with a comment; what no text of SQL can hold is escaped there."""
@@ -107,7 +114,7 @@ class Facts:
             return (named or commented)[0]
         for name in (apart, plain):
             at = self.position(name)
-            if at is not None and not self.columns[at].source:
+            if at is not None and not self._is_noted(at):
                 return at
         return None
 
@@ -124,7 +131,7 @@ class Facts:
         if found:
             return next((at for at in found if self.columns[at].name.startswith(name[:20])), found[0])
         at = self.position(name)
-        return at if at is not None and not self.columns[at].source else None
+        return at if at is not None and not self._is_noted(at) else None
 
     @cached_property
     def version(self) -> int | None:
@@ -138,7 +145,7 @@ class Facts:
     @cached_property
     def stamp(self) -> int | None:
         at = self.position(self.names.given(self.fold(self.settings.timestamp_column)))
-        return at if at is not None and not self.columns[at].source else None
+        return at if at is not None and not self._is_noted(at) else None
 
     @cached_property
     def deletion(self) -> int | None:

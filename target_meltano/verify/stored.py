@@ -42,9 +42,13 @@ def rows(dialect: Dialect[Any], connection: sa.Connection, facts: Facts, table: 
 
 def read(dialect: Dialect[Any], connection: sa.Connection, table: tuple[str, str], columns: Sequence[tuple[str, Kind | None]]) -> Iterator[Sequence[Any]]:
     """Yield the values of some columns, a few rows in memory at once."""
-    made = dialect.as_sqlalchemy(Table(table[0], table[1], tuple(Column(name, kind or kinds.STRING) for name, kind in columns)))
+    its = Table(table[0], table[1], tuple(Column(name, kind or kinds.STRING) for name, kind in columns))
+    made = dialect.as_sqlalchemy(its)
     wanted = [dialect.reading(made.c[name], kind) for name, kind in columns]
-    yield from connection.execution_options(yield_per=1000).execute(sa.select(*wanted).select_from(made))
+    query = sa.select(*wanted).select_from(made)
+    if dialect.ties(connection, its).has_heirs:  # whose rows are of other tables
+        query = query.with_hint(made, "ONLY")
+    yield from connection.execution_options(yield_per=1000).execute(query)
 
 
 def rejected(dialect: Dialect[Any], connection: sa.Connection, schema: str, runs: Sequence[str]) -> Iterator[tuple[bytes, str]]:
