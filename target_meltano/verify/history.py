@@ -168,8 +168,8 @@ def _history(rules: Rules, wanted: Iterator[Expected]) -> tuple[_Row, Expected]:
         while event[0] < order:
             _activate(rules, row, event[1])
             event = next(events)
-        if not row.is_there:
-            row = _Row([None] * len(cells), None, False)
+        if not row.is_there:  # what it lacks are the defaults of the table
+            row = _Row([ANYTHING] * len(cells), None, False)
         for at, cell in enumerate(cells):
             if type(cell) is tuple and not cell:
                 continue

@@ -147,11 +147,6 @@ class Facts:
         at = self.position(self.names.given(self.fold(self.settings.timestamp_column)))
         return at if at is not None and not self._is_noted(at) else None
 
-    @cached_property
-    def deletion(self) -> int | None:
-        """The column that says that a row was deleted in the tap's source."""
-        return self.column((DELETED,))
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -184,14 +179,16 @@ def layout(facts: Facts, schema: Any, key_names: list[str], rules: Rules, notes:
                 maker.text(root, name)
     for name in KINDS:
         field_at = facts.column((name,))
-        if name not in root.slots and field_at is not None:
+        if name not in root.slots and field_at not in (None, facts.stamp, *maker.known):
+            assert field_at is not None
             root.slots[name] = maker.slot((name,), field_at, frozenset({"any"}), None)
             maker.known[field_at] = ABSENT if name in MARKS else EITHER
     extra = facts.ours("__extra") if keeps_all else None
     more = None if extra is None else maker.slot(("*",), extra, frozenset({"any"}), None)
     keys = _keys(facts, key_names, root, maker)
-    keeping = _template(facts, maker.known, "keep" if keys else "null")
-    template = _template(facts, maker.known, _absent(facts, described) if keys else "null")
+    deletion = root.slots[DELETED].column if DELETED in root.slots else None  # a row that comes again is not deleted any more
+    keeping = _template(facts, maker.known, deletion, "keep" if keys else "null")
+    template = _template(facts, maker.known, deletion, _absent(facts, described) if keys else "null")
     return Layout(root, template, keeping, more, keys, tuple(maker.missing), is_waiting)
 
 
@@ -206,13 +203,13 @@ def _keys(facts: Facts, key_names: list[str], root: Object, maker: _Maker) -> tu
     return tuple(found)
 
 
-def _template(facts: Facts, known: Mapping[int, Cell], absent: str) -> Cells:
+def _template(facts: Facts, known: Mapping[int, Cell], deletion: int | None, absent: str) -> Cells:
     """Return the row of a record without members, where *absent* fields keep what is there, or not, or either."""
     cells: Cells = [UNTOUCHED] * len(facts.columns)
     how = {"keep": ABSENT, "null": None, "either": EITHER}[absent]
     for known_at, cell in known.items():
-        cells[known_at] = how if cell == ABSENT else cell if absent != "null" or cell is None else EITHER
-    for at in (facts.version, facts.deleted_at, facts.deletion, facts.stamp):
+        cells[known_at] = how if cell == ABSENT else cell
+    for at in (facts.version, facts.deleted_at, deletion, facts.stamp):
         if at is not None:
             cells[at] = None
     return cells
