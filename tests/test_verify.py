@@ -91,7 +91,8 @@ def test_an_input_without_a_schema_is_no_proof(run: Any) -> None:
 
 def test_a_database_that_is_not_there_is_one_line(run: Any) -> None:
     done = run(MANY, url="postgresql://nobody@127.0.0.1:1/none")
-    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert [line.split()[0] for line in done.stderr.splitlines()] == ["WARNING", "CRITICAL"]
 
 
 def test_no_value_of_a_stream_with_rules_is_shown(run: Any, db: Any) -> None:
@@ -156,7 +157,7 @@ def test_the_load_ends_at_an_invalid_record_and_so_does_the_comparison(dialect: 
         load(dialect(), messages)
     found = verdicts(dialect(), messages)
     assert [verdict.is_equal for verdict in found] == [True, False]
-    assert differences(found) == ["line 4: stream 'orders': $.id: 'x' is a string, wanted integer; the load ends there, and so does this comparison"]
+    assert differences(found) == ["line 4: stream 'orders': $.id: 'x' is a string, wanted integer; setting column_types: \"orders.id\": \"string\" holds it; the load ends there, and so does this comparison"]
 
 
 def test_records_in_quarantine_are_accounted_for(dialect: Any) -> None:

@@ -163,7 +163,7 @@ class Reader:
         try:
             row = self._row(message, facts, its, tally)
         except Invalid as fault:
-            self._fault(line, order, place, name, ".".join(("$", *fault.path)), str(fault))
+            self._fault(line, order, place, name, ".".join(("$", *fault.path)), str(fault).replace('"STREAM.', f'"{name}.'))
         except NoColumn as fault:
             self._fault(line, order, place, name, ".".join(("$", *fault.path)), "the SCHEMA names it, and it has no column", is_loss=True)
         else:
