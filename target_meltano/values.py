@@ -118,7 +118,11 @@ def json_type(value: Any) -> str:
 
 def is_integral(number: Number) -> bool:
     """Tell whether the number has no fraction: 5, 5.0 and 5e3, but not 5e-1."""
-    return number.isdigit() or (number not in NOT_FINITE and exact(number)[1] >= 0)
+    if number.isdigit():
+        return True
+    if "e" in number or "E" in number:
+        return exact(number)[1] >= 0
+    return number not in NOT_FINITE and not number.partition(".")[2].strip("0")
 
 
 def _may_be_coerced(value: Any, leaf: Leaf) -> bool:
