@@ -97,10 +97,12 @@ def convert(leaf: Leaf, value: Any, rules: Rules, notes: Notes) -> Any:
 
 
 def _is_of_types(value: Any, leaf: Leaf) -> bool:
-    if "any" in leaf.types:
+    types = leaf.types
+    if "any" in types:
         return True
-    found = json_type(value)
-    return found in leaf.types or (found == "integer" and "number" in leaf.types)
+    if isinstance(value, Number):
+        return "number" in types or ("integer" in types and is_integral(value))
+    return json_type(value) in types
 
 
 def json_type(value: Any) -> str:
