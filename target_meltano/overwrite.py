@@ -82,9 +82,15 @@ class Overwrite:
                 raise DatabaseError(f"the table {beside.full_name} is there already, and it is not ours; load again")
         if is_there:
             tables.follow(self.dialect, connection, beside, Policy(), lambda statement: None)
-        self.tables[table.full_name] = table
+        self.tables[table.full_name] = self._with_earlier(table)
         if not was_open:
             self.committed()
+
+    def _with_earlier(self, table: Table) -> Table:
+        """Return *table* with the columns that an earlier SCHEMA of the run named, too: they have values of its records."""
+        names = {column.name for column in table.columns}
+        earlier = self.tables.get(table.full_name, table).columns
+        return replace(table, columns=(*table.columns, *(column for column in earlier if column.name not in names)))
 
     def committed(self) -> None:
         """Take note that all tables beside are committed."""

@@ -106,3 +106,12 @@ def test_a_table_beside_that_was_made_in_a_lost_transaction_is_made_again(
     load(its, [schema("a"), record("a", id=1), schema("b"), record("b", id=2), record("a", id=3), state(1)], on_state=states.append)
     assert (left, states) == ([], ["1"])
     assert (rows(db, "id", "a"), rows(db, "id", "b")) == ([(1,), (3,)], [(2,)])
+
+
+@pytest.mark.parametrize("keys", [("id",), ()], ids=["with a key", "without"])
+def test_values_of_a_column_that_a_later_schema_does_not_name(db: Any, keys: Any) -> None:
+    """They were in the table beside, and went with it."""
+    lines = [schema(keys=keys, id=INT, a=STR, b=STR), record(id=1, a="x", b="y"), schema(keys=keys, id=INT, b=STR), record(id=2, b="z")]
+    for _ in range(2):
+        overwrite(db, *lines)
+        assert rows(db, "id, a, b", "orders") == [(1, "x", "y"), (2, None, "z")]
