@@ -178,8 +178,8 @@ _CONVERSIONS = {
     ("integer", "json"): "CAST({0} AS TEXT)",
     ("number", "string"): "{0}",
     ("number", "json"): "{0}",
-    ("string", "json"): "json_quote({0})",
+    ("string", "json"): "CASE WHEN {0} IS NOT NULL THEN json_quote({0}) END",
     ("date", "timestamp"): "{0} || 'T00:00:00Z'",
     **{(kind, "string"): "{0}" for kind in ("date", "time", "timestamp")},
-    **{(kind, "json"): "json_quote({0})" for kind in ("date", "time", "timestamp")},
+    **{(kind, "json"): "CASE WHEN {0} IS NOT NULL THEN json_quote({0}) END" for kind in ("date", "time", "timestamp")},
 }

@@ -8,9 +8,10 @@ before its column became a text, or JSON, is spelt otherwise there.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -30,6 +31,8 @@ FORMATS: dict[str, tuple[Callable[[str], Any], Callable[[int], str]]] = {
     "time": (times.time, times.time_text),
 }
 _LONGEST = 400  # zeros that are written out
+LONG = 1 << 16  # characters, or bytes, of a cell: of longer ones the beginning and a digest are compared, since many wait at once
+_BEGINNING = 60
 
 
 # --- one spelling for equal values
@@ -37,8 +40,9 @@ _LONGEST = 400  # zeros that are written out
 
 def number(text: str) -> str:
     """Return the digits of a number, the same for all that are equal: 1.50, 15e-1 and 1.5 are 1.5."""
-    if ("." not in text or text[-1] != "0") and "e" not in text and "E" not in text and text != "-0":
-        return str(text)  # a whole number, or one without zeros at the end, or one of `digits.NOT_FINITE`
+    is_plain = ("." not in text or text[-1] != "0") and "e" not in text and "E" not in text and text != "-0"
+    if is_plain and (len(text) < _LONGEST or text in NOT_FINITE):
+        return str(text)  # a whole number, or one without zeros at the end
     digits, power = exact(text)
     if not digits:
         return "0"
@@ -94,11 +98,15 @@ def sent(leaf: Leaf, formats: frozenset[str], was_double: bool, rules: Rules, no
         return lambda value: convert(value, rules, notes)
     known = [FORMATS[one] for one in sorted(formats & FORMATS.keys())]
 
+    was_text = not leaf.types & {"any", "array", "object"}  # then the column may have been one of texts before
+
     def as_json(value: Any) -> Cell:
         spelt = convert(value, rules, notes)
         cell = json_cell(value) if not values.is_bad_text(spelt) and not rules.replace_bad_text else json_cell(values.parse(spelt.encode()))
         others = [_quoted(text) for text in _respelt(value, known)] if known else []
         others += [number(repr(float(value)))] if was_double and isinstance(value, Number) else []
+        if was_text and (isinstance(value, (bool, Number))):
+            others += [_quoted(one) for one in (cell, *others)]
         return (cell, *others) if others else cell
 
     def as_text(value: Any) -> Cell:
@@ -119,14 +127,16 @@ def _double(value: float) -> Cell:
 
 def _respelt(value: Any, known: list[Any]) -> list[str]:
     """Return how a date or time is spelt that was in a column of its own kind before."""
-    found = []
-    for read, write in known if type(value) is str else ():
+    return [text for text in _spellings(value, known) if text != value] if type(value) is str else []
+
+
+def _spellings(text: str, known: Iterable[Any]) -> Iterator[str]:
+    for read, write in known:
         try:
-            moment = read(value)
-            found.append(write(moment[0] if isinstance(moment, tuple) else moment))
+            moment = read(text)
+            yield write(moment[0] if isinstance(moment, tuple) else moment)
         except ValueError:
             continue
-    return [text for text in found if text != value]
 
 
 # --- a value that is stored
@@ -207,6 +217,17 @@ _STORED: dict[str, Callable[[Any], Cell]] = {
 # --- both
 
 
+def short(cell: Cell) -> Cell:
+    """Return a cell that takes little memory, the same for all that are equal; no value that can be stored has a NUL."""
+    if type(cell) is tuple and cell:
+        return tuple(map(short, cell))
+    if not isinstance(cell, (str, bytes)) or len(cell) < LONG:
+        return cell
+    content = cell.encode("utf-8", "surrogatepass") if isinstance(cell, str) else cell
+    begin = cell[:_BEGINNING] if isinstance(cell, str) else ""
+    return f"{begin}\0{hashlib.blake2b(content, digest_size=16).hexdigest()} {len(cell)}"
+
+
 def is_same(wanted: Cell, found: Cell, kind: Kind | None) -> bool:
     """Tell whether what is stored is what was sent, by one of its spellings."""
     if wanted == found:
@@ -215,8 +236,12 @@ def is_same(wanted: Cell, found: Cell, kind: Kind | None) -> bool:
         return False
     if found in wanted:
         return True
-    if kind == kinds.STRING and isinstance(found, str) and values.NUMBER.fullmatch(found):
+    if not isinstance(found, str):
+        return False
+    if kind == kinds.STRING and values.NUMBER.fullmatch(found):
         return number(found) in wanted  # 19.90 in a column of numbers that became one of texts
+    if kind == kinds.JSON and values.NUMBER.fullmatch(found[1:-1]):
+        return _quoted(number(found[1:-1])) in wanted  # and then one of JSON
     return False
 
 
@@ -224,10 +249,12 @@ def class_of(cell: Cell, kind: Kind | None) -> Cell:
     """Return one cell for all spellings of a value that `is_same` takes, and a few more."""
     if isinstance(cell, tuple):
         cell = cell[0]
-    if kind == kinds.STRING and isinstance(cell, str) and cell[:1] in "-0123456789":
+    if kind == kinds.JSON and isinstance(cell, str) and cell[:1] == '"':
+        cell = json.loads(cell)
+    if kind in (kinds.STRING, kinds.JSON) and isinstance(cell, str) and cell and cell[0] in "-0123456789":
         if values.NUMBER.fullmatch(cell):
             return number(cell)
-        return next(iter(_respelt(cell, list(FORMATS.values()))), cell)
+        return next(_spellings(cell, FORMATS.values()), cell)
     return cell
 
 
@@ -253,5 +280,9 @@ def shown(cell: Cell, kind: Kind | None) -> str:
         return "NULL"
     if isinstance(cell, int) and not isinstance(cell, bool) and kind is not None:
         return {"timestamp": times.timestamp_text, "date": times.date_text, "time": times.time_text}.get(kind.name, str)(cell)
-    text = _quoted(cell) if isinstance(cell, str) and kind in (kinds.STRING, None) else str(cell)
-    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+    text = str(cell)
+    if isinstance(cell, str) and "\0" in cell:  # made `short`
+        text, size = cell.partition("\0")[0], cell.rpartition(" ")[2]
+        return f"{_quoted(text)[:_BEGINNING]}… ({size} characters)" if kind in (kinds.STRING, None) else f"{text}… ({size} characters)"
+    text = _quoted(cell) if isinstance(cell, str) and kind in (kinds.STRING, None) else text
+    return text if len(text) <= 80 else f"{text[:_BEGINNING]}… ({len(text)} characters)"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any
 
+from .. import kinds
 from .cells import ABSENT, EITHER, Cell, is_same, shown
 from .layout import Facts
 from .records import Expected
@@ -15,6 +16,7 @@ from .stored import Stored
 
 ANYTHING = ...  # what was there before the first record, or what no record says
 MOST = 200  # differences that are kept
+_MOST_LOOKS = 2_000_000  # at cells, to find the row that is most like another one
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Rules:
-    """How a stream's rows are compared. *versions* are (order, version) of each ACTIVATE_VERSION.
+    """How a stream's rows are compared. *keys* are the columns of its key. *versions* are (order, version) of each ACTIVATE_VERSION.
 
     *until* is the order of the record at which the load ended. *whole*: the input is all that the table should
-    have. *shows*: values may be shown.
+    have. *shows*: values may be shown. *empty* are columns in which nothing is that no record says.
     """
 
     facts: Facts
-    is_keyed: bool
+    keys: tuple[int, ...]
     versions: Sequence[tuple[int, int]] = ()
     until: float = float("inf")
     whole: bool = False
     shows: bool = True
+    empty: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -107,7 +110,7 @@ class _Row:
 def compare(rules: Rules, expected: Iterator[Expected], stored: Iterator[Stored]) -> Found:
     """Compare rows in the order of their digests."""
     found = Found()
-    one = _keyed if rules.is_keyed else _keyless
+    one = _keyless if not rules.keys else _alike if _may_be_alike(rules) else _keyed
     before_end = (row for row in expected if row[1] < rules.until)
     left, right = groupby(before_end, itemgetter(0)), groupby(stored, itemgetter(0))
     mine, theirs = next(left, None), next(right, None)
@@ -131,17 +134,63 @@ def _keyed(rules: Rules, wanted: Iterator[Expected], stored: Iterator[Stored], f
             _other(rules, other, found)
         return
     second = next(wanted, None)
-    if there and second is None and not rules.versions and not first[6] and first[4] == there[2] and not there[3]:
+    twin = next(stored, None)
+    if there and second is None and twin is None and not rules.versions and not first[6] and first[4] == there[2] and not there[3]:
         found.equal += 1  # as nearly all are
         found.rows += 1
         return
-    row, last = _history(rules, chain([first], [second] if second else [], wanted))
+    history = _History(rules)
+    for record in chain([first], [second] if second else [], wanted):
+        history.take(record)
+    more = (twin is not None) + sum(1 for _ in stored)
+    _judge(rules, history, there, more, found)
+
+
+def _may_be_alike(rules: Rules) -> bool:
+    """Tell whether different keys may have one digest: as spellings of what was a number, or a time, before it became a text."""
+    return any(rules.facts.columns[at].kind in (kinds.STRING, kinds.JSON) for at in rules.keys)
+
+
+def _alike(rules: Rules, wanted: Iterator[Expected], stored: Iterator[Stored], found: Found) -> None:
+    """Compare rows whose keys are the same, or nearly: those that are the same find each other first."""
+    theirs, few = list(stored), list(islice(wanted, 2))
+    if len(few) < 2 and len(theirs) < 2 and (not few or not theirs or _has_key(rules, few[0], theirs[0], is_same)):
+        _keyed(rules, iter(few), iter(theirs), found)  # as nearly all are
+        return
+    mine: dict[Any, tuple[_History, list[Stored]]] = {}  # by key as it was sent: what its records leave, and its rows
+    for record in chain(few, wanted):
+        exact = tuple(map(repr, (record[4][at] for at in rules.keys)))
+        mine.setdefault(exact, (_History(rules), []))[0].take(record)
+    for is_equal in (_is_exactly, is_same):
+        for history, rows in mine.values():
+            fit = [there for there in theirs if _has_key(rules, history.last, there, is_equal)]
+            if fit and not rows:
+                rows += fit
+                theirs = [there for there in theirs if there not in fit]
+    for history, rows in mine.values():
+        _judge(rules, history, rows[0] if rows else None, len(rows) - 1, found)
+    for there in theirs:
+        found.rows += 1
+        _other(rules, there, found)
+
+
+def _is_exactly(sent: Cell, there: Cell, kind: Any) -> bool:
+    return bool(sent == there or (type(sent) is tuple and sent[0] == there))
+
+
+def _has_key(rules: Rules, record: Expected, there: Stored, is_equal: Callable[[Cell, Cell, Any], bool]) -> bool:
+    return all(is_equal(record[4][at], there[2][at], rules.facts.columns[at].kind) for at in rules.keys)
+
+
+def _judge(rules: Rules, history: _History, there: Stored | None, more: int, found: Found) -> None:
+    """Compare what the records of a key make of its row with the row that is *there*; there are so many *more*."""
+    history.end()
+    row, last = history.row, history.last
     if there is None:
         if row.is_there:
             _differ(rules, found, last, "its row is not there")
         found.gone += not row.is_there
         return
-    more = sum(1 for _ in stored)
     found.rows += 1 + more
     before = found.count
     if not row.is_there:
@@ -158,33 +207,46 @@ def _keyed(rules: Rules, wanted: Iterator[Expected], stored: Iterator[Stored], f
     found.equal += found.count == before
 
 
-def _history(rules: Rules, wanted: Iterator[Expected]) -> tuple[_Row, Expected]:
-    """Return the row that the records of a key leave, and the last of them, of at least one."""
-    row = _Row([ANYTHING] * len(rules.facts.columns))
-    events = iter([*rules.versions, (float("inf"), 0)])
-    event = next(events)
-    for last in wanted:
-        order, cells = last[1], last[4]
-        while event[0] < order:
-            _activate(rules, row, event[1])
-            event = next(events)
-        if not row.is_there:  # what it lacks are the defaults of the table
-            row = _Row([ANYTHING] * len(cells), None, False)
+class _History:
+    """The row that the records of a key leave, and the *last* of them."""
+
+    def __init__(self, rules: Rules):
+        self.rules = rules
+        # What no record says is NULL where there was nothing before, else what was there, or the table's default.
+        self.first: list[Cell] = [None if at in rules.empty else ANYTHING for at in range(len(rules.facts.columns))]
+        self.row = _Row(self.first.copy())
+        self.last: Expected
+        self.events = iter([*rules.versions, (float("inf"), 0)])
+        self.event = next(self.events)
+
+    def take(self, record: Expected) -> None:
+        self.last = record
+        order, cells = record[1], record[4]
+        self._go_on(order)
+        if not self.row.is_there:
+            self.row = _Row(self.first.copy(), None, False)
+        row = self.row
         for at, cell in enumerate(cells):
             if type(cell) is tuple and not cell:
                 continue
             if type(cell) is frozenset:
                 before = row.cells[at]
-                row.cells[at] = before if before is ANYTHING else (*(before if type(before) is tuple else (before,)), None)
+                spellings = before if type(before) is tuple else (before,)
+                row.cells[at] = before if before is ANYTHING or None in spellings else (*spellings, None)
             else:
                 row.cells[at] = cell
-        if rules.facts.version is not None:
-            row.version, row.is_deleted = last[5], False
-        row.is_there = not last[6]
-    while event[0] != float("inf"):
-        _activate(rules, row, event[1])
-        event = next(events)
-    return row, last
+        if self.rules.facts.version is not None:
+            row.version, row.is_deleted = record[5], False
+        row.is_there = not record[6]
+
+    def end(self) -> None:
+        """Take what comes behind the last record."""
+        self._go_on(float("inf"))
+
+    def _go_on(self, order: float) -> None:
+        while self.event[0] < order:
+            _activate(self.rules, self.row, self.event[1])
+            self.event = next(self.events)
 
 
 def _activate(rules: Rules, row: _Row, version: int) -> None:
@@ -274,9 +336,10 @@ def _is_same_at(rules: Rules, wanted: Cell, there: Cell, at: int) -> bool:
 
 def settle(rules: Rules, found: Found) -> None:
     """Tell of rows that were sent and are not there, each beside the row that is most like it."""
-    free = list(found.loose)
+    free, width = list(found.loose), len(rules.facts.columns)
+    some = range(0, width, 1 + len(found.missing) * len(free) * width // _MOST_LOOKS)  # columns that tell which row is like it
     for row in found.missing:
-        near = max(free, key=lambda one: sum(_is_same_at(rules, row[4][at], one[2][at], at) for at in range(len(row[4]))), default=None)
+        near = max(free, key=lambda one: sum(_is_same_at(rules, row[4][at], one[2][at], at) for at in some), default=None)
         wrong = [at for at in range(len(row[4])) if near and not _is_same_at(rules, row[4][at], near[2][at], at)]
         if near and len(wrong) * 2 <= sum(cell is not None for cell in row[4]):
             free.remove(near)

@@ -130,8 +130,8 @@ class Facts:
         name = self.names.of((*path, "extra")) if path else self.names.fold("__extra")
         if found:
             return next((at for at in found if self.columns[at].name.startswith(name[:20])), found[0])
-        at = self.position(name)
-        return at if at is not None and not self._is_noted(at) else None
+        named = [self.position(one) for one in (self.names.apart((*path, "*"), name), name)]
+        return next((at for at in named if at is not None and not self._is_noted(at)), None)
 
     @cached_property
     def version(self) -> int | None:
@@ -153,7 +153,8 @@ class Layout:
     """Where the values of a stream's records are under one SCHEMA.
 
     *template* is the row of a record without members, *keeping* that of one which says that its row is deleted.
-    *extra* is for the members that nobody names, at any depth. *keys* are the columns of its key. *missing* are
+    *extra* is for the members that nobody names, at any depth. *keys* are the columns of its key,
+    *known* those that values of records go into. *missing* are
     properties of the SCHEMA that have no column. *is_waiting*: the SCHEMA names no property.
     """
 
@@ -162,15 +163,23 @@ class Layout:
     keeping: Cells
     extra: Slot | None
     keys: tuple[int, ...]
+    known: frozenset[int]
     missing: tuple[str, ...]
     is_waiting: bool
 
 
 def layout(facts: Facts, schema: Any, key_names: list[str], rules: Rules, notes: Notes, was_open: bool) -> Layout:
-    """Return where the records of a stream are under *schema*, parsed. *was_open*: one before it named no property."""
+    """Return where the records of a stream are under *schema*, parsed. *was_open*: one before it named no property.
+
+    Raises:
+        NoSchema
+    """
     maker = _Maker(facts, rules, notes, key_names)
     described = Described(schema, [schema])
-    root = maker.object((), described, frozenset())
+    try:
+        root = maker.object((), described, frozenset())
+    except (TypeError, AttributeError, ValueError) as fault:  # the load refuses it, with the reason in words
+        raise NoSchema("its SCHEMA is none") from fault
     keeps_all = facts.settings.unknown_fields == "keep" and not facts.has_rules
     is_waiting = not described.names and not keeps_all
     if not described.names or was_open:
@@ -189,7 +198,7 @@ def layout(facts: Facts, schema: Any, key_names: list[str], rules: Rules, notes:
     deletion = root.slots[DELETED].column if DELETED in root.slots else None  # a row that comes again is not deleted any more
     keeping = _template(facts, maker.known, deletion, "keep" if keys else "null")
     template = _template(facts, maker.known, deletion, _absent(facts, described) if keys else "null")
-    return Layout(root, template, keeping, more, keys, tuple(maker.missing), is_waiting)
+    return Layout(root, template, keeping, more, keys, frozenset(maker.known), tuple(maker.missing), is_waiting)
 
 
 def _keys(facts: Facts, key_names: list[str], root: Object, maker: _Maker) -> tuple[int, ...]:
@@ -200,7 +209,7 @@ def _keys(facts: Facts, key_names: list[str], root: Object, maker: _Maker) -> tu
             maker.missing.append(name)
         else:
             found.append(slot.column)
-    return tuple(found)
+    return tuple(sorted(set(found)))  # a later SCHEMA may name them in another order
 
 
 def _template(facts: Facts, known: Mapping[int, Cell], deletion: int | None, absent: str) -> Cells:
@@ -292,6 +301,10 @@ class _Maker:
             root.slots[name] = Slot(at, sent(leaf, frozenset(), False, self.rules, self.notes))
             root.columns.append(at)
             self.known[at] = ABSENT
+
+
+class NoSchema(Exception):
+    """What came as a SCHEMA is none that can be read."""
 
 
 class Invalid(ValueError):

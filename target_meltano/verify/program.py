@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import naming, pii, tables, values
+from ..deep import recursive
 from ..dialect import Dialect
-from ..errors import SettingsError
+from ..errors import SettingsError, SpoolError
 from ..lines import Source, line_of
 from . import history, stored
 from .batch_files import Unreadable, read_batch
 from .history import Difference, Found
-from .layout import Facts, Layout, layout
+from .layout import Facts, Layout, NoSchema, layout
 from .pool import Here, Pool
 from .records import Control, Fault, Tally, rules_of
 from .runs import MEMORY
@@ -60,7 +62,9 @@ class Verdict:
         left = sum(self.unknown.values())
         parts += [f"{left:,} values left out that no SCHEMA names ({', '.join(list(self.unknown)[:3])})"] * bool(left)
         verdict = "equal" if self.is_equal else f"{found.count:,} differences"
-        return f"{self.table or self.stream or 'input'}: {verdict}: {', '.join(parts) if self.table else 'there is no table'}"
+        if not self.table:
+            parts = ["there is no table", *parts[1:]] if self.stream else []
+        return ": ".join([self.table or self.stream or "input", verdict, *([", ".join(parts)] if parts else [])])
 
 
 @dataclass
@@ -72,7 +76,15 @@ class _Known:
     facts: Facts | None
     keys: tuple[int, ...] | None = None
     is_open: bool = False
+    named: set[int] = field(default_factory=set)  # columns that values of records go into, of a stream without a key
     versions: list[tuple[int, int]] = field(default_factory=list)
+
+
+    @property
+    def others(self) -> frozenset[int]:
+        """The columns that nothing of the input goes into, so far."""
+        its = self.facts
+        return frozenset(range(len(its.columns))) - self.named - {its.version, its.deleted_at, its.stamp} if its else frozenset()
 
 
 class Verification:
@@ -88,6 +100,7 @@ class Verification:
         self.controls: list[Control] = []
         self.faults: list[Fault] = []
         self.begun: list[str] = []
+        self.waiting: dict[str, _Known] = {}  # streams whose tables are read in the end
         self.order = 1  # of the next line or record
         self.line = 1
 
@@ -98,13 +111,13 @@ class Verification:
             DatabaseError: the tables cannot be read.
             SpoolError: there is no room for what has to be sorted.
         """
-        with tempfile.TemporaryDirectory(prefix="target-meltano-verify-") as folder:
+        with _folder() as folder:
             self.connection = self.dialect.connect()
             try:
                 found = stored.rejected(self.dialect, self.connection, self.schema, self.options.runs)
-                if not write_digests(Path(folder, "rejected"), (digest for digest, _ in found)):
-                    Path(folder, "rejected").unlink()
-                setup = Setup(self.made_by, self.settings, Path(folder), max(1, self.options.processes), self.options.memory)
+                if not write_digests(folder / "rejected", (digest for digest, _ in found)):
+                    (folder / "rejected").unlink()
+                setup = Setup(self.made_by, self.settings, folder, max(1, self.options.processes), self.options.memory)
                 self.pool: Here | Pool = Pool(setup, self.options.processes) if self.options.processes else Here(setup)
                 try:
                     self._read()
@@ -163,8 +176,8 @@ class Verification:
                 if version is not None and name in self.streams:
                     self.streams[name].versions.append((order, version))
                 return
-            if not isinstance(message.get("schema"), dict) or "key_properties" not in message:
-                raise ValueError("a SCHEMA has a schema and key_properties")
+            if not isinstance(message.get("schema"), dict) or not isinstance(message.get("key_properties", 0), list | None):
+                raise ValueError("a SCHEMA has a schema, an object, and key_properties, a list")
         except ValueError as fault:
             self.faults.append(Fault(order, number, 0, name if type(name) is str else "", "$", str(fault)))
             return
@@ -172,14 +185,32 @@ class Verification:
         if known is None:
             known = self.streams[name] = self._looked_up(name)
         self.controls.append(Control(order, name, line, known.facts))
-        if known.facts is not None and known.keys is None:
+        if known.facts is not None and (known.keys is None or name in self.waiting):
             keys = [one for one in message["key_properties"] or [] if type(one) is str]
-            made: Layout = layout(known.facts, message["schema"], keys, self.rules, values.Notes(), known.is_open)
+            try:
+                made: Layout = recursive(layout, known.facts, message["schema"], keys, self.rules, values.Notes(), known.is_open)
+            except NoSchema:
+                return
             if not made.is_waiting:
-                known.keys = made.keys
-                self.pool.begin(Table(name, known.facts, known.place, made.keys))
-                self.begun.append(name)
+                known.named |= made.known
+                self._begin(known, made.keys)
             known.is_open = known.is_open or not message["schema"].get("properties")
+
+    def _begin(self, known: _Known, keys: tuple[int, ...]) -> None:
+        """Have the table read. Without a key a row is found by its values, so the columns of others have to be known before."""
+        if known.keys is None:
+            known.keys = keys
+        if not known.keys and known.others:
+            self.waiting[known.name] = known
+            return
+        self.waiting.pop(known.name, None)
+        self._read_table(known)
+
+    def _read_table(self, known: _Known) -> None:
+        assert known.facts is not None
+        assert known.keys is not None
+        self.pool.begin(Table(known.name, known.facts, known.place, known.keys, frozenset() if known.keys else known.others))
+        self.begun.append(known.name)
 
     def _looked_up(self, name: str) -> _Known:
         dialect, given = self.dialect, self.settings.table_names.get(name)
@@ -210,6 +241,8 @@ class Verification:
     def _compared(self) -> list[Verdict]:
         if self.controls:
             self._send(b"")
+        for known in self.waiting.values():
+            self._read_table(known)
         ends: list[Finished] = self.pool.each(Finish())
         stored_files = dict(zip(self.begun, self.pool.ended(), strict=True))
         faults = sorted((fault for fault in (*self.faults, *(fault for end in ends for fault in end.faults))), key=lambda fault: fault.order)
@@ -235,10 +268,11 @@ class Verification:
             found.differ(Difference(known.name, fault.words, fault.line, fault.record, fault.path, order=fault.order))
         facts = known.facts
         if facts is None:
-            found.count = max(found.count, tally.records)
+            found.count = max(found.count, tally.lost)
             return Verdict(known.name, "", tally.records, tally.rejected, found=found)
+        empty: frozenset[int] = frozenset().union(*(end.known.get(known.name, ()) for end in ends)) if self.options.whole else frozenset()
         whole = self.options.whole or self.settings.load_method == "overwrite"
-        rules = history.Rules(facts, bool(known.keys), tuple(known.versions), until, whole, not facts.has_rules)
+        rules = history.Rules(facts, known.keys or (), tuple(one for one in known.versions if one[0] < until), until, whole, not facts.has_rules, empty)
         parts = range(max(1, self.options.processes))
         tasks = []
         for part in parts:
@@ -247,10 +281,26 @@ class Verification:
             tasks.append(Merge(rules, expected, stored_files.get(at, [])))
         for one in self.pool.all(tasks):
             found.add(one)
+        found.count += max(0, tally.lost - len(lost)) if until == float("inf") else 0  # more than are kept
         history.settle(rules, found)
         found.differences.sort(key=lambda one: (one.line is None, one.order))
         unknown = {".".join(("$", *path)): count for path, count in tally.unknown.items()}
         return Verdict(known.name, ".".join(known.place), tally.records, tally.rejected, unknown, found)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Yield a folder of our own, which is gone afterwards.
+
+    Raises:
+        SpoolError: there is none, or no room.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="target-meltano-verify-")
+    except OSError as error:
+        raise SpoolError(f"{error.strerror}; verify sorts in TMPDIR what it compares") from None
+    with made:
+        yield Path(made.name)
 
 
 def _suspects(lines: bytes) -> list[tuple[int, int]]:
@@ -272,6 +322,7 @@ def _tally(name: str, ends: Sequence[Finished]) -> Tally:
         one = end.tallies.get(name, Tally())
         total.records += one.records
         total.rejected += one.rejected
+        total.lost += one.lost
         for path, count in one.unknown.items():
             total.unknown[path] = total.unknown.get(path, 0) + count
     return total

@@ -15,11 +15,12 @@ from ..masking import Stage
 from ..schema import Path
 from ..settings import Settings
 from ..values import Notes, Rules
-from .cells import class_of, packed
-from .layout import Facts, Invalid, Layout, NoColumn, fill, layout
+from .cells import LONG, class_of, packed, short
+from .layout import Facts, Invalid, Layout, NoColumn, NoSchema, fill, layout
 
 DIGEST = 16  # bytes
 MOST = 1000  # faults that are kept
+_GROWTH = 200  # times that a value may be longer as a cell than in its line: 1e399
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Tally:
 
     records: int = 0
     rejected: int = 0  # they are in __rejected
+    lost: int = 0  # they have nowhere to be
     unknown: dict[Path, int] = field(default_factory=dict)
 
 
@@ -62,6 +64,7 @@ class _Stream:
     facts: Facts | None
     layout: Layout | None
     was_open: bool = False
+    known: frozenset[int] = frozenset()  # columns that have values of records, of all SCHEMAs so far
 
 
 # A row that is expected: the digest of its key, its order, line and record, its cells, its version, and whether it is to be deleted.
@@ -84,7 +87,6 @@ class Reader:
         self.tallies: dict[str, Tally] = {}
         self.faults: list[Fault] = []
         self.invalid = 0  # lines that are, and are not in __rejected
-        self.lost = 0  # records that have nowhere to be
         self.notes = Notes()
 
     def control(self, control: Control) -> None:
@@ -106,9 +108,13 @@ class Reader:
         if _is_open(schema) and stream.layout and not stream.layout.is_waiting:
             stream.was_open = True
             return  # it says nothing new
-        made = recursive(layout, stream.facts, schema, keys, self.rules, self.notes, stream.was_open)
+        try:
+            stream.layout = recursive(layout, stream.facts, schema, keys, self.rules, self.notes, stream.was_open)
+        except NoSchema:
+            stream.layout = None  # nor has a record of it any place
+        else:
+            stream.known |= stream.layout.known
         stream.was_open = stream.was_open or _is_open(schema)
-        stream.layout = made
 
     def line(self, line: bytes, order: int, place: tuple[int, int], of: str | None = None) -> None:
         """Take a line: a message, or a record of a BATCH *of* a stream."""
@@ -152,7 +158,8 @@ class Reader:
             return
         facts, its = stream.facts, stream.layout
         if facts is None or its is None:
-            self._fault(line, order, place, name, "$", "there is no table of the stream", is_loss=True)
+            words = "its SCHEMA cannot be read" if facts else "there is no table of the stream"
+            self._fault(line, order, place, name, "$", words, is_loss=True)
             return
         if self.rejected and digest_of(line) in self.rejected:
             tally.rejected += 1
@@ -163,12 +170,17 @@ class Reader:
         try:
             row = self._row(message, facts, its, tally)
         except Invalid as fault:
-            self._fault(line, order, place, name, ".".join(("$", *fault.path)), str(fault).replace('"STREAM.', f'"{name}.'))
+            shows = not (self.stage and name in self.stage.streams)
+            words = str(fault).replace('"STREAM.', f'"{name}.') if shows else "the value is invalid"
+            self._fault(line, order, place, name, ".".join(("$", *fault.path)), words)
         except NoColumn as fault:
             self._fault(line, order, place, name, ".".join(("$", *fault.path)), "the SCHEMA names it, and it has no column", is_loss=True)
         else:
             cells, version, is_gone = row
-            self.put(name, (key_of(facts, its.keys, cells, order), order, *place, cells, version, is_gone), len(line))
+            if len(line) >= LONG // _GROWTH:
+                cells = list(map(short, cells))
+            size = min(len(line), LONG * len(cells))
+            self.put(name, (key_of(facts, its.keys, cells, order), order, *place, cells, version, is_gone), size)
 
     def _row(self, message: dict[str, Any], facts: Facts, its: Layout, tally: Tally) -> tuple[list[Any], Any, bool]:
         record, settings = message["record"], self.settings
@@ -199,7 +211,8 @@ class Reader:
             self.tallies.setdefault(stream, Tally()).rejected += 1
             return
         self.invalid += not is_loss
-        self.lost += is_loss
+        if is_loss:
+            self.tallies.setdefault(stream, Tally()).lost += 1
         if len(self.faults) < MOST:
             self.faults.append(Fault(order, *place, stream, path, words, is_loss))
 
@@ -229,8 +242,9 @@ def key_of(facts: Facts, keys: tuple[int, ...], cells: list[Any], order: int) ->
 
 
 def row_class(facts: Facts, keys: tuple[int, ...], cells: list[Any]) -> bytes:
+    """Return bytes that are equal for rows that may be the same: of one key, or of the same values where there is none."""
     if keys:
-        return packed([(at, cells[at][0] if isinstance(cells[at], tuple) else cells[at]) for at in keys])
+        return packed([(at, class_of(cells[at], facts.columns[at].kind)) for at in keys])
     found = []
     for at, cell in enumerate(cells):
         if cell is None or cell == () or cell == frozenset():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import marshal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +64,24 @@ class Runs:
     def _written(self, rows: Iterator[Row]) -> Path:
         self.count += 1
         path = self.folder / f"{self.owner}-{self.count}"
-        try:
-            with open(path, "wb") as file:
-                block: list[Row] = []
-                for row in rows:
-                    block.append(row)
-                    if len(block) >= BLOCK_ROWS:
-                        _write(file, block)
-                        block = []
-                _write(file, block)
-        except OSError as error:
-            raise SpoolError(f"{self.folder}: {error.strerror}; verify sorts there what it compares, set TMPDIR to where there is room") from None
+        with room(self.folder), open(path, "wb") as file:
+            block: list[Row] = []
+            for row in rows:
+                block.append(row)
+                if len(block) >= BLOCK_ROWS:
+                    _write(file, block)
+                    block = []
+            _write(file, block)
         return path
+
+
+@contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """Raise SpoolError for what says that nothing can be written."""
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(f"{folder}: {error.strerror}; verify sorts there what it compares, set TMPDIR to where there is room") from None
 
 
 def _write(file: Any, block: list[Row]) -> None:

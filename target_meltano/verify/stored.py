@@ -11,7 +11,7 @@ from .. import kinds, tables
 from ..dialect import Dialect
 from ..diff import Column, Table
 from ..kinds import Kind
-from .cells import Cell, stored
+from .cells import LONG, Cell, short, stored
 from .layout import Facts
 from .records import digest, digest_of, row_class
 
@@ -19,8 +19,10 @@ from .records import digest, digest_of, row_class
 Stored = tuple[bytes, int, list[Any], bool]
 
 
-def rows(dialect: Dialect[Any], connection: sa.Connection, facts: Facts, table: tuple[str, str], keys: tuple[int, ...]) -> Iterator[tuple[Stored, int]]:
-    """Yield the rows of a table, and about how many bytes each takes.
+def rows(
+    dialect: Dialect[Any], connection: sa.Connection, facts: Facts, table: tuple[str, str], keys: tuple[int, ...], others: frozenset[int]
+) -> Iterator[tuple[Stored, int]]:
+    """Yield the rows of a table, and about how many bytes each takes; the columns of *others* as if they were NULL.
 
     Raises:
         DatabaseError: the table cannot be read.
@@ -28,15 +30,18 @@ def rows(dialect: Dialect[Any], connection: sa.Connection, facts: Facts, table: 
     columns = [(column.name, column.kind) for column in facts.columns]
     makers: list[Callable[[Any], Cell]] = [stored(column.kind) for column in facts.columns]
     deleted_at = facts.deleted_at
-    ours = [at for at in (facts.stamp, deleted_at) if at is not None]
+    unseen = [*others, *(at for at in (facts.stamp, deleted_at) if at is not None)]
     where = f"table {table[0]}.{table[1]}"
     with tables.our_errors(dialect, where), tables.left_as_found(connection):
         for number, row in enumerate(read(dialect, connection, table, columns)):
             cells = [None if value is None else make(value) for make, value in zip(makers, row, strict=True)]
             is_deleted = deleted_at is not None and cells[deleted_at] is not None
-            for at in ours:
+            for at in unseen:
                 cells[at] = None
             size = sum([len(cell) for cell in cells if type(cell) is str or type(cell) is bytes])
+            if size >= LONG:
+                cells = list(map(short, cells))
+                size = min(size, LONG * len(cells))
             yield (digest(row_class(facts, keys, cells)), number, cells, is_deleted), size
 
 

@@ -14,7 +14,7 @@ from ..settings import Settings
 from . import history, stored
 from .layout import Facts
 from .records import DIGEST, Control, Fault, Reader, Tally, rules_of
-from .runs import MEMORY, Runs, merged
+from .runs import MEMORY, Runs, merged, room
 
 Files = dict[tuple[str, int], list[Path]]  # by stream and part
 EXPECTED, STORED = "e", "s"
@@ -64,17 +64,21 @@ class Finished:
     tallies: Mapping[str, Tally]
     faults: list[Fault]
     invalid: int
-    lost: int
+    known: Mapping[str, frozenset[int]]  # by stream, the columns that have values of records
 
 
 @dataclass(frozen=True)
 class Table:
-    """Read the table of a stream; *place* is its schema and name, *keys* the columns by which rows are found."""
+    """Read the table of a stream; *place* is its schema and name, *keys* the columns by which rows are found.
+
+    *others* are columns that are not looked at.
+    """
 
     stream: str
     facts: Facts
     place: tuple[str, str]
     keys: tuple[int, ...]
+    others: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Worker:
             return self._chunk(task)
         if isinstance(task, Finish):
             reader = self.reader
-            return Finished(self.runs.done(), reader.tallies, reader.faults, reader.invalid, reader.lost)
+            return Finished(self.runs.done(), reader.tallies, reader.faults, reader.invalid, {name: one.known for name, one in reader.streams.items()})
         if isinstance(task, Merge):
             return history.compare(task.rules, merged(task.expected), merged(task.stored))
         return self._table(task)
@@ -130,7 +134,7 @@ class Worker:
         dialect = self.setup.made()
         connection = dialect.connect()
         try:
-            for row, size in stored.rows(dialect, connection, task.facts, task.place, task.keys):
+            for row, size in stored.rows(dialect, connection, task.facts, task.place, task.keys, task.others):
                 runs.add(task.stream, row, size)
         finally:
             dialect.close(connection)
@@ -140,7 +144,7 @@ class Worker:
 def write_digests(path: Path, digests: Iterator[bytes]) -> int:
     """Write digests one behind the other, and return how many."""
     count = 0
-    with open(path, "wb") as file:
+    with room(path.parent), open(path, "wb") as file:
         for one in digests:
             file.write(one)
             count += 1
