@@ -188,6 +188,15 @@ def test_records_of_a_batch_are_read_from_its_files(dialect: Any, tmp_path: Path
     assert differences(verdicts(dialect(**its), messages)) == ["line 3, record 2001: stream 'orders': a: column 'a' has another value: sent \"a2000\", stored \"b\""]
 
 
+def test_a_table_that_is_gone_is_missed_without_a_record(dialect: Any) -> None:
+    load(dialect(), MANY[:1])
+    assert differences(verdicts(dialect(), MANY[:1])) == []
+    connection = dialect().connect()
+    connection.exec_driver_sql("DROP TABLE orders")
+    connection.commit()
+    assert differences(verdicts(dialect(), MANY[:1])) == ["line 1: stream 'orders': the SCHEMA names columns, and there is no table"]
+
+
 # --- memory
 
 

@@ -76,9 +76,10 @@ class _Known:
     facts: Facts | None
     keys: tuple[int, ...] | None = None
     is_open: bool = False
+    described: float = float("inf")  # the order of the first SCHEMA that names properties, and where that was
+    line: int = 0
     named: set[int] = field(default_factory=set)  # columns that values of records go into, of a stream without a key
     versions: list[tuple[int, int]] = field(default_factory=list)
-
 
     @property
     def others(self) -> frozenset[int]:
@@ -185,6 +186,8 @@ class Verification:
         if known is None:
             known = self.streams[name] = self._looked_up(name)
         self.controls.append(Control(order, name, line, known.facts))
+        if message["schema"].get("properties") and not known.line:
+            known.described, known.line = order, number
         if known.facts is not None and (known.keys is None or name in self.waiting):
             keys = [one for one in message["key_properties"] or [] if type(one) is str]
             try:
@@ -268,6 +271,8 @@ class Verification:
             found.differ(Difference(known.name, fault.words, fault.line, fault.record, fault.path, order=fault.order))
         facts = known.facts
         if facts is None:
+            if not tally.records and known.described < until and self.settings.invalid_schemas == "fail":
+                found.differ(Difference(known.name, "the SCHEMA names columns, and there is no table", known.line))
             found.count = max(found.count, tally.lost)
             return Verdict(known.name, "", tally.records, tally.rejected, found=found)
         empty: frozenset[int] = frozenset().union(*(end.known.get(known.name, ()) for end in ends)) if self.options.whole else frozenset()
