@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import document, processes, transforms
+from . import document, processes, transforms, warehouse
 from .errors import RunError
 from .pipeline import Place
 from .project import Project
-from .redaction import Redactor
 
 MACROS = Path(__file__).with_name("macros")
 MARK = "target-meltano: "
@@ -71,10 +70,11 @@ def ask(project: Project, schemas: Sequence[str], variables: Mapping[str, str], 
     arguments = json.dumps({"schemas": list(schemas)})
     command = [*transforms.command(project), "--quiet", "--no-use-colors", "run-operation", "target_meltano_catalogue"]
     ours = {**variables, **transforms.folders(transform), "DBT_PROJECT_DIR": str(folder)}
-    code, told, errors = processes.output([*command, "--args", arguments], folder, ours, Redactor(project.secrets))
+    redact = warehouse.redactor(project, ours)
+    code, told, errors = processes.output([*command, "--args", arguments], folder, ours, redact)
     found = [Found(**json.loads(line.removeprefix(MARK))) for line in told.splitlines() if line.startswith(MARK)]
     if code or len(found) != len(schemas):
-        lines = [line for line in told.splitlines() if line.strip() and not line.startswith(MARK)]
+        lines = [line for line in redact(told).splitlines() if line.strip() and not line.startswith(MARK)]
         raise RunError("\n".join([f"dbt run-operation ended with exit status {code}", *processes.telling(lines[-processes.LAST_LINES :]), *errors.splitlines()]))
     return found
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -49,9 +49,9 @@ def find(command: Sequence[str], folder: Path, own: Path | None = None) -> list[
     raise RunError(f"the program {name} is not on PATH; {hint}")
 
 
-def variables(own: Path | None = None) -> dict[str, str]:
-    """Return the environment for a tool: programs of *own* and those beside us come first on its PATH."""
-    ours = {**os.environ, "PATH": _path(own)}
+def variables(own: Path | None = None, withheld: Collection[str] = ()) -> dict[str, str]:
+    """Return the environment for a tool, less what is *withheld*: programs of *own* and those beside us come first on its PATH."""
+    ours = {name: value for name, value in os.environ.items() if name not in withheld} | {"PATH": _path(own)}
     if own and own.exists():  # what is meant for our Python breaks another one
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
             ours.pop(name, None)

@@ -155,7 +155,7 @@ def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progre
     command += catalog_options(project, tap, place)
     summary = place.files / "summary.json"
     tap_status, target_status, lines = piped(project, tap, place, stop, progress, say, command, [*target, "--summary", str(summary)])
-    told = _summary(summary, Redactor(project.secrets))
+    told = summary_of(summary, Redactor(project.secrets))
     shared = project.warehouse.settings.keys() - tap.settings.keys()  # and meant for other taps, too
     look = notices(told, place.logs / f"{tap.name}.target.log", shared)
     if tap_status or target_status:
@@ -189,7 +189,7 @@ def discovered(project: Project, tap: Tap, place: Place) -> Any:
     Raises:
         RunError: with what the tap told.
     """
-    ours = executables.variables(_own(project, tap))
+    ours = executables.variables(_own(project, tap), tap.withheld)
     code, told, errors = output([*tap_command(project, tap, place), "--discover"], project.folder, ours, Redactor(project.secrets))
     if code:
         hint = "; if it has no discovery, write catalog: none"
@@ -236,7 +236,7 @@ def piped(
         ending.callback(to_target.wait)
         ending.callback(status.close)
         ending.callback(sink.close)
-        ours = executables.variables(_own(project, tap))
+        ours = executables.variables(_own(project, tap), tap.withheld)
         log = place.logs / f"{tap.name}.tap.log"
         from_tap = ending.enter_context(
             stop.ends(Process(tap_command, project.folder, ours, log, redact, stdout=subprocess.PIPE))
@@ -298,8 +298,8 @@ def _faults(target: Process) -> tuple[str, ...]:
     return (f"the target ended with exit status {target.wait()}", *(told or telling(target.last)))
 
 
-def _summary(path: Path, redact: Redactor) -> dict[str, Any]:
-    """Return what the target tells of its run, its texts without secrets."""
+def summary_of(path: Path, redact: Redactor) -> dict[str, Any]:
+    """Return what the target tells of its run, its texts without secrets; nothing where it came to no end."""
     with suppress(OSError, ValueError):
         return {name: _redacted(told, redact) for name, told in json.loads(path.read_text("utf-8")).items()}
     return {}

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -142,6 +143,31 @@ def output(
             raise
     told = redact(plain(b"".join(errors).decode("utf-8", "replace"))).splitlines()[-LAST_LINES:]  # hidden first: a secret may go on in the next line
     return code if code >= 0 else 128 - code, printed.result().decode("utf-8", "replace"), "\n".join(telling(told))
+
+
+def relayed(command: Sequence[str], environment: Mapping[str, str], redact: Redactor, stdout: int | None = None) -> tuple[int, str]:
+    """Run a command that has our stdin, and our stdout or *stdout*; its stderr comes to ours line by line, without secrets.
+
+    Return its exit code, and what it printed where *stdout* is a pipe.
+    """
+    with subprocess.Popen(command, env=dict(environment), stdout=stdout, stderr=subprocess.PIPE) as process, ThreadPoolExecutor(1) as thread:
+        assert process.stderr
+        printed = thread.submit(process.stdout.read) if process.stdout else None
+        shown = Lines(redact)
+        try:
+            for line in process.stderr:
+                _say_all(shown.more(plain(line.decode("utf-8", "replace").rstrip("\r\n"))))
+            _say_all(shown.rest())
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    return code if code >= 0 else 128 - code, printed.result().decode("utf-8", "replace") if printed else ""
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
 
 
 def waits_for(line: str) -> str:

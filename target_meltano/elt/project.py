@@ -17,7 +17,9 @@ from typing import Any
 from . import document, reviewed, settings
 from .document import Document, Key
 from .errors import ProjectError
-from .variables import Expansion, Reference, references
+from .processes import plain
+from .redaction import Redactor
+from .variables import Expansion, Reference, references, secret_variables
 
 FILE = "elt.yml"
 WORK = ".elt"  # what we write in a project: environments, logs, locks; not for version control
@@ -31,7 +33,10 @@ _CRON = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "
 
 @dataclass(frozen=True)
 class Tap:
-    """A source. *executable* is a name or path with its arguments; *catalog* is discover, none or a file."""
+    """A source. *executable* is a name or path with its arguments; *catalog* is discover, none or a file.
+
+    *withheld* are variables that its process does not get: secrets that only other sections name.
+    """
 
     name: str
     executable: tuple[str, ...]
@@ -45,6 +50,7 @@ class Tap:
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     freshness: Mapping[str, str] = field(default_factory=dict)
+    withheld: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def read(
     about: settings.About = {}
     if only is None or "warehouse" in only:
         executable = _command(source.value["warehouse"].get("executable")) or (_target(source.value["warehouse"]["type"]),)
-        about = settings.about(executable, folder.resolve())
+        about = settings.about(executable, folder.resolve(), lambda text: Redactor(_secrets(source, None))(plain(text)))
         faults += settings.faults(source, about)
     faults += _meaning(source)
     expansion = Expansion(source, os.environ, lambda at: settings.is_secret(at, about))
@@ -147,8 +153,32 @@ def read(
     faults += expansion.faults
     if faults:
         raise _wrong(source.path, faults)
-    made = _project(folder.resolve(), value, taps, environment, frozenset(expansion.secrets))
+    made = _project(folder.resolve(), value, taps, environment, frozenset(expansion.secrets | _secrets(source, about)))
+    made = replace(made, taps={name: replace(tap, withheld=_withheld(source.value, name)) for name, tap in made.taps.items()})
     return reviewed.within(made, os.environ if review is None else review)
+
+
+def _secrets(source: Document, about: settings.About | None) -> set[str]:
+    """Return the secrets of all sections, as far as they are there: programs get the environment, also where a command needs none of it.
+
+    Without *about*, which tells the secret settings of the target, each of them counts as one.
+    """
+
+    def is_secret(at: Key) -> bool:
+        return settings.is_secret(at, about or {}) or (about is None and at[:2] == ("warehouse", "settings"))
+
+    expansion = Expansion(source, os.environ, is_secret)
+    _expanded(source, expansion, None, None)
+    return expansion.secrets
+
+
+def _withheld(value: Mapping[str, Any], name: str) -> frozenset[str]:
+    """Return the variables with secrets of others that the tap *name* does not get: those that only other sections name."""
+    pii, ci = value.get("pii", {}), value.get("ci", {})
+    others = {key: child for key, child in value.items() if key not in ("taps", "ci")}
+    others["taps"] = {key: tap for key, tap in value["taps"].items() if key != name}
+    own = {one.name for one in references(value["taps"][name])} | set(ci.get("variables", ()))
+    return frozenset({pii.get("key_env", "TARGET_MELTANO_PII_KEY"), *secret_variables(others)} - own)
 
 
 def as_written(folder: Path) -> Project:

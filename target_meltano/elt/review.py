@@ -107,9 +107,10 @@ def _below(project: Project, first: str) -> list[str]:
     arguments = ["--quiet", "ls", "--resource-type", "model", "seed", "snapshot", "--output", "json", "--output-keys", "name schema"]
     with warehouse.held(project) as where:
         ours = {**warehouse.variables(project, where), **transforms.folders(transforms.of(project))}
-        code, told, errors = processes.output([*transforms.command(project), *arguments], project.folder, ours, Redactor(project.secrets))
+        redact = warehouse.redactor(project, ours)
+        code, told, errors = processes.output([*transforms.command(project), *arguments], project.folder, ours, redact)
     if code:
-        raise RunError("\n".join(["dbt ls failed", *processes.telling([*told.splitlines(), *errors.splitlines()])]))
+        raise RunError("\n".join(["dbt ls failed", *processes.telling([*redact(told).splitlines(), *errors.splitlines()])]))
     nodes = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
     for node in nodes:
         if node["schema"].lower() != first.lower() and not node["schema"].lower().startswith(f"{first}_".lower()):
@@ -157,9 +158,9 @@ def _target(project: Project, does: str, *arguments: str, branch: str | None = N
     with pipeline.locked(project, f"review.{does}", project.work / "logs") as place:
         call = [*warehouse.command(project), "review", does, "--config", place.write("target.json", settings), *arguments]
         call += ["--", branch] if branch is not None else []  # which may begin with -
-        done = subprocess.run(call, env=warehouse.environment(project), stdout=subprocess.PIPE, text=True, check=False)
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    if done.returncode:
+        code, printed = processes.relayed(call, warehouse.environment(project), Redactor(project.secrets), subprocess.PIPE)
+    told = [json.loads(line) for line in printed.splitlines()]
+    if code:
         dropped = f"; dropped: {', '.join(one['name'] for one in told)}" if told else ""
-        raise RunError(f"review {does}: {project.warehouse.executable[0]} ended with exit status {done.returncode}{dropped}")
+        raise RunError(f"review {does}: {project.warehouse.executable[0]} ended with exit status {code}{dropped}")
     return told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ OURS = {  # what the wrapper gives, and where it is said
 _TYPES: Mapping[str, type | tuple[type, ...]] = {"string": str, "integer": int, "number": (int, float), "object": (dict, list)}
 
 
-def about(command: Sequence[str], folder: Path) -> About:
-    """Ask a target for its settings.
+def about(command: Sequence[str], folder: Path, redact: Callable[[str], str] = str) -> About:
+    """Ask a target for its settings; *redact* hides secrets in what it tells where it fails.
 
     Raises:
         RunError: it is not there, or does not answer.
@@ -36,7 +36,7 @@ def about(command: Sequence[str], folder: Path) -> About:
         settings = json.loads(done.stdout)["settings"]
         return {name: one for one in settings for name in (one["name"], *one["aliases"])}
     except (ValueError, KeyError, TypeError):
-        told = done.stderr.strip().splitlines()[-1:] or ["it told nothing"]
+        told = redact(done.stderr).strip().splitlines()[-1:] or ["it told nothing"]
         raise RunError(f"{program[0]} --about gives no settings: {told[0]}") from None
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-
-from . import options, pipeline, warehouse
+from . import options, pipeline, processes, warehouse
 from .errors import RunError
+from .redaction import Redactor
 
 DOES = {"get": "print it", "set": "keep what is in FILE, or comes from stdin, instead", "clear": "forget it: the next run starts anew"}
 
@@ -25,4 +24,5 @@ def command(arguments: list[str]) -> int:
         config = place.write("target.json", warehouse.settings(project, tap))
         given = [chosen.file] if chosen.file else []
         call = [*warehouse.command(project), "state", chosen.does, "--config", config, *given]
-        return subprocess.call(call, env=warehouse.environment(project))
+        code, _ = processes.relayed(call, warehouse.environment(project), Redactor(project.secrets))
+    return code

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import executables
+from . import executables, warehouse
 from .errors import ProjectError
 from .pipeline import Outcome, Stop, locked
 from .processes import Process, telling
@@ -60,7 +60,7 @@ def run(
     started = time.monotonic()
     transform = of(project)
     results = transform.project / "target/run_results.json"
-    redact = Redactor(project.secrets | {variables.get("PGPASSWORD", "")})
+    redact = warehouse.redactor(project, variables)
     with locked(project, "dbt.run", logs) as place:
         results.unlink(missing_ok=True)
         environment = {**variables, **folders(transform)}

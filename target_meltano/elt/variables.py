@@ -153,6 +153,17 @@ def _references(value: Any, at: Key) -> Iterable[Reference]:
             yield Reference(name, is_secret, bool(has_default), kind == "file")
 
 
+def secret_variables(value: Any) -> set[str]:
+    """Return the variables with secrets that *value* refers to; of an address those that are named so, or are all of it."""
+    found = set()
+    for text, at in _texts(value, ()):
+        for one in _references(text, at):
+            is_named = _SECRET_NAME.search(one.name) or _SECRET_NAME.search(_last_name(at))
+            if not one.is_file and one.is_secret and (is_named or text.startswith("${") and text.find("}") == len(text) - 1):
+                found.add(one.name)
+    return found
+
+
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a process that we start."""
     return {**os.environ, **extra}

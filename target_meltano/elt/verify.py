@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +47,7 @@ def _compared(project: Project, tap: Tap, streams: list[str], whole: bool, stop:
         place.write("catalog.json", catalogs.only(place.read("catalog.json"), streams))
     say = partial(_say, display, tap.name)
     tap_status, _, lines = pipeline.piped(project, tap, place, stop, display.follow(tap.name), say, [*command, *catalog], target)
-    told = _told(summary, Redactor(project.secrets))
+    told = pipeline.summary_of(summary, Redactor(project.secrets))
     found = tuple(line for one in told.get("streams", ()) for line in one["told"])
     for line in found:
         display.say(line)
@@ -65,11 +63,3 @@ def _compared(project: Project, tap: Tap, streams: list[str], whole: bool, stop:
 
 def _say(display: Display, name: str, text: str) -> None:
     display.say(f"{name}: {text}")
-
-
-def _told(path: Path, redact: Redactor) -> dict[str, Any]:
-    """Return what the target found, nothing where it came to no verdict."""
-    with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads(redact(path.read_text("utf-8")))
-        return found
-    return {}

@@ -71,7 +71,7 @@ def held(project: Project) -> Iterator[Mapping[str, Any]]:
     if project.warehouse.type != "embedded":
         yield project.warehouse.settings
         return
-    ours, target = environment(project), command(project)
+    ours, target, redact = environment(project), command(project), Redactor(project.secrets)
     # The server is up as long as somebody uses it; when we die, psql sees the end of its input.
     psql = [*target, "db", "psql", "--no-psqlrc", "--quiet"]
     with subprocess.Popen(
@@ -87,9 +87,9 @@ def held(project: Project) -> Iterator[Mapping[str, Any]]:
         except BrokenPipeError:
             is_ready = False
         if not is_ready:
-            told = user.stderr.read().strip().splitlines()[-1:] or ["it does not start"]
+            told = redact(user.stderr.read()).strip().splitlines()[-1:] or ["it does not start"]
             raise RunError(f"the embedded PostgreSQL: {told[0].removeprefix('CRITICAL ')}")
-        _, url, _ = processes.output([*target, "db", "url"], project.folder, ours, Redactor(()))
+        _, url, _ = processes.output([*target, "db", "url"], project.folder, ours, redact)
         try:
             yield {"url": url.strip()}
         finally:
@@ -111,6 +111,11 @@ def variables(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
         found |= {"DBT_SCHEMA": project.transform.schema, "DBT_THREADS": str(project.transform.threads)}
     quiet = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
     return {**ours, **quiet, **found, "DBT_TARGET": dialect}
+
+
+def redactor(project: Project, variables: Mapping[str, str]) -> Redactor:
+    """Return what hides the secrets of a project, and the password that dbt connects by, wherever it comes from."""
+    return Redactor(project.secrets | {variables.get("PGPASSWORD", "")})
 
 
 def _postgres(project: Project, given: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, str]:

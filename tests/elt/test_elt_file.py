@@ -26,7 +26,7 @@ def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "about", about)
 
 
-def about(command: tuple[str, ...], folder: Path) -> settings.About:
+def about(command: tuple[str, ...], folder: Path, redact: object) -> settings.About:
     return answer(command)
 
 

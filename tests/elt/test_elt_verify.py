@@ -55,3 +55,13 @@ def test_a_tap_that_is_not_there(project: TestProject) -> None:
     done = project.run("verify", "b")
     assert done.returncode == 2
     assert "b" in done.stderr
+
+
+def test_a_secret_of_digits_hides_no_verdict(project: TestProject) -> None:
+    """Texts are hidden, not what counts."""
+    project.write({"a": {"ids": 1000, "every": 1000, "pin_secret": "${PIN}"}})
+    assert project.run("extract-load", PIN="1000").returncode == 0
+    done = project.run("verify", "a", "--summary", "summary.json", PIN="1000")
+    assert done.returncode == 0, done.stdout
+    (step,) = json.loads((project.folder / "summary.json").read_text())
+    assert step["summary"]["streams"][0]["rows_equal"] == 1000
