@@ -1,4 +1,4 @@
-"""Secrets that a tap and a target tell as they break off are nowhere, in any spelling; nor are they in arguments, or in a tap's environment that needs none."""
+"""Secrets that a tap, a target and dbt tell as they break off are nowhere, in any spelling; nor are they in arguments, or in a tap's environment that needs none."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ RUNS = {  # when which of the two breaks off, and the commands that meet it
     "discover": (["check"], ["extract-load"], ["mock", "--tap", "a"], ["verify", "a"]),
     "state": (["check"], ["extract-load"], ["state", "get", "a"]),
     "review": (["review", "list"], ["review", "create", "x", "--allow-pii"]),
+    "dbt": (["transform"], ["test"], ["dbt", "scaffold"], ["review", "create", "x", "--mode", "schema"]),
     "sync": (["extract-load", "--summary", "summary.json"], ["run"], ["verify", "a", "--summary", "verdict.json"]),
 }
 PROGRAM = "from target_meltano.elt import main; main()"
@@ -61,7 +62,10 @@ class Told:
         config = {"api_token": "${TAP_TOKEN}", "options": {"from": f"${{file:{self.elsewhere / 'secret'}}}"}}
         taps = {name: {"executable": [*TELLER, "tap"], "config": config} for name in ("a", "b")}
         warehouse = {"type": "postgres", "executable": [*TELLER, "target"], "settings": {"url": "${DB_URL}", "password": "${DB_PASSWORD}"}}
-        self.project.write(taps, warehouse=warehouse, pii={"key": "${PII_KEY}", "plain": ["*"]}, state={"id": "{tap}"})
+        (self.project.folder / "transform").mkdir()
+        (self.project.folder / "transform/dbt_project.yml").write_text("name: x\nprofile: x\n")
+        dbt = {"executable": [*TELLER, "dbt"]}
+        self.project.write(taps, warehouse=warehouse, transform=dbt, pii={"key": "${PII_KEY}", "plain": ["*"]}, state={"id": "{tap}"})
 
     def run(self, before: str = "") -> None:
         given = {
