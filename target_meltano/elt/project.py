@@ -169,6 +169,9 @@ def _secrets(source: Document, about: settings.About | None) -> set[str]:
 
     expansion = Expansion(source, os.environ, is_secret)
     _expanded(source, expansion, None, None)
+    prefix = f"{_target(source.value['warehouse']['type'])}-".replace("-", "_").upper()
+    known = ("PGPASSWORD", "TARGET_MELTANO_PII_KEY", *(f"{prefix}{name.upper()}" for name, one in (about or {}).items() if one.get("secret")))
+    expansion.value({name: f"${{{name}}}" for name in known if name in os.environ}, ("warehouse", "settings"))  # which a target reads by itself
     return expansion.secrets
 
 

@@ -177,3 +177,14 @@ def test_the_schema_of_the_file_is_one_and_the_template_fits_it() -> None:
 def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="target-meltano init DIR"):
         project.read(tmp_path)
+
+
+def test_what_a_target_reads_by_itself_is_secret_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own variables, those of libpq and the key of hashes, though elt.yml names none of them."""
+    given = {"PGPASSWORD": "pg-1", "TARGET_MELTANO_PII_KEY": "v1:key-2", "TARGET_MELTANO_POSTGRES_PASSWORD": "own-3", "TARGET_MELTANO_POSTGRES_URL": "postgresql://u:in%20url@h/d"}
+    for name, value in {**given, "TARGET_MELTANO_POSTGRES_HOST": "no-secret"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "elt.yml").write_text(HEAD + "taps: {a: {executable: tap}}\n")
+    found = project.read(tmp_path).secrets
+    assert found >= {"pg-1", "v1:key-2", "own-3", "in%20url", "in url"}
+    assert "no-secret" not in found
