@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -162,11 +161,6 @@ def secret_variables(value: Any) -> set[str]:
             if not one.is_file and one.is_secret and (is_named or text.startswith("${") and text.find("}") == len(text) - 1):
                 found.add(one.name)
     return found
-
-
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process that we start."""
-    return {**os.environ, **extra}
 
 
 def _last_name(at: Key) -> str:
