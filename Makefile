@@ -14,7 +14,7 @@ help:
 	@echo 'make demo    a tap'"'"'s output into a PostgreSQL of its own, and the tables printed'
 	@echo 'make test    the whole test suite; options of pytest in ARGS="-k name"'
 	@echo 'make taps    the long form of the tests with real taps; needs mariadb-server, postgresql-15-wal2json'
-	@echo 'make test-postgres-versions   the tests of PostgreSQL on 13 to 18, half an hour; ARGS="14 17" for some, ARGS=--write for the table in docs'
+	@echo 'make test-postgres-versions   the tests of PostgreSQL on 13 to 18, half an hour; ARGS="14 17" for some, ARGS=--full for all tests, ARGS=--write for the table in docs'
 	@echo 'make test-all   lint, types, the suite, every PostgreSQL, real taps, catalogs, the templates for CI, a middle form of the faults'
 	@echo 'make faults  the long form of the fault suite, an hour or more; FAULTS=50 is a shorter one'
 	@echo 'make test-catalogs   the schemas of 25 packages of taps, loaded and compared; CATALOGS_SEED=2 invents other records'
