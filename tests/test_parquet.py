@@ -133,7 +133,7 @@ def test_what_has_no_json_is_refused_by_its_type(db: Any, tmp_path: Path, field:
     with pytest.raises(MessageError) as caught:
         run(db, *lines, batch_root=str(tmp_path))
     fault = f"a value of the type {kind} has no exact JSON; write it as text or a number"
-    assert str(caught.value) == f"line 2, record 3 of the BATCH: stream 't': $.x: {fault} (f.parquet, row group 2, row 1)"
+    assert str(caught.value) == f"line 2, record 3 of the BATCH: stream 't': $.x: {fault}; the setting invalid_records: quarantine loads the others (f.parquet, row group 2, row 1)"
     assert rows(db, "id, y") == [(1, 7), (2, 8)]
 
 
