@@ -250,10 +250,14 @@ def children(pid: int) -> Iterator[tuple[int, str]]:
             continue
 
 
-def until(condition: Any, seconds: float = 30.0) -> None:
+def until(condition: Any, processes: Sequence[subprocess.Popen[str]] = (), seconds: float = 60.0) -> None:
+    """Wait for a condition while all *processes* live; tell what they said where it never comes."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end
+        if time.monotonic() > end or any(process.poll() is not None for process in processes):
+            for process in processes:
+                process.kill()
+            raise AssertionError([(process.returncode, *process.communicate()) for process in processes])
         time.sleep(0.05)
 
 
@@ -297,8 +301,8 @@ def test_of_two_creates_one_waits_for_the_other(source: Source) -> None:
         cursor.execute("BEGIN; LOCK TABLE s.t")
         pipe = subprocess.PIPE
         both = [subprocess.Popen(source.command("create", "x"), stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
-        until(lambda: source.waits("x"))
-        until(lambda: source.databases())
+        until(lambda: source.waits("x"), both)
+        until(lambda: source.databases(), both)
         cursor.execute("COMMIT")
         told = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], told
