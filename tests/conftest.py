@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psycopg2
 import pytest
 import servers
+from on_postgres import Watched
 
 from target_meltano import TargetError
 from target_meltano_postgres import binaries, embedded
@@ -34,21 +34,13 @@ PROGRAMS = "TEST_POSTGRES"
 
 
 @dataclass(frozen=True)
-class Database:
+class Database(Watched):
     """What a test has to itself: a *schema* that nobody made yet, and who looks into it.
 
     The *connection* commits each statement, in UTC.
     """
 
-    url: str
     schema: str
-    connection: Any
-
-    def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement, none where it has no result."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return list(cursor.fetchall()) if cursor.description else []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -116,7 +108,7 @@ def db(postgres_url: str) -> Iterator[Database]:
     """A schema for one test; it is dropped afterwards."""
     connection = psycopg2.connect(postgres_url, options="-c timezone=UTC")
     connection.autocommit = True
-    made = Database(postgres_url, f"test_{secrets.token_hex(4)}", connection)
+    made = Database(postgres_url, connection, f"test_{secrets.token_hex(4)}")
     yield made
     made.query(f'DROP SCHEMA IF EXISTS "{made.schema}" CASCADE')
     connection.close()

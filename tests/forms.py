@@ -11,31 +11,16 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 import servers
-from on_postgres import database, role
+from on_postgres import Watched, database, role
 from pooler import PROGRAM, pooled
 
 from target_meltano_postgres import binaries, embedded
-
-
-@dataclass(frozen=True)
-class Form:
-    """Where the target connects to, by *url*; the *connection* looks as who may see all, and commits each statement."""
-
-    url: str
-    connection: Any
-
-    def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return list(cursor.fetchall()) if cursor.description else []
-
 
 PLAIN = "-c quote_all_identifiers=off -c timezone=UTC -c extra_float_digits=1 -c bytea_output=hex -c datestyle=ISO -c intervalstyle=postgres -c search_path=public -c standard_conforming_strings=on"
 
@@ -49,19 +34,19 @@ def looking(url: str) -> Iterator[Any]:
 
 
 @contextmanager
-def behind_pgbouncer(db: Any, mode: str) -> Iterator[Form]:
+def behind_pgbouncer(db: Any, mode: str) -> Iterator[Watched]:
     if not PROGRAM:
         pytest.skip("needs pgbouncer: apt-get install pgbouncer")
     with pooled(db.url, mode) as pooler:
-        yield Form(pooler.url, db.connection)
+        yield Watched(pooler.url, db.connection)
 
 
 @contextmanager
-def with_settings(db: Any, **settings: str) -> Iterator[Form]:
+def with_settings(db: Any, **settings: str) -> Iterator[Watched]:
     """A database that gives sessions these settings, as far as its version has them."""
     known = {name for (name,) in db.query("SELECT name FROM pg_settings")}
     with database(db, **{name: value for name, value in settings.items() if name in known}) as url, looking(url) as connection:
-        yield Form(url, connection)
+        yield Watched(url, connection)
 
 
 # What a database may say to its sessions; each changes what a statement means, how a value is shown, or what ends.
@@ -95,10 +80,10 @@ ODD = {
 
 
 @contextmanager
-def as_role(db: Any, sql: str = "") -> Iterator[Form]:
+def as_role(db: Any, sql: str = "") -> Iterator[Watched]:
     """A role that is no superuser, and may make schemas in a database that is another's."""
     with database(db) as url, looking(url) as connection, role(db) as (name, _):
-        form = Form(psycopg2.extensions.make_dsn(url, user=name, password="secret"), connection)
+        form = Watched(psycopg2.extensions.make_dsn(url, user=name, password="secret"), connection)
         form.query(f"GRANT CREATE, CONNECT, TEMPORARY ON DATABASE {connection.info.dbname} TO {name}; {sql}")
         yield form
         form.query(f"DROP OWNED BY {name} CASCADE")
@@ -118,7 +103,7 @@ CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXEC
 
 
 @contextmanager
-def in_german(_: Any) -> Iterator[Form]:
+def in_german(_: Any) -> Iterator[Watched]:
     """A server that tells its errors in German; its programs need NLS, its system a German locale."""
     folder = _translated()
     home = Path(os.environ["TMPDIR"], f"german-{secrets.token_hex(4)}")
@@ -131,7 +116,7 @@ def in_german(_: Any) -> Iterator[Form]:
             with embedded.running(home) as server, looking(server.url) as connection:
                 with connection.cursor() as cursor, pytest.raises(psycopg2.errors.DivisionByZero, match="Division durch Null"):
                     cursor.execute("SELECT 1 / 0")
-                yield Form(server.url, connection)
+                yield Watched(server.url, connection)
         finally:
             shutil.rmtree(home, ignore_errors=True)
 
@@ -160,7 +145,7 @@ def _german_locale() -> Path:
     return made
 
 
-FORMS: dict[str, Callable[[Any], AbstractContextManager[Form]]] = {
+FORMS: dict[str, Callable[[Any], AbstractContextManager[Watched]]] = {
     "pgbouncer by transaction": lambda db: behind_pgbouncer(db, "transaction"),
     "pgbouncer by session": lambda db: behind_pgbouncer(db, "session"),
     "quote_all_identifiers": lambda db: with_settings(db, quote_all_identifiers="on"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +13,20 @@ from psycopg2.extensions import make_dsn
 
 from target_meltano import Result, load, make
 from target_meltano_postgres import PostgresDialect, PostgresSettings
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where a target or a tap connects to, by *url*; the *connection* looks there as who may see all, and commits each statement."""
+
+    url: str
+    connection: Any
+
+    def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement, none where it has no result."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall()) if cursor.description else []
 
 
 def dialect(db: Any, url: str | None = None, **settings: Any) -> PostgresDialect:

@@ -11,8 +11,7 @@ from typing import Any
 import forms
 import psycopg2
 import pytest
-from forms import Form
-from on_postgres import database, dialect, make_table, needs, role, rows, run
+from on_postgres import Watched, database, dialect, make_table, needs, role, rows, run
 
 from target_meltano import DatabaseError, UpgradeError, commands, load
 from target_meltano.samples import INT, NUM, STR, record, schema, state
@@ -134,6 +133,6 @@ def test_what_a_read_only_database_refuses_is_no_fault_of_a_record(db: Any) -> N
 
 
 @contextmanager
-def looking(url: str) -> Iterator[Form]:
+def looking(url: str) -> Iterator[Watched]:
     with forms.looking(url) as connection:
-        yield Form(url, connection)
+        yield Watched(url, connection)

@@ -12,8 +12,8 @@ from typing import Any
 import odd_days
 import psycopg2.extras
 import pytest
-from forms import FORMS, Form, looking
-from on_postgres import database, role
+from forms import FORMS, looking
+from on_postgres import Watched, database, role
 from psycopg2.extensions import make_dsn
 from test_beside_others import blocks
 from test_conformance import _plain, exact
@@ -24,9 +24,9 @@ from target_meltano_postgres import PostgresDialect, PostgresSettings
 
 
 @pytest.fixture(scope="module")
-def admin(postgres_url: str) -> Iterator[Form]:
+def admin(postgres_url: str) -> Iterator[Watched]:
     with looking(postgres_url) as connection:
-        yield Form(postgres_url, connection)
+        yield Watched(postgres_url, connection)
 
 
 # The suite in one form is enough for every day; `make test-postgres-versions` has it in all, on all versions.
@@ -34,19 +34,19 @@ OF_SUITE = FORMS if os.environ.get("EVERY_POSTGRES") else ["no superuser"]
 
 
 @pytest.fixture(scope="module", params=FORMS)
-def form(request: pytest.FixtureRequest, admin: Form) -> Iterator[Form]:
+def form(request: pytest.FixtureRequest, admin: Watched) -> Iterator[Watched]:
     with FORMS[request.param](admin) as made:
         yield made
 
 
 @pytest.fixture(scope="module", params=OF_SUITE)
-def form_of_suite(request: pytest.FixtureRequest, admin: Form) -> Iterator[Form]:
+def form_of_suite(request: pytest.FixtureRequest, admin: Watched) -> Iterator[Watched]:
     with FORMS[request.param](admin) as made:
         psycopg2.extras.register_default_jsonb(made.connection, loads=exact)
         yield made
 
 
-def remedied(form: Form, act: Callable[[], Result]) -> Result:
+def remedied(form: Watched, act: Callable[[], Result]) -> Result:
     """What row-level security forbids is refused before the first row; its remedy, done as it is told, lets it."""
     try:
         return act()
@@ -63,7 +63,7 @@ def remedied(form: Form, act: Callable[[], Result]) -> Result:
 
 class TestForms(Conformance):
     @pytest.fixture(autouse=True)
-    def _schema(self, form_of_suite: Form) -> Iterator[None]:
+    def _schema(self, form_of_suite: Watched) -> Iterator[None]:
         self.form, self.schema = form_of_suite, f"test_{secrets.token_hex(4)}"
         yield
         self.form.query(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
@@ -85,7 +85,7 @@ class TestForms(Conformance):
 
 
 @pytest.fixture
-def name(form: Form) -> Iterator[str]:
+def name(form: Watched) -> Iterator[str]:
     made = f"test_{secrets.token_hex(4)}"
     yield made
     form.query(f"DROP SCHEMA IF EXISTS {made} CASCADE")
@@ -95,7 +95,7 @@ def target(url: str, name: str, **settings: Any) -> PostgresDialect:
     return PostgresDialect(make(PostgresSettings, url=url, schema=name, **settings))
 
 
-def test_three_days_of_odd_values(form: Form, name: str) -> None:
+def test_three_days_of_odd_values(form: Watched, name: str) -> None:
     def run(lines: Any, **settings: Any) -> Result:
         return remedied(form, lambda: load(target(form.url, name, **settings), lines))
 
@@ -108,10 +108,10 @@ def run_at(url: str, lines: Any, **settings: Any) -> Result:
 
 
 @pytest.mark.parametrize("is_secured", [False, True], ids=["rights on rows only", "rights on rows only, forced row security"])
-def test_rights_on_rows_are_enough_for_three_days(admin: Form, is_secured: bool) -> None:
+def test_rights_on_rows_are_enough_for_three_days(admin: Watched, is_secured: bool) -> None:
     """Its tables are another's, who has made them by the same three days; their columns are as wide as they will be."""
     with database(admin) as url, looking(url) as connection, role(admin) as (loader, _):
-        owner = Form(url, connection)
+        owner = Watched(url, connection)
         odd_days.three_days(partial(run_at, url), partial(target, url, "shop"), owner.query, "shop")
         for (table,) in owner.query("SELECT tablename FROM pg_tables WHERE schemaname = 'shop'"):
             owner.query(f"TRUNCATE shop.{table}")

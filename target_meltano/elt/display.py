@@ -29,6 +29,10 @@ class Display:
             else:
                 print(text, file=sys.stderr, flush=True)
 
+    def say_of(self, name: str, text: str) -> None:
+        """Show a line of a tap."""
+        self.say(f"{name}: {text}")
+
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Let the lines of taps move, on a terminal."""

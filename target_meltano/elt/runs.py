@@ -61,7 +61,7 @@ def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_ref
         if stop.signal:
             return Outcome(name, "stopped")
         progress = display.follow(name)
-        say = partial(_say, display, name)
+        say = partial(display.say_of, name)
         outcome = pipeline.load(project, project.taps[name], logs, stop, progress, say, full_refresh=full_refresh)
         display.ended(outcome)
         return outcome
@@ -71,10 +71,6 @@ def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_ref
     for line in stale.warnings(project, outcomes):
         display.say(line)
     return outcomes
-
-
-def _say(display: Display, name: str, text: str) -> None:
-    display.say(f"{name}: {text}")
 
 
 def transform(

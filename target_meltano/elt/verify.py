@@ -45,7 +45,7 @@ def _compared(project: Project, tap: Tap, streams: list[str], whole: bool, stop:
         raise RunError("the tap has no catalog (catalog: none), by which streams could be chosen; leave them away")
     if streams:
         place.write("catalog.json", catalogs.only(place.read("catalog.json"), streams))
-    say = partial(_say, display, tap.name)
+    say = partial(display.say_of, tap.name)
     tap_status, _, lines = pipeline.piped(project, tap, place, stop, display.follow(tap.name), say, [*command, *catalog], target)
     told = pipeline.summary_of(summary, Redactor(project.secrets))
     found = tuple(line for one in told.get("streams", ()) for line in one["told"])
@@ -59,7 +59,3 @@ def _compared(project: Project, tap: Tap, streams: list[str], whole: bool, stop:
         return Outcome(tap.name, "ok", (), did, summary=told)
     different = [one["table"] or one["stream"] or "the input" for one in told["streams"] if not one["equal"]]
     return Outcome(tap.name, "failed", (f"not equal: {', '.join(different)}",), did, summary=told)
-
-
-def _say(display: Display, name: str, text: str) -> None:
-    display.say(f"{name}: {text}")

@@ -55,23 +55,23 @@ def number(text: str) -> str:
     return f"{sign}{digits[:power]}.{digits[power:]}"
 
 
-def json_cell(value: Any, text: Callable[[str], str] = str) -> str:
+def json_cell(value: Any) -> str:
     """Return one JSON text for all that are equal as values; strings are as *text* makes them."""
     if isinstance(value, Number):
         if value in NOT_FINITE:
             raise ValueError(f"it holds {value}, and JSON has no such number")
         return number(value)
     if isinstance(value, str):
-        return _quoted(text(value))
+        return _quoted(value)
     if isinstance(value, list):
         items = []
         for item in value:
-            items.append(json_cell(item, text))
+            items.append(json_cell(item))
         return f"[{','.join(items)}]"
     if isinstance(value, dict):
         members = []
         for name in sorted(value):
-            members.append(f"{_quoted(text(name))}:{json_cell(value[name], text)}")
+            members.append(f"{_quoted(name)}:{json_cell(value[name])}")
         return f"{{{','.join(members)}}}"
     return "null" if value is None else "true" if value else "false"
 
@@ -97,7 +97,6 @@ def sent(leaf: Leaf, formats: frozenset[str], was_double: bool, rules: Rules, no
     if name not in ("string", "json"):
         return lambda value: convert(value, rules, notes)
     known = [FORMATS[one] for one in sorted(formats & FORMATS.keys())]
-
     was_text = not leaf.types & {"any", "array", "object"}  # then the column may have been one of texts before
 
     def as_json(value: Any) -> Cell:

@@ -58,7 +58,6 @@ class Found:
         if len(self.differences) < MOST:
             self.differences.append(difference)
 
-
     def miss(self, row: Expected, count: int) -> None:
         """Note that *count* rows like this one are not there."""
         kept = min(count, MOST - len(self.missing))

@@ -154,8 +154,7 @@ class Layout:
 
     *template* is the row of a record without members, *keeping* that of one which says that its row is deleted.
     *extra* is for the members that nobody names, at any depth. *keys* are the columns of its key,
-    *known* those that values of records go into. *missing* are
-    properties of the SCHEMA that have no column. *is_waiting*: the SCHEMA names no property.
+    *known* those that values of records go into. *is_waiting*: the SCHEMA names no property.
     """
 
     root: Object
@@ -164,7 +163,6 @@ class Layout:
     extra: Slot | None
     keys: tuple[int, ...]
     known: frozenset[int]
-    missing: tuple[str, ...]
     is_waiting: bool
 
 
@@ -194,20 +192,18 @@ def layout(facts: Facts, schema: Any, key_names: list[str], rules: Rules, notes:
             maker.known[field_at] = ABSENT if name in MARKS else EITHER
     extra = facts.ours("__extra") if keeps_all else None
     more = None if extra is None else maker.slot(("*",), extra, frozenset({"any"}), None)
-    keys = _keys(facts, key_names, root, maker)
+    keys = _keys(facts, key_names, root)
     deletion = root.slots[DELETED].column if DELETED in root.slots else None  # a row that comes again is not deleted any more
     keeping = _template(facts, maker.known, deletion, "keep" if keys else "null")
     template = _template(facts, maker.known, deletion, _absent(facts, described) if keys else "null")
-    return Layout(root, template, keeping, more, keys, frozenset(maker.known), tuple(maker.missing), is_waiting)
+    return Layout(root, template, keeping, more, keys, frozenset(maker.known), is_waiting)
 
 
-def _keys(facts: Facts, key_names: list[str], root: Object, maker: _Maker) -> tuple[int, ...]:
+def _keys(facts: Facts, key_names: list[str], root: Object) -> tuple[int, ...]:
     found = []
     for name in key_names if facts.settings.load_method != "append" else ():
         slot = root.slots.get(name)
-        if slot is None or slot.column is None:
-            maker.missing.append(name)
-        else:
+        if slot is not None and slot.column is not None:
             found.append(slot.column)
     return tuple(sorted(set(found)))  # a later SCHEMA may name them in another order
 
@@ -239,7 +235,6 @@ class _Maker:
     rules: Rules
     notes: Notes
     key_names: list[str]
-    missing: list[str] = field(default_factory=list)
     known: dict[int, Cell] = field(default_factory=dict)
 
     def object(self, path: Path, described: Described, above: frozenset[int]) -> Object:
@@ -269,8 +264,6 @@ class _Maker:
             if below.columns or at is None:
                 return Slot(below=below)
         if at is None:
-            if types:
-                self.missing.append(".".join(path))
             return Slot(is_null=not types)
         return self.slot(path, at, types, described)
 

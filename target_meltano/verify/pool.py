@@ -25,7 +25,6 @@ class Here:
 
     def __init__(self, setup: Setup):
         self.worker = Worker(setup, "w0")
-        self.size = 1
         self.begun: list[Any] = []
 
     def chunk(self, chunk: Chunk) -> None:
@@ -57,7 +56,6 @@ class Pool:
 
     def __init__(self, setup: Setup, size: int):
         context = multiprocessing.get_context("spawn")
-        self.size = size
         self.processes, self.connections = [], []
         for number in range(size + 1):
             ours, theirs = context.Pipe()

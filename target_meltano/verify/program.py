@@ -116,7 +116,7 @@ class Verification:
             self.connection = self.dialect.connect()
             try:
                 found = stored.rejected(self.dialect, self.connection, self.schema, self.options.runs)
-                if not write_digests(folder / "rejected", (digest for digest, _ in found)):
+                if not write_digests(folder / "rejected", found):
                     (folder / "rejected").unlink()
                 setup = Setup(self.made_by, self.settings, folder, max(1, self.options.processes), self.options.memory)
                 self.pool: Here | Pool = Pool(setup, self.options.processes) if self.options.processes else Here(setup)

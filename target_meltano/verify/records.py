@@ -25,14 +25,14 @@ _GROWTH = 200  # times that a value may be longer as a cell than in its line: 1e
 
 @dataclass(frozen=True)
 class Control:
-    """A SCHEMA or an ACTIVATE_VERSION: what is true for the stream from *order* on, the number of its line among all lines and records.
+    """A SCHEMA: what is true for the stream from *order* on, the number of its *line* among all lines and records.
 
-    *line* is that of a SCHEMA; *facts* are those of its table, None where there is none.
+    *facts* are those of its table, None where there is none.
     """
 
     order: int
     stream: str
-    line: bytes = b""
+    line: bytes
     facts: Facts | None = None
 
 
@@ -180,7 +180,7 @@ class Reader:
             if len(line) >= LONG // _GROWTH:
                 cells = list(map(short, cells))
             size = min(len(line), LONG * len(cells))
-            self.put(name, (key_of(facts, its.keys, cells, order), order, *place, cells, version, is_gone), size)
+            self.put(name, (digest(row_class(facts, its.keys, cells)), order, *place, cells, version, is_gone), size)
 
     def _row(self, message: dict[str, Any], facts: Facts, its: Layout, tally: Tally) -> tuple[list[Any], Any, bool]:
         record, settings = message["record"], self.settings
@@ -234,11 +234,6 @@ def _of_batch(line: bytes, stream: str, rules: Rules) -> tuple[bytes, Any]:
     except ValueError as fault:
         text = json.dumps(line.decode("utf-8", "surrogateescape")).encode()
         raise ValueError(str(fault), b"%b%b}" % (start, text)) from None
-
-
-def key_of(facts: Facts, keys: tuple[int, ...], cells: list[Any], order: int) -> bytes:
-    """Return the digest by which a row that is expected finds the one that is stored: of its key, or of all its values."""
-    return digest(row_class(facts, keys, cells))
 
 
 def row_class(facts: Facts, keys: tuple[int, ...], cells: list[Any]) -> bytes:

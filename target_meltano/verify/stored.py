@@ -56,18 +56,18 @@ def read(dialect: Dialect[Any], connection: sa.Connection, table: tuple[str, str
     yield from connection.execution_options(yield_per=1000).execute(query)
 
 
-def rejected(dialect: Dialect[Any], connection: sa.Connection, schema: str, runs: Sequence[str]) -> Iterator[tuple[bytes, str]]:
-    """Yield the digest of each line in __rejected of some *runs*, or of the last run of all, and its stream."""
-    names = [dialect.fold(name) for name in ("run_id", "stream", "source")]
-    kinds_of = (kinds.STRING, kinds.STRING, kinds.BINARY)
+def rejected(dialect: Dialect[Any], connection: sa.Connection, schema: str, runs: Sequence[str]) -> Iterator[bytes]:
+    """Yield the digest of each line in __rejected of some *runs*, or of the last run of all."""
+    names = [dialect.fold(name) for name in ("run_id", "source")]
+    kinds_of = (kinds.STRING, kinds.BINARY)
     place = (schema, dialect.fold("__rejected"))
     with tables.our_errors(dialect, f"table {place[0]}.{place[1]}"), tables.left_as_found(connection):
         if dialect.found(connection, *place) is None:
             return
         wanted = set(runs) or _last_run(dialect, connection, schema)
-        for run_id, stream, source in read(dialect, connection, place, list(zip(names, kinds_of, strict=True))):
+        for run_id, source in read(dialect, connection, place, list(zip(names, kinds_of, strict=True))):
             if run_id in wanted:
-                yield digest_of(bytes(source)), stream or ""
+                yield digest_of(bytes(source))
 
 
 def _last_run(dialect: Dialect[Any], connection: sa.Connection, schema: str) -> set[str]:

@@ -99,7 +99,6 @@ class Worker:
     def __init__(self, setup: Setup, owner: str):
         self.setup = setup
         self.owner = owner
-        self.dialect: Any = None
         self.runs = Runs(setup.folder, f"{owner}-{EXPECTED}", setup.parts, setup.memory)
         settings = setup.settings
         stage = masking.stage(settings.pii, unlisted=settings.pii_unlisted, unknown=settings.unknown_fields)

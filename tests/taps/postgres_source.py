@@ -14,6 +14,7 @@ from typing import Any
 import psycopg2
 import pytest
 from environments import environment
+from on_postgres import Watched
 from piped import Pipe, run
 from psycopg2.extensions import make_dsn, parse_dsn
 from syncs import selected
@@ -42,17 +43,9 @@ def source_server(home: Path) -> Iterator[embedded.Server]:
         yield leaving.enter_context(embedded.running(home))
 
 
-@dataclass
-class Source:
+@dataclass(frozen=True)
+class Source(Watched):
     """A database of that server, and who looks into it; the *connection* commits each statement, in UTC."""
-
-    url: str
-    connection: Any
-
-    def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return list(cursor.fetchall()) if cursor.description else []
 
     @property
     def parts(self) -> dict[str, Any]:
