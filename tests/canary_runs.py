@@ -20,7 +20,7 @@ from unittest import mock
 from canary_attempts import KEY
 from canary_places import Places, connected, look_into_folder, look_into_process
 
-from target_meltano import TargetError, commands, compiled, decode, lines, load, make, structs
+from target_meltano import Dialect, TargetError, commands, compiled, decode, lines, load, make, structs
 from target_meltano.report import Report
 from target_meltano_postgres import PostgresDialect, PostgresSettings, copy
 
@@ -72,10 +72,13 @@ class Runner:
         found = {"url": self.url, "schema": schema, "batch_root": str(self.folder), **more}
         return {**found, "pii": {"key": KEY, "rules": list(rules)}} if self.is_guarded else found
 
+    def dialect(self, schema: str, rules: Sequence[Any], **more: Any) -> Dialect[Any]:
+        return PostgresDialect(make(PostgresSettings, **self.settings(schema, rules, **more)))
+
     def load(self, schema: str, sent: Sequence[bytes], rules: Sequence[Any], *, in_c: bool = True, as_json: bool = False, **more: Any) -> str:
         """Load in this process, note all that is told, and return the error, empty if there is none."""
         log, states, error = io.StringIO(), [], ""
-        made = PostgresDialect(make(PostgresSettings, **self.settings(schema, rules, **more)))
+        made = self.dialect(schema, rules, **more)
         report = Report(log, as_json=as_json)
         with way(in_c):
             try:
@@ -90,7 +93,7 @@ class Runner:
 
     def note_rejected(self, schema: str, rules: Sequence[Any]) -> None:
         """Note what the commands for invalid records print."""
-        made = PostgresDialect(make(PostgresSettings, **self.settings(schema, rules)))
+        made = self.dialect(schema, rules)
         told: list[str] = []
         self.places.add("rejected list", *commands.rejected(made, None, None))
         self.places.add("rejected replay", *commands.replay(made, None, None, told.append), *told)
