@@ -200,6 +200,17 @@ def test_a_table_that_is_gone_is_missed_without_a_record(dialect: Any) -> None:
 # --- memory
 
 
+def test_a_row_that_came_and_is_marked_where_the_input_activates_no_version(dialect: Any) -> None:
+    versioned = [schema(id=INT), {**record(id=1), "version": 1}, {**record(id=2), "version": 1}]
+    load(dialect(), [*versioned, {"type": "ACTIVATE_VERSION", "stream": "orders", "version": 1}])
+    assert all(one.is_equal for one in verdicts(dialect(), versioned))
+    connection = dialect().connect()
+    connection.exec_driver_sql("UPDATE orders SET __deleted_at = '2024-01-01T00:00:00Z' WHERE id = 2")
+    connection.commit()
+    (found,) = differences(verdicts(dialect(), versioned))
+    assert ("line 3" in found, "its row is marked as deleted, and no newer version was activated" in found) == (True, True)
+
+
 def test_more_runs_than_are_merged_at_once(dialect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MOST_RUNS", 4)
     load(dialect(), MANY)
