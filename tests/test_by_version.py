@@ -51,6 +51,18 @@ def test_constraints_that_are_not_enforced_refuse_nothing(db: Any, settings: Any
         assert rows(db, "id, v, w") == [(1, v, 7)]
 
 
+def test_a_foreign_key_that_is_not_enforced_reaches_no_rows(db: Any) -> None:
+    needs(db, 18, "NOT ENFORCED")
+    deleted = {"type": ["string", "null"], "format": "date-time"}
+    lines = [schema("t", id=INT, _sdc_deleted_at=deleted), record("t", id=1), record("t", id=2)]
+    run(db, *lines)
+    db.query(f"CREATE TABLE {db.schema}.child (t bigint REFERENCES {db.schema}.t ON DELETE CASCADE NOT ENFORCED); INSERT INTO {db.schema}.child VALUES (1), (3)")
+    run(db, lines[0], record("t", id=1, _sdc_deleted_at="2024-01-01T00:00:00Z"), hard_delete=True)
+    assert (rows(db, "id"), rows(db, "t", "child")) == ([(2,)], [(1,), (3,)])
+    run(db, lines[0], record("t", id=5), state(1), load_method="overwrite")
+    assert (rows(db, "id"), rows(db, "t", "child")) == ([(5,)], [(1,), (3,)])
+
+
 @EVERY_WAY
 def test_not_null_that_is_not_valid_yet_is_for_new_rows(db: Any, settings: Any) -> None:
     needs(db, 18, "NOT NULL NOT VALID")
