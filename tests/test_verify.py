@@ -19,7 +19,7 @@ from sqlite_dialect import SqliteDialect, SqliteSettings
 
 from target_meltano import TIMESTAMP, RecordError, load, make, times
 from target_meltano.samples import INT, NUM, STR, record, schema, state
-from target_meltano.verify import cells, program, runs
+from target_meltano.verify import cells, program, records, runs
 from target_meltano.verify.program import Options, Verdict, Verification
 
 COMMAND = [sys.executable, "-c", "from target_meltano_postgres import main; main()"]
@@ -209,6 +209,17 @@ def test_a_row_that_came_and_is_marked_where_the_input_activates_no_version(dial
     connection.commit()
     (found,) = differences(verdicts(dialect(), versioned))
     assert ("line 3" in found, "its row is marked as deleted, and no newer version was activated" in found) == (True, True)
+
+
+def test_records_without_a_place_are_counted_where_more_are_than_are_shown(dialect: Any) -> None:
+    many = [schema("a", id=INT), *(record("a", id=i) for i in range(records.MOST + 100)), schema("b", id=INT), *(record("b", id=i) for i in range(3))]
+    load(dialect(), [schema("a", id=INT), schema("b", id=INT)])
+    connection = dialect().connect()
+    connection.exec_driver_sql("DROP TABLE a")
+    connection.exec_driver_sql("DROP TABLE b")
+    connection.commit()
+    found = {one.stream: (one.found.count, one.is_equal) for one in verdicts(dialect(), many)}
+    assert found == {"a": (records.MOST + 100, False), "b": (3, False)}
 
 
 def test_more_runs_than_are_merged_at_once(dialect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
