@@ -79,6 +79,7 @@ class Report:
         self.bytes = 0
         self.run_id = ""
         self.state: str | None = None  # the last one that was emitted
+        self.awaits_swap = False  # rows are beside their tables, and count once they take the place of the old ones
         self.refused: dict[str, str] = {}  # why, by stream: those that `invalid_schemas` put aside
         self._lock = threading.Lock()
         self._unlisted = 0  # warnings
@@ -257,6 +258,8 @@ class Report:
             self.info(f"{self._unlisted:,} more warnings")
         streams = self.counted()
         for stream, counts in streams.items():
+            if self.awaits_swap:
+                counts.written = counts.inserted = counts.updated = 0
             metric = {"type": "counter", "metric": "record_count", "value": counts.written, "tags": {"stream": stream}}
             self.info(f"METRIC: {json.dumps(metric)}")
         if self.log.is_on_terminal and streams:

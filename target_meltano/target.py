@@ -76,7 +76,7 @@ class Target:
         self.schema_lines: dict[bytes, Stream] = {}  # the last SCHEMA of each stream
         self.is_covered = True  # by the newest STATE is every record before it
         self.is_whole = False  # a STATE has come, and no record or stream after it
-        self.overwrites = self.settings.load_method == "overwrite"
+        self.overwrites = self.report.awaits_swap = self.settings.load_method == "overwrite"
         self.lines = Lines()
         self.shift = 0  # from a line's number to that of its record: the records of each BATCH count
         self.are_utf8 = False  # the lines of this chunk, for sure
@@ -146,6 +146,7 @@ class Target:
             if not (self.is_whole or status == 0):
                 raise incomplete(self.streams)
             self.loader.swap()
+            self.report.awaits_swap = False
         self.loader.wait()
 
     def _finished(self, fault: TargetError) -> TargetError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import psycopg2
@@ -9,6 +10,7 @@ import pytest
 from on_postgres import dialect, rows, run
 
 from target_meltano import IncompleteError, MessageError, load
+from target_meltano.report import Report
 from target_meltano.samples import INT, STR, record, schema, state
 
 
@@ -47,9 +49,12 @@ def test_no_state_comes_before_the_swap(db: Any) -> None:
 )
 def test_an_input_that_may_be_cut_off_changes_nothing(db: Any, lines: Any) -> None:
     overwrite(db, schema("t"), record("t", id=1), state(1))
+    log = io.StringIO()
+    report = Report(log)
     with pytest.raises(IncompleteError, match="the old rows of 't' stay as they are"):
-        overwrite(db, *lines)
+        load(dialect(db, load_method="overwrite", batch_rows=1), lines, report=report)
     assert rows(db, "id") == [(1,)]
+    assert [("INFO    0 rows of" in log.getvalue()), sum(one["written"] for one in report.summary()["streams"].values())] == [True, 0]
 
 
 def test_a_fault_changes_nothing_and_the_next_run_starts_anew(db: Any) -> None:
