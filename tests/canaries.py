@@ -60,7 +60,7 @@ def _forms() -> Iterator[tuple[str, bytes]]:
     yield "text", WORD.encode()
     yield "UTF-16", WORD.encode("utf-16-le")
     yield "hex", WORD.encode().hex().encode()
-    yield "marks", MARK.encode()
+    yield "marks", MARK.encode()  # see `_marks_in_a_row`
     yield "marks, escaped", b"\\u1dc4"
     for backslash in ("\\", "\\\\", "\\\\\\\\"):  # of JSON, in JSON, in JSON
         yield "escapes", "".join(f"{backslash}u{ord(char):04x}" for char in WORD).encode()
@@ -101,7 +101,7 @@ def hits(data: bytes) -> list[Hit]:
     """Return all canaries in *data*, one of each number and form."""
     lower, found = data.lower(), {}
     for form, wanted in FORMS:
-        at = _time_of_a_canary(lower) if form == "time" else lower.find(wanted)
+        at = _BY_RULE[form](lower) if form in _BY_RULE else lower.find(wanted)
         if at < 0:
             continue
         pattern = {"text": _NUMBER, "hex": _HEX_NUMBER, "integer": _INTEGER}.get(form)
@@ -121,6 +121,15 @@ def _time_of_a_canary(lower: bytes) -> int:
     """Return where its time of day is without a date, -1 for nowhere: once a day a clock shows it, beside today's date."""
     starts = (one.start() for one in re.finditer(rb"01:21:07", lower))
     return next((at for at in starts if not re.fullmatch(rb"\d{4}-\d\d-\d\d[ t]", lower[max(0, at - 11) : at])), -1)
+
+
+def _marks_in_a_row(lower: bytes) -> int:
+    """Return where two marks are, at most a letter between them, -1 for nowhere: a number in binary may have the three bytes of one."""
+    found = re.search(rb"%b.{0,4}%b" % (MARK.encode(), MARK.encode()), lower, re.DOTALL)
+    return found.start() if found else -1
+
+
+_BY_RULE = {"time": _time_of_a_canary, "marks": _marks_in_a_row}
 
 
 def _around(data: bytes, at: int) -> str:
