@@ -298,7 +298,7 @@ def test_a_flag_that_becomes_a_number(tap: str, method: str, source: Source, dat
     remedy = {f"{stream}.flag": "string"}
     assert f"with `column_types: {json.dumps(remedy)}` it becomes string" in pipe.refused()
     pipe.load(column_types=remedy)
-    first = "1" if method == "FULL_TABLE" else "true"
+    first = "true" if method == "LOG_BASED" else "1"  # INCREMENTAL sends the rows of the bookmark's own time again, FULL_TABLE all
     assert db.query(f"SELECT flag FROM {db.schema}.{table_of(tap, database, 'T')} ORDER BY id") == [(first,), ("5",), (None,), ("17",)]
 
 
