@@ -146,8 +146,8 @@ class Target:
             if not (self.is_whole or status == 0):
                 raise incomplete(self.streams)
             self.loader.swap()
-            self.report.awaits_swap = False
         self.loader.wait()
+        self.report.awaits_swap = False
 
     def _finished(self, fault: TargetError) -> TargetError:
         """Commit what came before *fault*; return it, or an earlier one that shows only now."""

@@ -170,18 +170,26 @@ def _secrets(source: Document, about: settings.About | None) -> set[str]:
     expansion = Expansion(source, os.environ, is_secret)
     _expanded(source, expansion, None, None)
     prefix = f"{_target(source.value['warehouse']['type'])}-".replace("-", "_").upper()
-    known = ("PGPASSWORD", "TARGET_MELTANO_PII_KEY", *(f"{prefix}{name.upper()}" for name, one in (about or {}).items() if one.get("secret")))
-    expansion.value({name: f"${{{name}}}" for name in known if name in os.environ}, ("warehouse", "settings"))  # which a target reads by itself
+    # What a target reads by itself counts as if the file named it.
+    section, secrets = ("warehouse", "settings"), [name for name, one in (about or {}).items() if one.get("secret")]
+    named = [(("pii",), "key", _hash_key(source.value)), (section, "password", "PGPASSWORD"), *((section, name, f"{prefix}{name.upper()}") for name in secrets)]
+    for place, name, variable in named:
+        if variable in os.environ:
+            expansion.value({name: f"${{{variable}}}"}, place)
     return expansion.secrets
 
 
 def _withheld(value: Mapping[str, Any], name: str) -> frozenset[str]:
     """Return the variables with secrets of others that the tap *name* does not get: those that only other sections name."""
-    pii, ci = value.get("pii", {}), value.get("ci", {})
     others = {key: child for key, child in value.items() if key not in ("taps", "ci")}
     others["taps"] = {key: tap for key, tap in value["taps"].items() if key != name}
-    own = {one.name for one in references(value["taps"][name])} | set(ci.get("variables", ()))
-    return frozenset({pii.get("key_env", "TARGET_MELTANO_PII_KEY"), *secret_variables(others)} - own)
+    own = {one.name for one in references(value["taps"][name])} | set(value.get("ci", {}).get("variables", ()))
+    return frozenset({_hash_key(value), *secret_variables(others)} - own)
+
+
+def _hash_key(value: Mapping[str, Any]) -> str:
+    """Return the variable that the target reads the key of hashes from by itself."""
+    return str(value.get("pii", {}).get("key_env", "TARGET_MELTANO_PII_KEY"))
 
 
 def as_written(folder: Path) -> Project:
@@ -202,7 +210,7 @@ def _variables(value: Mapping[str, Any], ci: Ci) -> list[Reference]:
     """Return what the file refers to, what the section ci names, and what the target needs by itself: the key of hashes."""
     pii = value.get("pii", {})
     needs_key = "key" not in pii and any("hash" in str(rule).lower() for part in ("rules", "transformations") for rule in pii.get(part, ()))
-    key = [f"${{{pii.get('key_env', 'TARGET_MELTANO_PII_KEY')}}}"] if needs_key else []
+    key = [f"${{{_hash_key(value)}}}"] if needs_key else []
     return references({**value, "ci": [f"${{{name}}}" for name in ci.variables], "key": key})
 
 

@@ -56,7 +56,7 @@ def number(text: str) -> str:
 
 
 def json_cell(value: Any) -> str:
-    """Return one JSON text for all that are equal as values; strings are as *text* makes them."""
+    """Return one JSON text for all that are equal as values."""
     if isinstance(value, Number):
         if value in NOT_FINITE:
             raise ValueError(f"it holds {value}, and JSON has no such number")

@@ -188,3 +188,6 @@ def test_what_a_target_reads_by_itself_is_secret_too(tmp_path: Path, monkeypatch
     found = project.read(tmp_path).secrets
     assert found >= {"pg-1", "v1:key-2", "own-3", "in%20url", "in url"}
     assert "no-secret" not in found
+    monkeypatch.setenv("HASH_KEY", "v1:key-3")
+    (tmp_path / "elt.yml").write_text(HEAD + "taps: {a: {executable: tap}}\npii: {key_env: HASH_KEY, plain: ['*']}\n")
+    assert "v1:key-3" in project.read(tmp_path).secrets
