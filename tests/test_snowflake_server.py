@@ -117,3 +117,91 @@ def test_a_name_that_comes_twice_in_json_needs_leave() -> None:
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(10**37), 10**37) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_other_json_stays_what_it_is(value: Any) -> None:
     assert json.loads(rules.variant(json.dumps(value), "s")) == value
+
+
+# --- policies, collations, clustering keys, transactions that the server ends
+
+
+def test_a_masking_policy_stands_for_its_column_wherever_it_is_read(standin: Snowflake, table: str) -> None:
+    schema = standin.schema
+    standin.query(f"INSERT INTO {table} (\"ID\", \"S\") VALUES (1, 'a'), (2, 'b')")
+    standin.query(f"CREATE MASKING POLICY \"{schema}\".\"M\" AS (v VARCHAR) RETURNS VARCHAR -> CASE WHEN CURRENT_ROLE() = 'EXEMPT' THEN v ELSE '***' END")
+    standin.query(f'ALTER TABLE {table} MODIFY COLUMN "S" SET MASKING POLICY "{schema}"."M"')
+    assert standin.query(f'SELECT "ID", "S" FROM {table} ORDER BY 1') == [(1, "***"), (2, "***")]
+    assert standin.query(f"SELECT count(*) FROM {table} WHERE \"S\" = 'a'") == [(0,)]
+    described = {row[0]: row[10] for row in standin.query(f"DESCRIBE TABLE {table}")}
+    assert (described["S"], described["F"]) == (f"TESTS.{schema}.M", None)
+    standin.query(f'ALTER TABLE {table} ADD COLUMN "S2" VARCHAR')
+    standin.query(f'UPDATE {table} SET "S2" = "S"')
+    standin.query(f'ALTER TABLE {table} MODIFY COLUMN "S" UNSET MASKING POLICY')
+    assert standin.query(f'SELECT "S", "S2" FROM {table} ORDER BY "ID"') == [("a", "***"), ("b", "***")]
+
+
+def test_a_row_access_policy_hides_rows_from_all_but_inserts(standin: Snowflake, table: str) -> None:
+    schema = standin.schema
+    standin.query(f'INSERT INTO {table} ("ID", "F") VALUES (1, 1), (2, 2)')
+    standin.query(f'CREATE ROW ACCESS POLICY "{schema}"."R" AS (n NUMBER) RETURNS BOOLEAN -> CURRENT_ROLE() = \'EXEMPT\' OR n > 1')
+    standin.query(f'ALTER TABLE {table} ADD ROW ACCESS POLICY "{schema}"."R" ON ("ID")')
+    assert standin.query(f'SELECT "ID" FROM {table}') == [(2,)]
+    assert [row[7] for row in standin.query(f'SHOW OBJECTS IN SCHEMA "{schema}"')] == [2]
+    standin.query(f'INSERT INTO {table} ("ID", "F") VALUES (0, 0)')
+    standin.query(f'UPDATE {table} SET "F" = 9')
+    merge = f'MERGE INTO {table} AS "t" USING (SELECT 1 AS "K") AS "s" ON "t"."ID" = "s"."K" WHEN MATCHED THEN UPDATE SET "F" = 7 WHEN NOT MATCHED THEN INSERT ("ID") VALUES ("s"."K")'
+    standin.query(merge)
+    standin.query(f"DELETE FROM {table}")
+    references = f"SELECT * FROM TABLE(\"TESTS\".INFORMATION_SCHEMA.POLICY_REFERENCES(REF_ENTITY_NAME => '\"TESTS\".{table}', REF_ENTITY_DOMAIN => 'table'))"
+    assert [(row[2], row[3], row[9]) for row in standin.query(references)] == [("R", "ROW_ACCESS_POLICY", '["ID"]')]
+    assert refused(standin, f'ALTER TABLE {table} DROP COLUMN "ID"') == 2443
+    standin.query(f'ALTER TABLE {table} DROP ROW ACCESS POLICY "{schema}"."R"')
+    assert sorted(standin.query(f'SELECT "ID", "F" FROM {table}'), key=str) == [(0, 0.0), (1, 1.0), (1, None)]
+
+
+def test_texts_have_the_collation_of_the_schema_the_table_or_their_own(standin: Snowflake) -> None:
+    schema = standin.schema
+    standin.query(f'CREATE SCHEMA "{schema}"')
+    standin.query(f"ALTER SCHEMA \"{schema}\" SET DEFAULT_DDL_COLLATION = 'en-ci'")
+    standin.query(f'CREATE TABLE "{schema}"."A" ("S" VARCHAR, "N" NUMBER(38,0))')
+    standin.query(f"CREATE TABLE \"{schema}\".\"B\" (\"S\" VARCHAR, \"T\" VARCHAR COLLATE 'de-ci') DEFAULT_DDL_COLLATION = ''")
+    standin.query(f'ALTER TABLE "{schema}"."B" ADD COLUMN "U" VARCHAR')
+    types = {name: [row[1] for row in standin.query(f'DESCRIBE TABLE "{schema}"."{name}"')] for name in "AB"}
+    assert types == {"A": ["VARCHAR(16777216) COLLATE 'en-ci'", "NUMBER(38,0)"], "B": ["VARCHAR(16777216)", "VARCHAR(16777216) COLLATE 'de-ci'", "VARCHAR(16777216)"]}
+    for name, count in (("A", 1), ("B", 2)):
+        standin.query(f"INSERT INTO \"{schema}\".\"{name}\" (\"S\") VALUES ('a'), ('A')")
+        assert len(standin.query(f'SELECT DISTINCT "S" FROM "{schema}"."{name}"')) == count
+
+
+def test_a_column_of_the_clustering_key_is_not_dropped(standin: Snowflake, table: str) -> None:
+    standin.query(f'ALTER TABLE {table} CLUSTER BY ("F")')
+    standin.query(f'ALTER TABLE {table} RENAME COLUMN "F" TO "G"')
+    assert [row[6] for row in standin.query(f'SHOW OBJECTS IN SCHEMA "{standin.schema}"')] == ['LINEAR("G")']
+    assert refused(standin, f'ALTER TABLE {table} DROP COLUMN "G"') == 2443
+    standin.query(f"ALTER TABLE {table} DROP CLUSTERING KEY")
+    standin.query(f'ALTER TABLE {table} DROP COLUMN "G"')
+
+
+@pytest.mark.parametrize("is_automatic", [True, False], ids=["with AUTOCOMMIT", "without"])
+def test_what_comes_behind_a_transaction_that_the_server_has_ended(standin: Snowflake, table: str, is_automatic: bool) -> None:
+    server = standin.server
+    assert server
+    cursor = standin.connection.cursor()
+    cursor.execute(f"ALTER SESSION SET AUTOCOMMIT = {is_automatic}")
+    try:
+        cursor.execute("BEGIN TRANSACTION")
+        (before,) = cursor.execute("SELECT CURRENT_TRANSACTION()").fetchone()
+        cursor.execute(f'INSERT INTO {table} ("ID") VALUES (1)')
+        server.fault(r"VALUES \(2\)", "aborts")
+        cursor.execute(f'INSERT INTO {table} ("ID") VALUES (2)')
+        (now,) = cursor.execute("SELECT CURRENT_TRANSACTION()").fetchone()
+        assert (now is None, now == before) == (is_automatic, False)
+        cursor.execute("ROLLBACK")
+        cursor.execute("COMMIT")  # of none: no error
+        assert standin.query(f'SELECT "ID" FROM {table}') == ([(2,)] if is_automatic else [])
+    finally:
+        cursor.execute("ALTER SESSION SET AUTOCOMMIT = TRUE")
+
+
+def test_a_comment_on_a_column(standin: Snowflake, table: str) -> None:
+    standin.query(f"COMMENT ON COLUMN {table}.\"F\" IS 'one'")
+    standin.query(f"ALTER TABLE {table} ALTER COLUMN \"S\" COMMENT 'it''s'")
+    comments = {row[0]: row[9] for row in standin.query(f"DESCRIBE TABLE {table}")}
+    assert (comments["F"], comments["S"]) == ("one", "it's")

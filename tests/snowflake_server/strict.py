@@ -19,6 +19,8 @@ import databases
 import duckdb
 import fakesnow.conn
 import fakesnow.copy_into
+import fakesnow.server
+import policies
 import rewrites
 import rules
 import sqlglot
@@ -75,18 +77,25 @@ class Cursor(engine.FakeSnowflakeCursor):
             return super()._describe_last_sql()  # type: ignore[no-any-return]
 
     def _strictly(self, command: str, params: Any) -> Cursor:
-        text = re.sub(r"^\s*(/\*.*?\*/\s*)*", "", command, flags=re.DOTALL).strip().rstrip(";").strip()
+        text = _without_comments(command)
         for pattern, answer in ANSWERS:
             found = pattern.fullmatch(text)
             if found:
                 answer(self, found)
                 return self
         expression = engine.parse_one(text)
+        if self._commented(expression):
+            return self
         as_asked = expression.copy()  # the engine's own changes are made in place
         try:
             self._check(expression)
             if not isinstance(expression, exp.Copy):  # where the engine takes the stage for a table
                 self.check_db_and_schema(expression)
+            if isinstance(expression, (exp.Commit, exp.Rollback)) and not getattr(self._conn, "transaction", None):
+                self.done()  # no transaction is open: nothing to do, and no error (sql-reference/sql/commit)
+                return self
+            self._begin_implicitly(expression)
+            expression = policies.applied(self, expression)
             expression = expression.transform(rewrites.rewritten, self._own_table)
             if isinstance(expression, exp.Merge):
                 self._merge(self._transform(expression, None))
@@ -113,7 +122,35 @@ class Cursor(engine.FakeSnowflakeCursor):
             return refusal(100069, "22P02", f"Error parsing JSON: {str(error).splitlines()[-1]}")
         return refusal(9998, "0A000", f"the stand-in failed: {type(error).__name__}: {words}")
 
+    def _commented(self, expression: Any) -> bool:
+        """Do what only gives a column its comment."""
+        if isinstance(expression, exp.Comment) and isinstance(expression.this, exp.Column):
+            column, text = expression.this, expression.expression.name
+        elif isinstance(expression, exp.Alter) and isinstance(expression.args["actions"][0], exp.AlterColumn) and expression.args["actions"][0].args.get("comment"):
+            action = expression.args["actions"][0]
+            column, text = exp.column(action.this, expression.this.this, expression.this.args["db"]), action.args["comment"].name
+        else:
+            return False
+        self.end_transaction(commit=True)
+        if column.name not in self._types(exp.table_(column.args["table"], column.args["db"])):
+            raise refusal(904, "42000", f"SQL compilation error: invalid identifier '{column.name}'")
+        catalogue.tables.setdefault((column.db, column.table), Described()).comments[column.name] = text
+        self.done()
+        return True
+
     # --- before a statement
+
+    @property
+    def role(self) -> str:
+        """The role that the session was asked for."""
+        return str(self._conn.__dict__.get("role") or "LOADER")
+
+    def _begin_implicitly(self, expression: Any) -> None:
+        """Without AUTOCOMMIT the first DML begins a transaction (user-guide/transactions)."""
+        is_dml = isinstance(expression, (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Copy, exp.TruncateTable))
+        if is_dml and not self._conn._autocommit and not getattr(self._conn, "transaction", None):
+            self._duck_conn.execute("BEGIN TRANSACTION")
+            self._note(exp.Transaction())
 
     def _check(self, expression: Any) -> None:
         if isinstance(expression, exp.Alter):
@@ -133,12 +170,19 @@ class Cursor(engine.FakeSnowflakeCursor):
                 why = rules.refuses_change(types[name], wanted) if name in types else None
                 if why is not None:
                     raise refusal(2262, "22000", f"SQL compilation error: cannot change column {name} from type {types[name]} to {wanted}{why}.")
-            if isinstance(action, exp.Drop):  # whether Snowflake refuses that, too, is not known
+            if isinstance(action, exp.Drop):
+                for column in action.find_all(exp.Column):
+                    holds = policies.of((alter.this.db, alter.this.name)).holds(column.name)
+                    if holds:
+                        raise refusal(2443, "42601", f"SQL compilation error: cannot drop column '{column.name}' of the {holds}")
+                # Whether Snowflake refuses that, too, is not known.
                 keys = catalogue.tables.get((alter.this.db, alter.this.name), Described()).keys
                 if {column.name for column in action.find_all(exp.Column)} & set(keys):
                     raise refusal(2262, "42601", "SQL compilation error: the column belongs to the primary key")
             if isinstance(action, exp.ColumnDef) and action.name in types and not action.args.get("exists"):
                 raise refusal(1430, "42601", f"SQL compilation error: column '{action.name}' already exists")
+            if isinstance(action, exp.ColumnDef):
+                policies.collate_column(action, (alter.this.db, alter.this.name))
 
     def _types(self, table: exp.Table) -> dict[str, str]:
         rows = self._rows(f'DESCRIBE TABLE "{table.db}"."{table.name}"') if table.db else []
@@ -198,6 +242,8 @@ class Cursor(engine.FakeSnowflakeCursor):
         if create.args.get("exists") and (name.db, name.name) in catalogue.tables:
             return
         catalogue.tables[name.db, name.name] = described
+        policies.guarded.pop((name.db, name.name), None)
+        policies.collate(create, (name.db, name.name))
         if create.find(exp.TemporaryProperty):
             self.temporary.add((name.db, name.name))
             create.find(exp.TemporaryProperty).pop()
@@ -245,6 +291,7 @@ class Cursor(engine.FakeSnowflakeCursor):
         elif isinstance(expression, exp.Drop) and expression.kind == "TABLE":
             table = expression.find(exp.Table)
             catalogue.tables.pop((table.db, table.name), None)
+            policies.guarded.pop((table.db, table.name), None)
             self.temporary.discard((table.db, table.name))
         elif isinstance(expression, exp.Alter):
             table = expression.find(exp.Table)
@@ -255,6 +302,7 @@ class Cursor(engine.FakeSnowflakeCursor):
                     self._take_decfloat(action, described)
                 if isinstance(action, exp.RenameColumn):
                     old, new = action.this.name, action.args["to"].name
+                    policies.of((table.db, table.name)).renamed(old, new)
                     described.keys = [new if key == old else key for key in described.keys]
                     if old in described.decfloats:
                         described.decfloats = described.decfloats - {old} | {new}
@@ -284,6 +332,11 @@ class Cursor(engine.FakeSnowflakeCursor):
         query = f"SELECT * FROM (VALUES {values or nothing}) AS t ({columns}){'' if rows else ' WHERE 1 = 0'}"
         self._execute(sqlglot.parse_one(query, read="duckdb"))
 
+    def autocommit(self, found: re.Match[str]) -> None:
+        self._conn._autocommit = found["value"].upper() == "TRUE"
+        self.end_transaction(commit=True)
+        self.done()
+
     def done(self, *_: Any) -> None:
         self.answer(["status"], [["Statement executed successfully."]])
 
@@ -303,6 +356,7 @@ class Cursor(engine.FakeSnowflakeCursor):
         if not found["schema"] or not self._has_table(found["schema"], found["table"]):
             raise refusal(2003, "42S02", f"SQL compilation error: Object '{found['table']}' does not exist or not authorized.")
         described = catalogue.tables.get((found["schema"], found["table"]), Described())
+        its = policies.of((found["schema"], found["table"]))
         other = Cursor(self._conn, self._duck_conn)
         ready = other._transform(engine.parse_one(f'DESCRIBE TABLE "{found["schema"]}"."{found["table"]}"'), None)
         other._execute(ready)
@@ -311,7 +365,10 @@ class Cursor(engine.FakeSnowflakeCursor):
             name, spelt, kind, null, default = row[:5]
             is_key = name in described.keys
             spelt = "DECFLOAT(38)" if name in described.decfloats else spelt
-            rows.append([name, spelt, kind, "N" if is_key else null, default, "Y" if is_key else "N", "N", None, None, described.comments.get(name), None, None])
+            spelt += f" COLLATE '{its.collated[name]}'" if name in its.collated else ""
+            policy = its.masks.get(name)
+            masked = f"{self._conn.database}.{policy.schema}.{policy.name}" if policy else None
+            rows.append([name, spelt, kind, "N" if is_key else null, default, "Y" if is_key else "N", "N", None, None, described.comments.get(name), masked, None])
         self.answer(DESCRIBED, rows)
 
     def _has_table(self, schema: str, table: str) -> bool:
@@ -328,7 +385,7 @@ class Cursor(engine.FakeSnowflakeCursor):
             if OWN not in name and (not found["like"] or _like(found["like"], name)):
                 count = self._duck_conn.execute(f'SELECT count(*) FROM "{found["schema"]}"."{name}"').fetchall()[0][0]
                 comment = catalogue.tables.get((found["schema"], name), Described()).comment
-                rows.append([None, name, self._conn.database, found["schema"], "VIEW" if kind == "VIEW" else "TABLE", comment, "", count])
+                rows.append([None, name, self._conn.database, found["schema"], "VIEW" if kind == "VIEW" else "TABLE", comment, policies.of((found["schema"], name)).cluster, count])
         self.answer(["created_on", "name", "database_name", "schema_name", "kind", "comment", "cluster_by", "rows"], rows)
 
     def current_transaction(self, _: re.Match[str]) -> None:
@@ -375,6 +432,7 @@ TABLE = r'"(?P<schema>[^"]+)"\."(?P<table>(?:[^"]|"")+)"'
 ANSWERS: list[tuple[re.Pattern[str], Callable[[Cursor, re.Match[str]], None]]] = [
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), answer)
     for pattern, answer in [
+        (r"alter\s+session\s+set\s+autocommit\s*=\s*(?P<value>\w+)", Cursor.autocommit),
         (r"alter\s+session\s+(set|unset)\s.*", Cursor.done),
         (r"(remove|rm)\s+@(?P<at>\S+)", Cursor.remove),
         (rf"desc(ribe)?\s+table\s+{TABLE}", Cursor.describe),
@@ -387,8 +445,23 @@ ANSWERS: list[tuple[re.Pattern[str], Callable[[Cursor, re.Match[str]], None]]] =
         (r'grant\s+(?P<privilege>\w+)\s+on\s+(table|schema)\s+(?P<what>\S+)\s+to\s+role\s+"(?P<role>[^"]+)"', Cursor.grant),
         (rf"alter\s+table\s+{TABLE}\s+(drop\s+primary\s+key(\s+restrict)?|add\s+primary\s+key\s*\((?P<keys>.*)\))", Cursor.replace_key),
         *databases.ANSWERS,
+        *policies.ANSWERS,
     ]
 ]
+
+
+def _without_comments(command: str) -> str:
+    return re.sub(r"^\s*(/\*.*?\*/\s*)*", "", command, flags=re.DOTALL).strip().rstrip(";").strip()
+
+
+def parsed(command: str) -> Any:
+    """Return what the server reads a statement's kind from; the grammar lacks some that are answered here."""
+    try:
+        return engine.parse_one(command)
+    except ProgrammingError:
+        if any(pattern.fullmatch(_without_comments(command)) for pattern, _ in ANSWERS):
+            return engine.parse_one("SHOW TABLES")
+        raise
 
 
 def _literal(value: Any) -> str:
@@ -409,4 +482,5 @@ def install(database: duckdb.DuckDBPyConnection) -> None:
     """Put all this in the place of fakesnow's own."""
     database.create_function("fs_variant", rules.variant, ["VARCHAR", "VARCHAR"], "VARCHAR")
     fakesnow.conn.FakeSnowflakeCursor = Cursor
+    fakesnow.server.parse_one = parsed
     transforms.integer_precision = rewrites.whole_number

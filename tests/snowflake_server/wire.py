@@ -20,6 +20,7 @@ from typing import Any
 
 import blobs
 import fakesnow.server as engine
+import policies
 import strict
 
 LOGIN, RENEW, QUERY = "/session/v1/login-request", "/session/token-request", "/queries/v1/query-request"
@@ -40,7 +41,7 @@ class Fault:
 
     *how*: "503"; "before" and "after": the connection is cut before or after the statement is done;
     "390112", "390114": its token has expired; "gone": as 390114, and the session is really gone;
-    "deaf": the session gets no answer any more, "commits": and the statement is done; "error": refused
+    "aborts": its transaction is rolled back before, and the session lives on; "deaf": the session gets no answer any more, "commits": and the statement is done; "error": refused
     with *number*.
     """
 
@@ -136,7 +137,7 @@ class Wire:
             return in_json({"data": None, "code": None, "message": None, "success": True})
         answer = await self._engine(scope, body)
         if path == LOGIN:
-            self._signed_in(asked, answer)
+            self._signed_in(asked, answer, query)
         return answer
 
     async def _engine(self, scope: Any, body: bytes) -> Answer:
@@ -154,7 +155,7 @@ class Wire:
 
     # --- the session
 
-    def _signed_in(self, asked: dict[str, Any], answer: Answer) -> None:
+    def _signed_in(self, asked: dict[str, Any], answer: Answer, query: str) -> None:
         self.log.append({"login": asked["data"]})
         found = json.loads(answer.body)
         if found.get("success"):
@@ -162,6 +163,7 @@ class Wire:
             more = {"masterToken": f"master-{data['token']}", "validityInSeconds": 3600, "masterValidityInSeconds": 14400, "sessionId": 1}
             found["data"] = {**more, **data}
             self.majors[data["token"]] = int(asked["data"].get("CLIENT_APP_VERSION", "4").split(".")[0])
+            engine.sessions[data["token"]].role = urllib.parse.parse_qs(query).get("roleName", [""])[0]
             answer.body = json.dumps(found).encode()
 
     def _renewed(self, asked: dict[str, Any]) -> Answer:
@@ -205,6 +207,8 @@ class Wire:
     def _before(self, fault: Fault, token: str) -> Answer | None:
         if fault.how == "503":
             return in_json({"message": "unavailable"}, 503)
+        if fault.how == "aborts":
+            engine.sessions[token].cursor().end_transaction(commit=False)
         if fault.how == "deaf":
             self.deaf.add(token.rstrip("+"))
         if fault.how in ("before", "deaf"):
@@ -250,6 +254,7 @@ class Wire:
             self.log.clear()
             self.faults.clear()
             strict.catalogue.refused.clear()
+            policies.forget()
         return in_json(self.log if path == "/test/log" else {})
 
 
