@@ -329,6 +329,17 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
         """
         return ()
 
+    def leftovers(self, connection: sa.Connection, table: Table) -> Sequence[str]:
+        """Return the statements that remove what a change of type has left behind, now or in a run that has died.
+
+        Nothing depends on it: one that is refused is told, and tried again by the next run.
+        """
+        return ()
+
+    def has_leftovers(self, table: Table, changes: Sequence[ChangeType]) -> bool:
+        """Tell whether `leftovers` is to be asked, after these *changes*."""
+        return False
+
     def create_beside(
         self, connection: sa.Connection, table: Table, beside: Table, mark: str, others: Sequence[Table] = ()
     ) -> Sequence[str]:

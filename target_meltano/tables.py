@@ -88,6 +88,8 @@ def follow(
         last = dialect.after_changes(types) if types and found and not found.empty else ()
         if statements and not was_open:
             connection.commit()
+        if dialect.has_leftovers(table, types):
+            statements += _removed(dialect, connection, table)
         _execute(dialect, connection, table, last)
         if last and not was_open:
             connection.commit()
@@ -117,6 +119,22 @@ def _supplied(dialect: Dialect[Any], connection: sa.Connection, table: Table) ->
         if undone:
             raise DatabaseError(f"table {table.full_name}: our role may not, or the name is taken: {'; '.join(undone)}")
     return statements
+
+
+def _removed(dialect: Dialect[Any], connection: sa.Connection, table: Table) -> list[str]:
+    """Remove what changes of types have left, as far as the database lets us, and return what did."""
+    theirs: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *dialect.driver_errors)
+    done = []
+    for statement in dialect.leftovers(connection, table):
+        try:
+            connection.exec_driver_sql(statement)
+        except theirs as error:
+            if dialect.is_transient(error):
+                raise
+            dialect.tell(f"table {table.full_name}: {dialect.words(error)}, in: {statement}; nothing needs it, and each run will try again")
+        else:
+            done.append(statement)
+    return done
 
 
 @contextmanager

@@ -43,10 +43,11 @@ from target_meltano import (
 
 from . import faults, session, upgrades
 from .encode import MAX_SCALE, encode
+from .loading import NO_COLLATION
 from .review import SnowflakeCopies
 from .session import SnowflakeSettings
 from .sql import SnowflakeSQL, Timestamp, Type
-from .upgrades import NEW, base_of
+from .upgrades import LONGEST_ENDING, base_of
 from .work import Work
 
 WHOLE = Kind("decimal", 38, 0)
@@ -82,7 +83,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
     }
     compares_shapes = False
     max_columns = 2000
-    name_size = 255 - len(NEW)  # a column that is to change its type needs room behind its name
+    name_size = 255 - LONGEST_ENDING  # a column that is to change its type needs room behind its name
     fold = staticmethod(upper)
     driver_errors = faults.DRIVER_ERRORS
 
@@ -95,7 +96,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         super().__init__(replace(settings, schema=session.place(settings.schema or "", folds)))
         self._work: Work | None = None
         self._transaction: str | None = None  # that was open when the connection was lost
-        self._left: dict[str, upgrades.Left] = {}  # by table: what a crash has left
+        self._left: dict[str, upgrades.Left] = {}  # by table: what a change of type has left
+        self._columns: dict[str, frozenset[str]] = {}  # by table: the names of all that are there
 
     # --- the session
 
@@ -182,12 +184,15 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         rows = self._rows(connection, f"DESCRIBE TABLE {self.quote(schema)}.{self.quote(name)}") or []
         columns = {row["name"]: self._described(row) for row in rows}
         keys = tuple(row["name"] for row in rows if row["primary key"] == "Y")
-        found, self._left[f"{schema}.{name}"] = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))
-        return found
+        full_name = f"{schema}.{name}"
+        self._columns[full_name] = frozenset(columns)
+        found, self._left[full_name] = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))
+        collated = {row["name"]: spelt for row in rows if (spelt := upgrades.collation(row["type"]))}
+        return replace(found, no_upsert=_collated(collated, keys))
 
     def _described(self, row: Mapping[str, Any]) -> FoundColumn:
         """Return a column of DESCRIBE TABLE; its comment tells which property it was made for."""
-        found = self.found_column(row["name"], row["type"], optional=row["null?"] == "Y" or row["default"] is not None)
+        found = self.found_column(row["name"], upgrades.without_collation(row["type"]), optional=row["null?"] == "Y" or row["default"] is not None)
         return replace(found, source=row["comment"] or "")
 
     def _rows(self, connection: sa.Connection, statement: str) -> list[Any] | None:
@@ -203,7 +208,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         assert self._work
         cursor = self._work.connection.cursor()
         cursor.execute(f"DESCRIBE TABLE {self.full_name(table)}")
-        return {row[0]: row[1] for row in cursor.fetchall()}
+        return {row[0]: upgrades.without_collation(row[1]) for row in cursor.fetchall()}
 
     # --- types
 
@@ -270,7 +275,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         parts = [self._definition(column, table) for column in table.columns]
         if table.keys:
             parts.append(f"PRIMARY KEY ({self.names(table.keys)})")
-        return f"CREATE TABLE IF NOT EXISTS {self.full_name(table)} ({', '.join(parts)})"
+        return f"CREATE TABLE IF NOT EXISTS {self.full_name(table)} ({', '.join(parts)}) {NO_COLLATION}"
 
     def create_beside(
         self, connection: sa.Connection, table: Table, beside: Table, mark: str, others: Sequence[Table] = ()
@@ -320,7 +325,12 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
                 f"{table.full_name}: column {column.name!r} is {found} and would become {wanted}, and it belongs to the "
                 "key, whose values Snowflake would compare in another way; load the stream into another table (setting table_names)"
             )
-        return upgrades.statements(self.full_name(table), column.name, found, wanted, self._comment(column), self.quote, keys)
+        left = self._left.get(table.full_name, upgrades.Left())
+        return upgrades.statements(self._names(table), column.name, found, wanted, column.source, left, keys)
+
+    def _names(self, table: Table) -> upgrades.Names:
+        taken = self._columns.get(table.full_name, frozenset()) | {column.name for column in table.columns}
+        return upgrades.Names(self.full_name(table), self.quote, self.literal, self.run_id or "00000000", taken)
 
     def obstacles(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
         """Foreign keys of others would go with the key."""
@@ -338,11 +348,15 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         return not upgrades.is_in_place(change.found.type, self.type_name(change.column.kind))
 
     def lacking(self, connection: sa.Connection, table: Table) -> Sequence[str]:
-        """What a crash has left is to go, and readers get their GRANTs."""
-        if self._left.get(table.full_name, upgrades.Left()).columns:
-            self.found(connection, table.schema, table.name)
-        left = self._left.get(table.full_name, upgrades.Left()).removal(self.full_name(table), table.keys, self.quote)
-        return [*left, *self._grants(connection, table)] if table.readers else left
+        """Readers get their GRANTs."""
+        return self._grants(connection, table) if table.readers else ()
+
+    def leftovers(self, connection: sa.Connection, table: Table) -> Sequence[str]:
+        self.found(connection, table.schema, table.name)
+        return self._left.get(table.full_name, upgrades.Left()).removal(self._names(table), table.keys)
+
+    def has_leftovers(self, table: Table, changes: Sequence[ChangeType]) -> bool:
+        return any(map(self.rewrites, changes)) or self._left.get(table.full_name, upgrades.Left()) != upgrades.Left()
 
     def _grants(self, connection: sa.Connection, table: Table) -> list[str]:
         rows = self._rows(connection, f"SHOW GRANTS ON TABLE {self.full_name(table)}") or []
@@ -363,3 +377,14 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         types = tuple(map(self._type_of, table.columns))
         self._work.write((table, types), encode(table, rows, self._type_of, self._work.arrival))
         return RowCounts()  # it is known when they are loaded
+
+
+def _collated(collations: Mapping[str, str], keys: Sequence[str]) -> str:
+    """Return why rows cannot be upserted by a key with a collation, and what to do."""
+    found = [f"{key!r} has the collation {collations[key]!r}" for key in keys if key in collations]
+    if not found:
+        return ""
+    return (
+        f"key column {', '.join(found)}, by which keys that differ may be equal; make the table anew with COLLATE '' there, "
+        "or load the stream into another one (setting table_names)"
+    )

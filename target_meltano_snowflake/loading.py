@@ -11,6 +11,7 @@ from . import upgrades
 from .encode import ARRIVAL, expression
 
 Quote = Callable[[str], str]
+NO_COLLATION = "DEFAULT_DDL_COLLATION = ''"  # else texts have the schema's, by which others than equal ones may be equal
 FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE NULL_IF = ()) ON_ERROR = ABORT_STATEMENT"  # else \\N is NULL
 
 
@@ -50,7 +51,7 @@ def full_name(table: Table, quote: Quote) -> str:
 
 def create_staging(name: str, types: Sequence[str]) -> str:
     columns = [*(f'"C{i}" {spelt.upper()}' for i, spelt in enumerate(types)), f'"{ARRIVAL}" NUMBER(38,0)']
-    return f"CREATE OR REPLACE TEMPORARY TABLE {name} ({', '.join(columns)})"
+    return f"CREATE OR REPLACE TEMPORARY TABLE {name} ({', '.join(columns)}) {NO_COLLATION}"
 
 
 def statements(load: Load, stage: str, staging: str, quote: Quote) -> Iterator[str]:

@@ -1,18 +1,23 @@
 """How a column of Snowflake becomes one of another type, each of its values staying what it is.
 
 Snowflake changes few types in place. Else a new column takes the values and then the name; every
-step is committed, and what a crash has left tells by its names how far it came.
+step is committed. A column on the way has a mark of ours as its comment, so that what a crash has left
+tells how far it came, and no column of others is taken for one of ours, whatever its name is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from target_meltano import Found
 
 OUTSIDE = "/* committed by itself */ "  # before a statement that belongs to DDL and to no transaction
-NEW, OLD = " (new)", " (old)"  # behind a name; our own names have no spaces
+MARK = "target-meltano "  # the beginning of a comment of ours on a column
+LONGEST_ENDING = len(" (new 12345678 99)")  # behind a column's name
+_UNDONE = " undone"  # behind a type: the column has another name, and has to get its own again
 TEXTS = {
     "DATE": "TO_VARCHAR({0}, 'YYYY-MM-DD')",
     "TIME": "REPLACE(TO_VARCHAR({0}, 'HH24:MI:SS.FF6'), '.000000', '')",
@@ -23,9 +28,22 @@ ZONED = ("TIMESTAMP_TZ", "TIMESTAMP_LTZ")
 
 def base_of(spelt: str) -> tuple[str, tuple[int, ...]]:
     """Return ("NUMBER", (38, 0)) for `number(38,0)`."""
-    name, _, digits = spelt.removesuffix(OLD).upper().partition("(")
-    sizes = tuple(int(part) for part in digits.rstrip(") ").split(",") if part.strip().isdigit())
-    return name.strip(), sizes
+    found = re.match(r"\s*([^(]*?)\s*(?:\(([\d,\s]*)\).*|)$", spelt.removesuffix(_UNDONE).upper())
+    assert found, spelt
+    return found[1], tuple(int(part) for part in (found[2] or "").split(",") if part.strip())
+
+
+_COLLATION = re.compile(r"\s+COLLATE\s+'((?:[^']|'')*)'", re.I)
+
+
+def collation(spelt: str) -> str:
+    """Return the collation of a type as DESCRIBE spells it, empty where it has none."""
+    found = _COLLATION.search(spelt)
+    return found[1] if found else ""
+
+
+def without_collation(spelt: str) -> str:
+    return _COLLATION.sub("", spelt)
 
 
 def conversion(cell: str, found: str, wanted: str) -> str:
@@ -73,33 +91,78 @@ def is_in_place(found: str, wanted: str) -> bool:
     return old in ("VARCHAR", "BINARY") or (old == "NUMBER" and old_sizes[1:] == new_sizes[1:] and old_sizes < new_sizes)
 
 
-def statements(
-    table: str, name: str, found: str, wanted: str, comment: str, quote: Callable[[str], str], keys: Sequence[str] = ()
-) -> list[str]:
-    """Return the statements that give the column *name* another type; *comment* is the clause for a new one.
+@dataclass(frozen=True)
+class Mark:
+    """What the comment of a column on the way says: it is the *new* or the old one *of* a column, whose property is *source*."""
 
-    *keys* are those of the table, if the column is among them. A crash in between leaves a column with
-    a name of ours behind; where it has the values, and no other has the name, *found* ends in that
-    name's ending, and it is put back first.
+    of: str
+    new: bool
+    run: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        return MARK + json.dumps({"of": self.of, "new": self.new, "run": self.run, "source": self.source}, ensure_ascii=False)
+
+
+def read_mark(comment: str) -> Mark | None:
+    """Return the mark that a comment is, None where it is none of ours."""
+    if not comment.startswith(MARK):
+        return None
+    try:
+        return Mark(**json.loads(comment.removeprefix(MARK)))
+    except (ValueError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Names:
+    """How names and literals are spelt in a *table*; *taken* are the names of all its columns."""
+
+    table: str
+    quote: Callable[[str], str]
+    literal: Callable[[str], str]
+    run: str
+    taken: Collection[str]
+
+    def free(self, name: str, what: str) -> str:
+        """Return a name for a column on the way that no other column has."""
+        ending = f"{what} {self.run[-8:]}"
+        endings = (f" ({ending})", *(f" ({ending} {number})" for number in range(2, 100)))
+        return next(name + one for one in endings if name + one not in self.taken)
+
+    def comment(self, name: str, text: str) -> str:
+        return f"ALTER TABLE {self.table} ALTER COLUMN {self.quote(name)} COMMENT {self.literal(text)}"
+
+    def rename(self, name: str, becomes: str) -> str:
+        return f"ALTER TABLE {self.table} RENAME COLUMN {self.quote(name)} TO {self.quote(becomes)}"
+
+
+def statements(names: Names, name: str, found: str, wanted: str, source: str, left: Left, keys: Sequence[str] = ()) -> list[str]:
+    """Return the statements that give the column *name* another type.
+
+    *source* is its property. *keys* are those of the table, if the column is among them. *left* is what
+    a crash has left: where the column has another name since then, it gets its own again first. The old
+    column is not dropped here: see `Left.removal`.
     """
-    column, new, old = quote(name), quote(name + NEW), quote(name + OLD)
-    rename = f"ALTER TABLE {table} RENAME COLUMN"
-    undone = [f"{rename} {old} TO {column}"] if found.endswith(OLD) else []
-    found = found.removesuffix(OLD)
+    table, column = names.table, names.quote(name)
+    undone = [names.rename(left.renamed[name], name)] if name in left.renamed else []
+    found = found.removesuffix(_UNDONE)
     if base_of(found) == base_of(wanted):
-        return undone
+        return [*undone, *([names.comment(name, source)] if undone else [])]
     if is_in_place(found, wanted):
-        return [*undone, f"ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {wanted}"]
+        return [*undone, f"ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {wanted}", *([names.comment(name, source)] if undone else [])]
+    new, old = names.free(name, "new"), names.free(name, "old")
+    mark = names.literal(str(Mark(name, True, names.run, source)))
     return [
         *undone,
-        f"ALTER TABLE {table} DROP COLUMN IF EXISTS {new}",
-        f"ALTER TABLE {table} ADD COLUMN {new} {wanted}{comment}",
-        f"{OUTSIDE}UPDATE {table} SET {new} = {conversion(column, found, wanted)}",
-        *([f"ALTER TABLE {table} ALTER COLUMN {new} SET NOT NULL"] if keys else []),
-        f"{rename} {column} TO {old}",
-        f"{rename} {new} TO {column}",
-        *(moved_key(table, keys, keys, quote) if keys else []),
-        f"ALTER TABLE {table} DROP COLUMN {old}",
+        f"ALTER TABLE {table} ADD COLUMN {names.quote(new)} {wanted} COMMENT {mark}",
+        f"{OUTSIDE}UPDATE {table} SET {names.quote(new)} = {conversion(column, found, wanted)}",
+        *([f"ALTER TABLE {table} ALTER COLUMN {names.quote(new)} SET NOT NULL"] if keys else []),
+        names.comment(name, str(Mark(name, False, names.run, source))),
+        names.rename(name, old),
+        names.rename(new, name),
+        *(moved_key(table, keys, keys, names.quote) if keys else []),
+        names.comment(name, source),
     ]
 
 
@@ -111,31 +174,43 @@ def moved_key(table: str, found: Sequence[str], wanted: Sequence[str], quote: Ca
 
 @dataclass(frozen=True)
 class Left:
-    """What a crash has left: *columns* that can go, while the primary key is still of columns named *keys*."""
+    """What a change of type has left: *columns* that can go, while the primary key is still of columns named *keys*.
+
+    *renamed* are columns that have to get their own name again, with the name that they have; *marked*
+    those that are whole, but for their comment, with their property.
+    """
 
     columns: Sequence[str] = ()
     keys: Sequence[str] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    marked: Mapping[str, str] = field(default_factory=dict)
 
-    def removal(self, table: str, keys: Sequence[str], quote: Callable[[str], str]) -> list[str]:
+    def removal(self, names: Names, keys: Sequence[str]) -> list[str]:
         """Return the statements that finish the change; *keys* are those that the table is to have."""
-        key = moved_key(table, self.keys, keys, quote) if self.columns and set(self.keys) != set(keys) else []
-        return [*key, *(f"ALTER TABLE {table} DROP COLUMN IF EXISTS {quote(name)}" for name in self.columns)]
+        key = moved_key(names.table, self.keys, keys, names.quote) if self.columns and set(self.keys) != set(keys) else []
+        comments = [names.comment(name, source) for name, source in self.marked.items() if name not in self.renamed]
+        return [*key, *comments, *(f"ALTER TABLE {names.table} DROP COLUMN IF EXISTS {names.quote(name)}" for name in self.columns)]
 
 
 def tidied(found: Found) -> tuple[Found, Left]:
-    """Return the table as it is without what a crash has left, and that.
+    """Return the table as it is without what a change of type has left, and that.
 
     A key that is gone, between two statements of ours, was of the columns that are NOT NULL.
     """
-    kept = {name: column for name, column in found.columns.items() if not name.endswith((NEW, OLD))}
-    left = []
-    for name, column in found.columns.items():
-        if name.endswith(OLD) and name.removesuffix(OLD) not in kept:
-            base = name.removesuffix(OLD)
-            kept[base] = replace(column, name=base, type=column.type + OLD, narrow=True)
-        elif name not in kept:
+    marks = {name: mark for name, column in found.columns.items() if (mark := read_mark(column.source))}
+    kept = {name: column for name, column in found.columns.items() if name not in marks}
+    left, renamed, marked = [], {}, {}
+    for name, mark in marks.items():
+        column = replace(found.columns[name], source=mark.source)
+        if name == mark.of:  # its new values are in it, or its old ones still
+            kept[name], marked[name] = column, mark.source
+        elif not mark.new and mark.of not in found.columns:
+            kept[mark.of] = replace(column, name=mark.of, type=column.type + _UNDONE, narrow=True)
+            renamed[mark.of], marked[mark.of] = name, mark.source
+        else:
             left.append(name)
-    keys = tuple(name.removesuffix(OLD) for name in found.keys)
+    bases = {name: mark.of for name, mark in marks.items()}
+    keys = tuple(bases.get(name, name) for name in found.keys)
     if left and not keys:
         keys = tuple(name for name, column in kept.items() if not column.optional)
-    return replace(found, columns=kept, keys=keys), Left(left, found.keys)
+    return replace(found, columns=kept, keys=keys), Left(left, found.keys, renamed, marked)

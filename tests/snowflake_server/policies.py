@@ -148,10 +148,12 @@ def _hide(statement: Any, table: Any, its: Guarded, role: str) -> None:
 def collate(create: Any, name: Name) -> None:
     """Give texts their collation; where none is said, the table's or the schema's. DuckDB knows two: with case and without."""
     its = of(name)
-    for one in list(create.find_all(exp.Property)):
+    properties = create.args.get("properties")
+    for one in properties.expressions if properties else ():
         if one.name.upper() == "DEFAULT_DDL_COLLATION":
             its.collation = one.args["value"].name
-            one.pop()
+            properties.set("expressions", [other for other in properties.expressions if other is not one])
+            break
     for part in create.find_all(exp.ColumnDef):
         collate_column(part, name)
 
