@@ -223,6 +223,13 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
         """Tell whether *error* at a COMMIT is the server's word that nothing is committed."""
         return not self.is_transient(error)
 
+    def confirm_commit(self, connection: sa.Connection, is_there: Callable[[sa.Connection], bool]) -> None:
+        """Look for what a COMMIT has written, where the database says nothing if the transaction was over.
+
+        Raises:
+            Exception: transient; nothing was committed.
+        """
+
     def transaction_id(self, connection: sa.Connection) -> str | None:
         """Return a name of the open transaction by which `was_committed` finds it."""
         return None

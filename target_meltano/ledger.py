@@ -355,6 +355,11 @@ class Ledger:
         found = connection.execute(sa.select(*columns).where(mine)).first()
         return (found[0], found[1]) if found else None
 
+    def owns(self, connection: sa.Connection, state_id: str) -> bool:
+        """Tell whether this run has *state_id*."""
+        owner = self.owner(connection, state_id)
+        return owner is not None and owner[0] == self.run_id
+
     def forget(self, connection: sa.Connection, state_id: str) -> None:
         """Delete the STATE of *state_id*; a run that has it cannot commit any more."""
         connection.execute(sa.delete(self._states).where(self._states.c[self._fold("state_id")] == state_id))

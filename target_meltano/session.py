@@ -54,6 +54,7 @@ class Session:
         """
         try:
             self.connection.commit()
+            self.dialect.confirm_commit(self.connection, is_there)
         except self.errors as error:
             if self.dialect.is_answer(error):
                 raise

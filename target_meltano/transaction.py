@@ -74,6 +74,7 @@ class Transaction:
             ownership.wait_for_others(self.dialect, connection, self.ledger, state_id, PATIENCE, "another run")
             state = self.ledger.take_over(connection, state_id)
             connection.commit()
+            self.dialect.confirm_commit(connection, lambda known: self.ledger.owns(known, state_id))
             self.dialect.share_lock(connection, ownership.lock_name(self.ledger, state_id))
         return state
 

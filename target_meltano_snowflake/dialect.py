@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -158,6 +158,15 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
 
     def is_of_data(self, error: Exception) -> bool:
         return faults.is_of_data(error)
+
+    def is_answer(self, error: Exception) -> bool:
+        return isinstance(faults.cause_of(error), faults.Ended) or super().is_answer(error)
+
+    def confirm_commit(self, connection: sa.Connection, is_there: Callable[[sa.Connection], bool]) -> None:
+        """COMMIT does nothing, and says so to nobody, where the server has just ended the transaction."""
+        if not is_there(connection):
+            raise faults.Ended
+        connection.rollback()
 
     def was_committed(self, connection: sa.Connection, transaction: str | None) -> bool:
         """The transaction is over since we connected: what it wrote is there, or will never be."""

@@ -39,6 +39,13 @@ class LateRefusal(errors.DatabaseError):
         self.again = again
 
 
+class Ended(errors.OperationalError):
+    """The server has ended the transaction, and the session lives on; nothing of it is committed."""
+
+    def __init__(self) -> None:
+        super().__init__("the server has ended the transaction; nothing of it is committed")
+
+
 def cause_of(error: BaseException) -> Any:
     """Return the driver's error, which SQLAlchemy may have wrapped."""
     return getattr(error, "orig", None) or error
@@ -53,6 +60,8 @@ def number_of(error: BaseException) -> int:
 def is_lost(error: BaseException) -> bool:
     """Tell whether the session cannot be used any more, or it is not known whether it can."""
     cause, number = cause_of(error), number_of(error)
+    if isinstance(cause, Ended):
+        return False
     if number in EXPIRED | NETWORK or 290_000 <= number < 291_000:
         return True
     if (getattr(cause, "sqlstate", None) or "").startswith("08"):
@@ -67,6 +76,8 @@ def _is_refusal(cause: Any) -> bool:
 
 def is_transient(error: Exception) -> bool:
     cause = cause_of(error)
+    if isinstance(cause, Ended):
+        return True
     return cause.again if isinstance(cause, LateRefusal) else is_lost(error) or number_of(error) in TRANSIENT
 
 

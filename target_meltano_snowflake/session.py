@@ -95,7 +95,7 @@ def parameters(settings: SnowflakeSettings, run_id: str) -> dict[str, Any]:
         **_sign_in(settings),
         **_timeouts(),
         **_cleanup(),
-        "autocommit": True,  # we say BEGIN ourselves
+        "autocommit": False,  # else what comes behind a transaction that the server has ended is committed by itself
         "paramstyle": "qmark",
         "application": "target_meltano",
         "session_parameters": {**SESSION, "QUERY_TAG": query_tag(run_id), "CLIENT_SESSION_KEEP_ALIVE": True},

@@ -71,7 +71,13 @@ class SnowflakeSQL(default.DefaultDialect):
         pass
 
     def do_commit(self, dbapi_connection: Any) -> None:
-        self.work.commit()
+        """SQLAlchemy takes a transaction whose COMMIT failed for one that is over, and rolls nothing back."""
+        try:
+            self.work.commit()
+        except faults.DRIVER_ERRORS as error:
+            if not faults.is_lost(error):
+                self.work.roll_back()
+            raise
 
     def do_rollback(self, dbapi_connection: Any) -> None:
         self.work.roll_back()

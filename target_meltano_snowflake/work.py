@@ -27,6 +27,7 @@ from . import faults, loading
 from .loading import Load
 from .session import query_tag
 from .stage import Sender, Spool
+from .upgrades import OUTSIDE
 
 WAITING_BYTES = 64 << 20  # of Arrow data over all tables, before the largest is written to its file
 _LOOKS = {"SHOW", "DESCRIBE"}
@@ -56,7 +57,8 @@ class Work:
     quote: Callable[[str], str]
     describe: Callable[[Table], Mapping[str, str]]
     began: Callable[[str | None], None]
-    is_open: bool = False  # on the server
+    is_open: bool = False  # on the server, as far as we know
+    _number: str | None = None  # of the last transaction there
     _done: list[Load | Statement] = field(default_factory=list)  # in the open transaction, to be done again after DDL
     _marks: list[int] = field(default_factory=list)
     _written: list[tuple[Layout, pa.RecordBatch]] = field(default_factory=list)  # since the first mark
@@ -94,6 +96,8 @@ class Work:
         try:
             for statement in loading.staged(load, self._folder(load), staging):
                 self._execute(statement, stream=table.source)
+            if not self.is_open:
+                self._execute("ROLLBACK")  # the server has begun one
         except faults.DRIVER_ERRORS as error:
             row, column = faults.refused_row(error), faults.refused_column(error)
             if not faults.is_of_data(error) or row is None:
@@ -162,6 +166,8 @@ class Work:
         else:  # DDL, and what is OUTSIDE of any transaction
             self._suspend()
             cursor.execute(statement, parameters)
+            if statement.startswith(OUTSIDE):
+                self._execute("COMMIT")
 
     def _show(self, statement: str) -> None:
         """Let a SELECT see the rows of its tables: those that wait, and those that DDL has rolled back."""
@@ -189,9 +195,14 @@ class Work:
                 self._prepare(step)
         self._execute("BEGIN TRANSACTION")
         self.is_open = True
-        self.began(self._execute("SELECT CURRENT_TRANSACTION()").fetchone()[0])
+        self._number = self._current()
+        self.began(self._number)
         for step in self._done:
             self._run(step)
+
+    def _current(self) -> str | None:
+        found: str | None = self._execute("SELECT CURRENT_TRANSACTION()").fetchone()[0]
+        return found
 
     def _suspend(self) -> None:
         """Have none open, for DDL would commit it."""
@@ -268,6 +279,8 @@ class Work:
         if not self._done:
             return
         self._begin()
+        if self._current() != self._number:  # after hours, or by an administrator
+            raise faults.Ended
         self._execute("COMMIT")
         self._ended()
         self._done.clear()

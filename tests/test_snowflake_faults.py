@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -120,3 +121,31 @@ def test_a_run_that_died_leaves_what_the_state_covers(standin: Snowflake) -> Non
     states: list[Any] = []
     standin.run(*events, record("events", id=2), state(2), state_id="p", states=states)
     assert (ids(standin, "EVENTS"), states) == ([1, 2], [2])
+
+
+# --- a transaction that the server has ended, while the session lives on
+
+
+@pytest.mark.parametrize("keys", [("id",), ()], ids=["upsert", "append"])
+@pytest.mark.parametrize("at", ["^COMMIT", "^INSERT INTO .*__LOADS", "^UPDATE .*__STATE", "CURRENT_TRANSACTION", "^(MERGE|COPY INTO .*ORDERS)"])
+def test_no_state_goes_on_without_its_rows(standin: Snowflake, at: str, keys: tuple[str, ...]) -> None:
+    standin.run(schema(keys=keys, id=INT), record(id=0), state({"at": 0}), state_id="p")
+    assert standin.server
+    standin.server.fault(at, "aborts", skip=1 if at == "CURRENT_TRANSACTION" else 0)
+    states: list[Any] = []
+    standin.run(schema(keys=keys, id=INT), record(id=1), record(id=2), state({"at": 2}), states=states, state_id="p")
+    assert any(entry.get("fault") == "aborts" for entry in standin.server.log())
+    assert (sorted(row["ID"] for row in standin.rows("ORDERS")), states) == ([0, 1, 2], [{"at": 2}])
+    assert [json.loads(row["STATE"]) for row in standin.rows("__STATE")] == [{"at": 2}]
+
+
+def test_a_run_that_dies_behind_an_ended_transaction_keeps_no_state(standin: Snowflake) -> None:
+    """What comes behind it is committed by nobody: AUTOCOMMIT is off."""
+    standin.run(schema(id=INT), record(id=0), state({"at": 0}), state_id="p")
+    assert standin.server
+    standin.server.fault("^UPDATE .*__STATE", "aborts", times=99)
+    standin.server.fault("^COMMIT", "error", times=99, number=2)
+    with pytest.raises(DatabaseError):
+        standin.run(schema(id=INT), record(id=1), state({"at": 1}), state_id="p")
+    assert [row["ID"] for row in standin.rows("ORDERS")] == [0]
+    assert [json.loads(row["STATE"]) for row in standin.rows("__STATE")] == [{"at": 0}]

@@ -148,7 +148,7 @@ class Cursor(engine.FakeSnowflakeCursor):
     def _begin_implicitly(self, expression: Any) -> None:
         """Without AUTOCOMMIT the first DML begins a transaction (user-guide/transactions)."""
         is_dml = isinstance(expression, (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Copy, exp.TruncateTable))
-        if is_dml and not self._conn._autocommit and not getattr(self._conn, "transaction", None):
+        if is_dml and not getattr(self._conn, "commits_itself", True) and not getattr(self._conn, "transaction", None):
             self._duck_conn.execute("BEGIN TRANSACTION")
             self._note(exp.Transaction())
 
@@ -333,7 +333,7 @@ class Cursor(engine.FakeSnowflakeCursor):
         self._execute(sqlglot.parse_one(query, read="duckdb"))
 
     def autocommit(self, found: re.Match[str]) -> None:
-        self._conn._autocommit = found["value"].upper() == "TRUE"
+        self._conn.commits_itself = found["value"].upper() == "TRUE"
         self.end_transaction(commit=True)
         self.done()
 

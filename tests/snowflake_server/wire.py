@@ -163,7 +163,11 @@ class Wire:
             more = {"masterToken": f"master-{data['token']}", "validityInSeconds": 3600, "masterValidityInSeconds": 14400, "sessionId": 1}
             found["data"] = {**more, **data}
             self.majors[data["token"]] = int(asked["data"].get("CLIENT_APP_VERSION", "4").split(".")[0])
-            engine.sessions[data["token"]].role = urllib.parse.parse_qs(query).get("roleName", [""])[0]
+            session = engine.sessions[data["token"]]
+            session.role = urllib.parse.parse_qs(query).get("roleName", [""])[0]
+            wanted = {name.upper(): value for name, value in (asked["data"].get("SESSION_PARAMETERS") or {}).items()}.get("AUTOCOMMIT", True)
+            session.commits_itself = str(wanted).lower() != "false"
+            session._autocommit = True  # the engine's own half of it is left aside
             answer.body = json.dumps(found).encode()
 
     def _renewed(self, asked: dict[str, Any]) -> Answer:
