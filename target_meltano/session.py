@@ -42,11 +42,11 @@ class Session:
             self._transaction = self.dialect.transaction_id(self.connection)
         return self.connection
 
-    def commit(self, is_there: Callable[[sa.Connection], bool]) -> None:
+    def commit(self, is_there: Callable[[sa.Connection], bool], confirmed: bool = True) -> None:
         """Commit; where no answer comes, look up how it ended.
 
         `is_there` looks for what the transaction wrote: after a crash of the server the name of a
-        transaction that is lost may be given to another one.
+        transaction that is lost may be given to another one. Not *confirmed* is one that wrote nothing to look for.
 
         Raises:
             Exception: the driver's; nothing was committed.
@@ -54,7 +54,8 @@ class Session:
         """
         try:
             self.connection.commit()
-            self.dialect.confirm_commit(self.connection, is_there)
+            if confirmed:
+                self.dialect.confirm_commit(self.connection, is_there)
         except self.errors as error:
             if self.dialect.is_answer(error):
                 raise

@@ -168,13 +168,12 @@ class _Swap:
         return self.ties[table.full_name]
 
     def left_out(self) -> dict[str, int]:
-        """Return how many new rows of each stream were not stored, where any; a trigger or a rule leaves them out."""
+        """Return how many new rows of each stream were not stored; a trigger or a rule leaves them out."""
         missing = {}
         for table, new in self.pairs:
             stored = self.stored[table.full_name]
             count = self.connection.exec_driver_sql(f"SELECT count(*) FROM {self.dialect.full_name(new)}").scalar_one()
-            if stored is not None and stored < count:
-                missing[table.source] = count - stored
+            missing[table.source] = count - min(count, stored) if stored is not None else 0
         return missing
 
 

@@ -245,7 +245,8 @@ class Transaction:
 
     def _swap(self, state: str | None) -> None:
         assert self.overwrite
-        self.steps.loads = {stream: Load(notices={LEFT_OUT: rows}) for stream, rows in self.overwrite.swap().items()}
+        left_out = self.overwrite.swap()
+        self.steps.loads = {stream: Load(notices={LEFT_OUT: rows} if rows else {}) for stream, rows in left_out.items()}
         self._finish(state)
 
     def _swap_again(self, state: str | None) -> None:
@@ -288,7 +289,8 @@ class Transaction:
         loads = {stream: self._loads.get(stream, Load()).plus(load) for stream, load in self.steps.loads.items()}
         loads = {stream: replace(load, notices=self.report.noticed(stream, load)) for stream, load in loads.items()}
         self.ledger.note(connection, loads, self._loads, state, self.steps.versions.live, at)
-        self.session.commit(lambda connection: self.ledger.has(connection, self.settings.state_id, at))
+        noted = bool(loads or self.settings.state_id)
+        self.session.commit(lambda connection: self.ledger.has(connection, self.settings.state_id, at), confirmed=noted)
 
     def _complete(self, again: bool) -> None:
         """Have all rows in their tables, but for those that are refused; and no constraint that waits for COMMIT."""

@@ -107,7 +107,7 @@ def snowflake_settings(snowflake_server: client.Server | None) -> dict[str, Any]
 def snowflake_connection(snowflake_settings: dict[str, Any]) -> Iterator[Any]:
     """Who looks into the tables."""
     settings = make(SnowflakeSettings, schema="PUBLIC", **snowflake_settings)
-    connection = connector.connect(**parameters(settings, "tests"))
+    connection = connector.connect(**{**parameters(settings, "tests"), "autocommit": True})
     yield connection
     connection.close()
 
