@@ -64,7 +64,7 @@ def plain(statement: str, here: Snowflake) -> str:
     statement = statement.replace(here.schema, "SHOP")
     statement = re.sub(r"\d{8}T\d{12}-[0-9a-f]{8}", "RUN", statement)
     statement = re.sub(r"(staged rows \d+) of run RUN", r"\1", statement)
-    statement = re.sub(r"_[0-9a-f]{8}(?=[\"'])", "_RUN", statement)
+    statement = re.sub(r"(_|\((?:new|old) )[0-9a-f]{8}(?=[\"')])", r"\1RUN", statement)
     statement = re.sub(r"TARGET_MELTANO_\w+", "TARGET_MELTANO_RUN", statement)
     statement = re.sub(r"file://\S*?[0-9a-f]{16}-(\d)", r"file:///tmp/folder-\1", statement)
     return re.sub(r"/[0-9a-f]{16}(/|\b)", r"/folder\1", statement)
