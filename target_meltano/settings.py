@@ -48,8 +48,8 @@ def setting(
     so far; None means all.
     """
     about = dict(help=help, choices=choices, aliases=aliases, secret=secret, least=least, available=available)
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=about, kw_only=True)
+    if isinstance(default, (dict, list)):
+        return field(default_factory=type(default), metadata=about, kw_only=True)
     return field(default=default, metadata=about, kw_only=True)
 
 

@@ -34,14 +34,16 @@ from target_meltano import (
     FoundColumn,
     Kind,
     Limit,
+    Need,
     ReplaceKey,
     RowCounts,
+    SchemaError,
     Table,
     UpgradeError,
     upper,
 )
 
-from . import faults, session, upgrades
+from . import faults, policies, session, upgrades
 from .encode import MAX_SCALE, encode
 from .loading import NO_COLLATION
 from .review import SnowflakeCopies
@@ -97,7 +99,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         self._work: Work | None = None
         self._transaction: str | None = None  # that was open when the connection was lost
         self._left: dict[str, upgrades.Left] = {}  # by table: what a change of type has left
-        self._columns: dict[str, frozenset[str]] = {}  # by table: the names of all that are there
+        self._seen: dict[str, policies.Seen] = {}  # by table that is there
+        self._guard: policies.Guard | None = None
 
     # --- the session
 
@@ -112,6 +115,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         )
         work = Work(raw, self.run_id, self.settings.schema or "", self.quote, self._types_now, self._note_transaction)
         engine.dialect.work = self._work = work  # type: ignore[attr-defined]
+        exempt = frozenset(self.settings.exempt_policies)
+        self._guard = policies.Guard(work.rows, raw.role or "", exempt, lambda text: self.tell(text), faults.DRIVER_ERRORS)
         return engine.connect()
 
     @contextmanager
@@ -184,17 +189,20 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
     def found(self, connection: sa.Connection, schema: str, name: str) -> Found | None:
         """Neither statement needs a warehouse."""
         like = self.literal(name.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
-        there = self._rows(connection, f"SHOW OBJECTS LIKE {like} IN SCHEMA {self.quote(schema)}") or []
-        objects = [row for row in there if row["name"] == name]
+        show = f"SHOW OBJECTS LIKE {like} IN SCHEMA {self.quote(schema)}"
+        objects = [row for row in self._rows(connection, show) or [] if row["name"] == name]
+        full_name, full = f"{schema}.{name}", f"{self.quote(schema)}.{self.quote(name)}"
         if not objects:
+            self._seen.pop(full_name, None)
             return None
         if objects[0]["kind"] != "TABLE":
             raise DatabaseError(f"{schema}.{name} is a {objects[0]['kind'].lower()}, wanted a table (setting table_names)")
-        rows = self._rows(connection, f"DESCRIBE TABLE {self.quote(schema)}.{self.quote(name)}") or []
+        rows = self._rows(connection, f"DESCRIBE TABLE {full}") or []
         columns = {row["name"]: self._described(row) for row in rows}
         keys = tuple(row["name"] for row in rows if row["primary key"] == "Y")
-        full_name = f"{schema}.{name}"
-        self._columns[full_name] = frozenset(columns)
+        asks = policies.query(self.settings.database or "", full, self.quote, self.literal)
+        its = str(objects[0]["owner"] or ""), objects[0]["cluster_by"] or "", _masks(rows)
+        self._seen[full_name] = policies.Seen(name, full, show, asks, frozenset(columns), *its)
         found, self._left[full_name] = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))
         collated = {row["name"]: spelt for row in rows if (spelt := upgrades.collation(row["type"]))}
         return replace(found, no_upsert=_collated(collated, keys))
@@ -214,10 +222,12 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             raise
 
     def _types_now(self, table: Table) -> Mapping[str, str]:
-        assert self._work
-        cursor = self._work.connection.cursor()
-        cursor.execute(f"DESCRIBE TABLE {self.full_name(table)}")
-        return {row[0]: upgrades.without_collation(row[1]) for row in cursor.fetchall()}
+        assert self._work and self._guard
+        rows = self._work.rows(f"DESCRIBE TABLE {self.full_name(table)}")
+        refusal = self._guard.masked(_masks(rows), table.keys)
+        if refusal:
+            raise DatabaseError(f"table {table.full_name}: {refusal}")
+        return {row["name"]: upgrades.without_collation(row["type"]) for row in rows}
 
     # --- types
 
@@ -338,15 +348,34 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         return upgrades.statements(self._names(table), column.name, found, wanted, column.source, left, keys)
 
     def _names(self, table: Table) -> upgrades.Names:
-        taken = self._columns.get(table.full_name, frozenset()) | {column.name for column in table.columns}
+        there = self._seen.get(table.full_name)
+        taken = (there.columns if there else frozenset()) | {column.name for column in table.columns}
         return upgrades.Names(self.full_name(table), self.quote, self.literal, self.run_id or "00000000", taken)
+
+    def lacking_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Sequence[str]:
+        """Raises SchemaError where a policy may hide what rows are found by."""
+        assert self._guard
+        for need in needs:
+            there = self._seen.get(need.table.full_name)
+            refusal = self._guard.refusal(need, there, self.fold("__version")) if there else None
+            if refusal:
+                raise SchemaError(f"{need.table.full_name}: {refusal}")
+        return ()
+
+    def immovable(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
+        assert self._guard
+        return self._guard.immovable(self._seen[change.table.full_name], change.column.name) if self.rewrites(change) else ()
 
     def obstacles(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
         """Foreign keys of others would go with the key."""
-        if change.column.name not in change.table.keys or not self.rewrites(change):
+        assert self._guard
+        if not self.rewrites(change):
             return ()
+        found = self._guard.obstacles(self._seen[change.table.full_name], change.column.name)
+        if change.column.name not in change.table.keys:
+            return found
         rows = self._rows(connection, f"SHOW EXPORTED KEYS IN TABLE {self.full_name(change.table)}") or []
-        return sorted({f"a foreign key of {row['fk_schema_name']}.{row['fk_table_name']}" for row in rows})
+        return [*found, *sorted({f"a foreign key of {row['fk_schema_name']}.{row['fk_table_name']}" for row in rows})]
 
     def loses_by(self, change: ChangeType) -> str | None:
         column = self.quote(change.column.name)
@@ -365,7 +394,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         return self._left.get(table.full_name, upgrades.Left()).removal(self._names(table), table.keys)
 
     def has_leftovers(self, table: Table, changes: Sequence[ChangeType]) -> bool:
-        return any(map(self.rewrites, changes)) or self._left.get(table.full_name, upgrades.Left()) != upgrades.Left()
+        left = self._left.get(table.full_name, upgrades.Left())
+        return bool(left.columns or left.marked) or any(map(self.rewrites, changes))
 
     def _grants(self, connection: sa.Connection, table: Table) -> list[str]:
         rows = self._rows(connection, f"SHOW GRANTS ON TABLE {self.full_name(table)}") or []
@@ -386,6 +416,10 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         types = tuple(map(self._type_of, table.columns))
         self._work.write((table, types), encode(table, rows, self._type_of, self._work.arrival))
         return RowCounts()  # it is known when they are loaded
+
+
+def _masks(described: Sequence[Mapping[str, Any]]) -> tuple[policies.Policy, ...]:
+    return tuple(policies.Policy(row["policy name"], row["name"]) for row in described if row.get("policy name"))
 
 
 def _collated(collations: Mapping[str, str], keys: Sequence[str]) -> str:

@@ -42,6 +42,7 @@ class SnowflakeSettings(Settings):
     batch_seconds: float = setting(600.0, "Commit after so many seconds, also while the tap is silent.", least=0)
     number: str = setting("exact", "Numbers that are no integers: `exact` stores FLOAT and refuses what FLOAT would change, `double` rounds to it, `decfloat` keeps 38 digits, `decimal(p,s)` is NUMBER(p,s).")
     timestamps: str = setting("tz", "Date-times: `tz` for TIMESTAMP_TZ, `ntz` for TIMESTAMP_NTZ in UTC.", choices=("tz", "ntz"))
+    exempt_policies: list[Any] = setting([], "Masking and row access policies that exempt the role: [DATABASE.SCHEMA.NAME, …], or [\"*\"] for all, which are not looked up then.")
     account: str | None = setting(None, "Account identifier: organization-account.")
     user: str | None = setting(None, "User to sign in as.", aliases=("username",))
     private_key_file: str | None = setting(None, "File with the private key of the user, PKCS#8 in PEM.", aliases=("private_key_path",))

@@ -177,19 +177,22 @@ class Left:
     """What a change of type has left: *columns* that can go, while the primary key is still of columns named *keys*.
 
     *renamed* are columns that have to get their own name again, with the name that they have; *marked*
-    those that are whole, but for their comment, with their property.
+    those that are whole, but for their comment, with their property. *required* are those of *columns* that
+    are NOT NULL: no row could be written while one cannot be dropped.
     """
 
     columns: Sequence[str] = ()
     keys: Sequence[str] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     marked: Mapping[str, str] = field(default_factory=dict)
+    required: Sequence[str] = ()
 
     def removal(self, names: Names, keys: Sequence[str]) -> list[str]:
         """Return the statements that finish the change; *keys* are those that the table is to have."""
         key = moved_key(names.table, self.keys, keys, names.quote) if self.columns and set(self.keys) != set(keys) else []
         comments = [names.comment(name, source) for name, source in self.marked.items() if name not in self.renamed]
-        return [*key, *comments, *(f"ALTER TABLE {names.table} DROP COLUMN IF EXISTS {names.quote(name)}" for name in self.columns)]
+        optional = [f"ALTER TABLE {names.table} ALTER COLUMN {names.quote(name)} DROP NOT NULL" for name in self.required]
+        return [*key, *comments, *optional, *(f"ALTER TABLE {names.table} DROP COLUMN IF EXISTS {names.quote(name)}" for name in self.columns)]
 
 
 def tidied(found: Found) -> tuple[Found, Left]:
@@ -213,4 +216,5 @@ def tidied(found: Found) -> tuple[Found, Left]:
     keys = tuple(bases.get(name, name) for name in found.keys)
     if left and not keys:
         keys = tuple(name for name, column in kept.items() if not column.optional)
-    return replace(found, columns=kept, keys=keys), Left(left, found.keys, renamed, marked)
+    required = [name for name in left if not found.columns[name].optional]
+    return replace(found, columns=kept, keys=keys), Left(left, found.keys, renamed, marked, required)

@@ -150,6 +150,12 @@ class Work:
 
     # --- statements
 
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        """Return the rows of a query that looks at nothing that waits here."""
+        cursor = self._execute(statement)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
     def execute(self, cursor: Any, statement: str, parameters: tuple[Any, ...] | None) -> None:
         """Execute a statement of the core, after what it has to see, in the transaction it belongs to."""
         verb = statement.split(None, 1)[0].upper()
@@ -165,9 +171,14 @@ class Work:
             self._done.append(Statement(statement, parameters))
         else:  # DDL, and what is OUTSIDE of any transaction
             self._suspend()
-            cursor.execute(statement, parameters)
-            if statement.startswith(OUTSIDE):
-                self._execute("COMMIT")
+            if not statement.startswith(OUTSIDE):
+                cursor.execute(statement, parameters)
+                return
+            self._execute("ALTER SESSION SET AUTOCOMMIT = TRUE")
+            try:
+                cursor.execute(statement, parameters)
+            finally:
+                self._execute("ALTER SESSION SET AUTOCOMMIT = FALSE")
 
     def _show(self, statement: str) -> None:
         """Let a SELECT see the rows of its tables: those that wait, and those that DDL has rolled back."""

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -117,7 +118,7 @@ def ends_at(patch: pytest.MonkeyPatch, number: int, end: str) -> None:
 def test_wherever_a_change_ends_the_next_run_carries_on(standin: Snowflake, monkeypatch: pytest.MonkeyPatch, keyed: bool, end: str, then: str) -> None:
     """No value is lost, no column of ours stays, and comments are what they should be, after each step."""
     steps = steps_of_a_change(standin, keyed)
-    assert len(steps) == (10 if keyed else 7)
+    assert len(steps) == (11 if keyed else 7)
     assert standin.server
     wide = schema(id=STR, v=INT) if keyed else schema(id=INT, v=STR)
     for at, step in enumerate(steps):
@@ -196,3 +197,231 @@ def test_other_columns_with_a_collation_keep_their_values(standin: Snowflake) ->
     assert read(standin, "ID", "S", "T") == [(1, "a", "b"), (2, "A", "long enough"), (3, "a", "b")]
     standin.run(schema(id=INT, s={}, t=STR), record(id=4, s=[5], t="c"))
     assert read(standin, "ID", "S") == [(1, "a"), (2, "A"), (3, "a"), (4, [5])]
+
+
+# --- policies
+
+
+EXEMPT = "CURRENT_ROLE() IN ('ADMIN')"  # so that LOADER, who loads, is not
+MASKED = f"CASE WHEN {EXEMPT} THEN val ELSE '***' END"
+
+
+def masked(here: Snowflake, column: str, body: str = MASKED, table: str = "ORDERS", spelt: str = "VARCHAR") -> str:
+    here.query(f'CREATE MASKING POLICY "{here.schema}"."HIDE_{column}" AS (val {spelt}) RETURNS {spelt} -> {body}')
+    here.query(f'ALTER TABLE "{here.schema}"."{table}" MODIFY COLUMN "{column}" SET MASKING POLICY "{here.schema}"."HIDE_{column}"')
+    return f"TESTS.{here.schema}.HIDE_{column}"
+
+
+def hidden(here: Snowflake, condition: str, column: str = "REGION", table: str = "ORDERS") -> str:
+    here.query(f'CREATE ROW ACCESS POLICY "{here.schema}"."ROWS_OF" AS (r VARCHAR) RETURNS BOOLEAN -> {condition}')
+    here.query(f'ALTER TABLE "{here.schema}"."{table}" ADD ROW ACCESS POLICY "{here.schema}"."ROWS_OF" ON ("{column}")')
+    return f"TESTS.{here.schema}.ROWS_OF"
+
+
+def unveiled(here: Snowflake, *columns: str, table: str = "ORDERS") -> list[tuple[Any, ...]]:
+    """Return rows as they are, whatever policies say."""
+    here.query(f'ALTER TABLE "{here.schema}"."{table}" DROP ROW ACCESS POLICY "{here.schema}"."ROWS_OF"')
+    return read(here, *columns, table=table)
+
+
+@pytest.fixture
+def regions(standin: Snowflake) -> Snowflake:
+    standin.run(schema(id=INT, region=STR, zip=INT), record(id=1, region="EU", zip=12345), record(id=2, region="US", zip=90210))
+    return standin
+
+
+ONE_REGION = "r = 'EU'"
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings"),
+    [
+        ([schema(id=INT, region=STR, zip=STR), record(id=3, region="EU", zip="AB1")], {}),
+        ([schema(id=INT, region=STR, zip=INT), record(id=2, region="US", zip=1)], {}),
+        ([schema(id=INT, region=STR, zip=INT), record(id=2, region="US", zip=1)], {"load_method": "overwrite"}),
+        ([schema(id=INT, region=STR, zip=INT, _sdc_deleted_at=TIME), record(id=2, _sdc_deleted_at="2024-01-01T00:00:00Z")], {"hard_delete": True}),
+    ],
+    ids=["type", "upsert", "overwrite", "hard delete"],
+)
+def test_rows_that_may_be_hidden_are_neither_lost_nor_doubled(regions: Snowflake, lines: Any, settings: Any) -> None:
+    name = hidden(regions, ONE_REGION)
+    before = described(regions, 1)
+    lines = [*lines, state(1)]
+    with pytest.raises((SchemaError, UpgradeError), match=rf"row access policy {name} may hide rows from our role, .*let it exempt our role LOADER.*exempt_policies: \[{name}\]"):
+        regions.run(*lines, **settings)
+    assert described(regions, 1) == before
+    assert unveiled(regions, "ID", "REGION", "ZIP") == [(1, "EU", 12345), (2, "US", 90210)]
+
+
+VERSION = {"type": "ACTIVATE_VERSION", "stream": "orders", "version": 3}
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings"),
+    [
+        ([schema(keys=(), id=INT, region=STR, zip=STR), record(id=3, region="EU", zip="AB1")], {}),
+        ([schema(keys=(), id=INT, region=STR, zip=INT), {**record(id=2), "version": 3}, VERSION], {"activate_version": "hard"}),
+        ([schema(keys=(), id=INT, region=STR, zip=INT), {**record(id=2), "version": 3}, VERSION], {}),
+    ],
+    ids=["type", "versions, hard", "versions"],
+)
+def test_rows_of_a_history_that_may_be_hidden_are_not_lost(standin: Snowflake, lines: Any, settings: Any) -> None:
+    old = [{**record(id=1, region="EU", zip=12345), "version": 1}, {**record(id=2, region="US", zip=90210), "version": 1}]
+    standin.run(schema(keys=(), id=INT, region=STR, zip=INT), *old)
+    name = hidden(standin, ONE_REGION)
+    with pytest.raises((SchemaError, UpgradeError), match=rf"row access policy {name} may hide rows from our role"):
+        standin.run(*lines, **settings)
+    assert unveiled(standin, "ID", "REGION", "ZIP") == [(1, "EU", 12345), (2, "US", 90210)]
+
+
+def test_rows_without_a_key_go_on_under_a_row_access_policy(standin: Snowflake) -> None:
+    lines = schema(keys=(), id=INT, region=STR), record(id=1, region="EU"), record(id=2, region="US")
+    standin.run(*lines)
+    hidden(standin, ONE_REGION)
+    standin.run(*lines)
+    assert unveiled(standin, "ID", "REGION") == [(1, "EU"), (1, "EU"), (2, "US"), (2, "US")]
+
+
+def test_a_role_that_is_exempt_goes_on(regions: Snowflake) -> None:
+    """The remedy as the message says it; that it was done is looked at."""
+    name = hidden(regions, f"{ONE_REGION} OR CURRENT_ROLE() = 'LOADER'")
+    lines = schema(id=INT, region=STR, zip=STR), record(id=2, region="US", zip="AB1")
+    for settings in ({}, {"load_method": "overwrite"}):
+        with pytest.raises((SchemaError, UpgradeError), match="may hide rows"):
+            regions.run(*lines, state(1), **settings)
+    regions.run(*lines, exempt_policies=[name])
+    assert read(regions, "ID", "REGION", "ZIP") == [(1, "EU", "12345"), (2, "US", "AB1")]
+    regions.run(schema(id=INT, region=STR, zip=STR), record(id=3, region="US", zip="x"), state(1), load_method="overwrite", exempt_policies=[name])
+    assert unveiled(regions, "ID", "REGION", "ZIP") == [(3, "US", "x")]
+
+
+def test_a_role_that_is_said_to_be_exempt_and_is_not_is_found_out(regions: Snowflake) -> None:
+    name = hidden(regions, ONE_REGION)
+    with pytest.raises(SchemaError, match="1 of its 2 rows are hidden from our role LOADER"):
+        regions.run(schema(id=INT, region=STR, zip=INT), record(id=2, region="US", zip=1), exempt_policies=[name])
+    assert unveiled(regions, "ID", "ZIP") == [(1, 12345), (2, 90210)]
+
+
+def test_rows_that_are_hidden_from_who_cannot_see_the_policy_are_found_out_by_their_number(regions: Snowflake) -> None:
+    """The policies of a table are shown to its owner."""
+    regions.query(f'GRANT OWNERSHIP ON TABLE "{regions.schema}"."ORDERS" TO ROLE "SECURITY"')
+    hidden(regions, ONE_REGION)
+    for lines in ([schema(id=INT, region=STR, zip=INT), record(id=2, region="US", zip=1)], [schema(id=INT, region=STR, zip=STR), record(id=2, region="US", zip="x")]):
+        with pytest.raises((SchemaError, UpgradeError), match="1 of its 2 rows are hidden from our role LOADER, by a policy; let that exempt our role"):
+            regions.run(*lines)
+    assert unveiled(regions, "ID", "ZIP") == [(1, 12345), (2, 90210)]
+
+
+def test_a_table_of_another_owner_without_policies_goes_on(regions: Snowflake) -> None:
+    regions.query(f'GRANT OWNERSHIP ON TABLE "{regions.schema}"."ORDERS" TO ROLE "SECURITY"')
+    regions.run(schema(id=INT, region=STR, zip=STR), record(id=2, region="US", zip="x"))
+    assert read(regions, "ID", "ZIP") == [(1, "12345"), (2, "x")]
+
+
+@pytest.mark.parametrize("settings", [{}, {"load_method": "overwrite"}, {"hard_delete": True}], ids=str)
+def test_a_key_that_is_masked_is_refused_by_name(standin: Snowflake, settings: Any) -> None:
+    lines = schema(id=STR, v=INT, _sdc_deleted_at=TIME), record(id="A1", v=1)
+    standin.run(*lines, state(1))
+    name = masked(standin, "ID")
+    with pytest.raises(SchemaError, match=rf"masking policy {name} may show our role other values of 'ID'.*exempt_policies: \[{name}\]"):
+        standin.run(schema(id=STR, v=INT, _sdc_deleted_at=TIME), record(id="A1", v=2), state(2), **settings)
+    assert [row[0] for row in standin.query(f'SELECT COUNT(*) FROM "{standin.schema}"."ORDERS"')] == [1]
+
+
+def test_a_key_whose_policy_exempts_us_goes_on(standin: Snowflake) -> None:
+    standin.run(schema(id=STR, v=INT), record(id="A1", v=1))
+    name = masked(standin, "ID", "CASE WHEN CURRENT_ROLE() = 'LOADER' THEN val ELSE '***' END")
+    standin.run(schema(id=STR, v=INT), record(id="A1", v=2), exempt_policies=[name])
+    assert read(standin, "ID", "V") == [("A1", 2)]
+
+
+def test_a_key_that_is_masked_while_we_load_is_noticed(standin: Snowflake, monkeypatch: pytest.MonkeyPatch) -> None:
+    standin.run(schema(id=STR, v=INT), record(id="A1", v=1))
+    prepare, names = Work._prepare, []
+
+    def late(work: Work, load: Any) -> None:
+        if load.table.name == "ORDERS" and not names:
+            names.append(masked(standin, "ID"))
+        prepare(work, load)
+
+    monkeypatch.setattr(Work, "_prepare", late)
+    with pytest.raises(DatabaseError, match="masking policy .* may show our role other values of the key"):
+        standin.run(schema(id=STR, v=INT), record(id="A1", v=2))
+    assert [row[0] for row in standin.query(f'SELECT COUNT(*) FROM "{standin.schema}"."ORDERS"')] == [1]
+
+
+@pytest.mark.parametrize("exempt", [False, True])
+def test_a_masked_column_keeps_its_type_its_values_and_its_policy(standin: Snowflake, exempt: bool) -> None:
+    """Even for who is exempt: the column of the new type would not have the policy."""
+    standin.run(schema(id=INT, ssn={"type": "string", "format": "date"}), record(id=1, ssn="2024-01-01"))
+    body = "CASE WHEN CURRENT_ROLE() = 'LOADER' THEN val ELSE NULL END" if exempt else "NULL"
+    name = masked(standin, "SSN", body, spelt="DATE")
+    settings = {"exempt_policies": [name]} if exempt else {}
+    lines = schema(id=INT, ssn=STR), record(id=2, ssn="987-65-4321")
+    with pytest.raises(UpgradeError, match=f"masking policy {name} is on it.*unset it, load, and set it again"):
+        standin.run(*lines, **settings)
+    assert described(standin, 10)["SSN"] == name
+    standin.query(f'ALTER TABLE "{standin.schema}"."ORDERS" MODIFY COLUMN "SSN" UNSET MASKING POLICY')
+    assert read(standin, "ID", "SSN") == [(1, date(2024, 1, 1))]
+    standin.run(*lines, **settings)
+    assert read(standin, "ID", "SSN") == [(1, "2024-01-01"), (2, "987-65-4321")]
+
+
+def test_columns_that_are_masked_and_no_key_are_written(standin: Snowflake) -> None:
+    standin.run(schema(id=INT, ssn=STR), record(id=1, ssn="1"))
+    masked(standin, "SSN")
+    standin.run(schema(id=INT, ssn=STR), record(id=1, ssn="2"), record(id=2, ssn="3"))
+    standin.query(f'ALTER TABLE "{standin.schema}"."ORDERS" MODIFY COLUMN "SSN" UNSET MASKING POLICY')
+    assert read(standin, "ID", "SSN") == [(1, "2"), (2, "3")]
+
+
+@pytest.mark.parametrize(("table", "column"), [("__STATE", "STATE"), ("__LOADS", "STREAM"), ("__STATE", "STATE_ID")])
+def test_a_policy_on_a_table_of_ours_is_refused_by_name(standin: Snowflake, table: str, column: str) -> None:
+    standin.run(schema(id=INT), record(id=1), state({"at": 1}), state_id="p")
+    masked(standin, column, table=table)
+    states: list[Any] = []
+    with pytest.raises(SchemaError, match=f"{table}: the masking policy .* may show our role other values of '{column}'"):
+        standin.run(schema(id=INT), record(id=2), state({"at": 2}), states=states, state_id="p")
+    assert (read(standin, "ID"), states) == ([(1,)], [])
+
+
+def test_a_column_that_a_policy_takes_keeps_its_type(regions: Snowflake) -> None:
+    name = hidden(regions, f"{ONE_REGION} OR CURRENT_ROLE() = 'LOADER'", column="ZIP")
+    with pytest.raises(UpgradeError, match=f"while the row access policy {name} depends on it; drop that, load, and create it again"):
+        regions.run(schema(id=INT, region=STR, zip=STR), record(id=3, zip="x"), exempt_policies=[name])
+    assert unveiled(regions, "ID", "ZIP") == [(1, 12345), (2, 90210)]
+    regions.run(schema(id=INT, region=STR, zip=STR), record(id=3, zip="x"), exempt_policies=[name])
+    assert read(regions, "ID", "ZIP") == [(1, "12345"), (2, "90210"), (3, "x")]
+
+
+@pytest.mark.parametrize("key", ['"AT"', '"ID", "AT"', "TO_DATE(\"AT\")"])
+def test_a_column_of_the_clustering_key_keeps_its_type(standin: Snowflake, key: str) -> None:
+    standin.run(schema(id=INT, at=TIME), record(id=1, at="2024-01-01T00:00:00Z"))
+    name = f'"{standin.schema}"."ORDERS"'
+    standin.query(f"ALTER TABLE {name} CLUSTER BY ({key})")
+    lines = schema(id=INT, at=STR), record(id=2, at="x")
+    with pytest.raises(UpgradeError, match=rf"while the clustering key LINEAR\({re.escape(key)}\) depends on it; drop that, load"):
+        standin.run(*lines)
+    assert described(standin, 1)["AT"].startswith("TIMESTAMP_TZ")
+    standin.query(f"ALTER TABLE {name} DROP CLUSTERING KEY")
+    standin.run(*lines)
+    assert read(standin, "ID", "AT") == [(1, "2024-01-01T00:00:00Z"), (2, "x")]
+
+
+def test_who_is_exempt_from_all_policies_looks_none_up(regions: Snowflake) -> None:
+    hidden(regions, f"{ONE_REGION} OR CURRENT_ROLE() = 'LOADER'")
+    assert regions.server
+    regions.server.clear()
+    regions.run(schema(id=INT, region=STR, zip=INT), record(id=2, region="US", zip=1), exempt_policies=["*"])
+    assert not [sql for sql in regions.statements() if "POLICY_REFERENCES" in sql or "COUNT(*)" in sql]
+    assert unveiled(regions, "ID", "ZIP") == [(1, 12345), (2, 1)]
+
+
+def test_policies_that_cannot_be_looked_up_are_told_once(standin: Snowflake) -> None:
+    lines = schema(id=INT), record(id=1), schema("b", id=INT), record("b", id=1)
+    standin.run(*lines)
+    assert standin.server
+    standin.server.fault("POLICY_REFERENCES", "error", number=3001, times=99)
+    result = standin.run(*lines)
+    told = [warning for warning in result.summary["warnings"] if "policies cannot be looked up" in warning]
+    assert len(told) == 1 and "ORDERS" in told[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -273,9 +274,8 @@ def check_cut_off(here: Snowflake, column: str, step: int, last: int) -> None:
     kinds = {"id": INT, "v": INT, column: STR}
     new = {"id": "x" if column == "id" else 3, "v": "y" if column == "v" else 42}
     lines = [schema(**kinds), record(**new)]
-    if step < last:
-        with pytest.raises(DatabaseError):
-            here.run(*lines)
+    with pytest.raises(DatabaseError) if step < last else nullcontext():
+        here.run(*lines)
     here.run(*lines)
     first = [(1, "41"), (2, None)] if column == "v" else [("1", 41), ("2", None)]
     assert read(here, "ID", "V") == [*first, tuple(new.values())]
@@ -301,7 +301,7 @@ def test_a_change_of_type_that_was_cut_off_is_finished_by_the_next_run(standin: 
     check_cut_off(standin, "v", step, last=6)
 
 
-@pytest.mark.parametrize("step", range(10), ids=lambda step: f"step {step + 1}")
+@pytest.mark.parametrize("step", range(11), ids=lambda step: f"step {step + 1}")
 def test_so_is_that_of_a_key(standin: Snowflake, step: int) -> None:
     check_cut_off(standin, "id", step, last=9)
 

@@ -50,6 +50,7 @@ class Guarded:
     masks: dict[str, Policy] = field(default_factory=dict)  # by column
     rows: dict[Policy, list[str]] = field(default_factory=dict)  # with the columns that they take
     cluster: str = ""
+    owner: str = "LOADER"
     collated: dict[str, str] = field(default_factory=dict)  # collation by column
     collation: str | None = None  # of columns to come; None: the schema's
 
@@ -91,6 +92,8 @@ def applied(cursor: Cursor, statement: Any) -> Any:
     """Return the statement as it is for who may not see all."""
     if not any(one.masks or one.rows for one in guarded.values()):
         return statement
+    if isinstance(statement, exp.Copy):
+        return statement  # it reads files only
     role, target = cursor.role, None
     if isinstance(statement, (exp.Update, exp.Merge, exp.Delete, exp.Insert)):
         target = statement.this.find(exp.Table)
@@ -215,12 +218,20 @@ def cluster(cursor: Cursor, found: re.Match[str]) -> None:
     cursor.done()
 
 
+def own(cursor: Cursor, found: re.Match[str]) -> None:
+    of((found["schema"], found["table"])).owner = found["role"]
+    cursor.end_transaction(commit=True)
+    cursor.done()
+
+
 REFERENCES = ["policy_db", "policy_schema", "policy_name", "policy_kind", "ref_database_name", "ref_schema_name", "ref_entity_name", "ref_entity_domain", "ref_column_name", "ref_arg_column_names", "policy_status"]
 
 
 def references(cursor: Cursor, found: re.Match[str]) -> None:
     database, schema, table = (part.replace('""', '"') for part in re.findall(r'"((?:[^"]|"")+)"', found["name"]))
     its, rows = of((schema, table)), []
+    if cursor.role != its.owner:  # who sees only what the role may apply or owns
+        its = Guarded()
     of_table = [cursor._conn.database, schema, table, "TABLE"]
     for column, policy in its.masks.items():
         rows.append([database, policy.schema, policy.name, policy.kind, *of_table, column, None, "ACTIVE"])
@@ -235,6 +246,7 @@ ANSWERS = [
     (r'create\s+(?P<kind>masking|row\s+access)\s+policy\s+"(?P<schema>[^"]+)"\."(?P<name>[^"]+)"\s+as\s*\((?P<arguments>.*?)\)\s*returns\s+\w+\s*->\s*(?P<body>.*)', create_policy),
     (rf'alter\s+table\s+{TABLE}\s+(modify|alter)\s+column\s+"(?P<column>[^"]+)"\s+(unset\s+masking\s+policy|set\s+masking\s+policy\s+{POLICY})', set_masking),
     (rf"alter\s+table\s+{TABLE}\s+(drop\s+row\s+access\s+policy\s+|add\s+row\s+access\s+policy\s+){POLICY}(\s+on\s*\((?P<columns>.*)\))?", set_rows),
+    (rf'grant\s+ownership\s+on\s+table\s+{TABLE}\s+to\s+role\s+"(?P<role>[^"]+)".*', own),
     (rf"alter\s+table\s+{TABLE}\s+(drop\s+clustering\s+key|cluster\s+by\s*\((?P<columns>.*)\))", cluster),
     (r"alter\s+schema\s+\"(?P<schema>[^\"]+)\"\s+set\s+default_ddl_collation\s*=\s*'(?P<collation>[^']*)'", set_collation),
     (r"select\s+.*\s+from\s+table\s*\(\s*\"[^\"]+\"\.information_schema\.policy_references\s*\(\s*ref_entity_name\s*=>\s*'(?P<name>.*)'\s*,\s*ref_entity_domain\s*=>\s*'table'\s*\)\s*\)", references),

@@ -385,8 +385,8 @@ class Cursor(engine.FakeSnowflakeCursor):
             if OWN not in name and (not found["like"] or _like(found["like"], name)):
                 count = self._duck_conn.execute(f'SELECT count(*) FROM "{found["schema"]}"."{name}"').fetchall()[0][0]
                 comment = catalogue.tables.get((found["schema"], name), Described()).comment
-                rows.append([None, name, self._conn.database, found["schema"], "VIEW" if kind == "VIEW" else "TABLE", comment, policies.of((found["schema"], name)).cluster, count])
-        self.answer(["created_on", "name", "database_name", "schema_name", "kind", "comment", "cluster_by", "rows"], rows)
+                rows.append([None, name, self._conn.database, found["schema"], "VIEW" if kind == "VIEW" else "TABLE", comment, policies.of((found["schema"], name)).cluster, count, policies.of((found["schema"], name)).owner])
+        self.answer(["created_on", "name", "database_name", "schema_name", "kind", "comment", "cluster_by", "rows", "owner"], rows)
 
     def current_transaction(self, _: re.Match[str]) -> None:
         number = getattr(self._conn, "transaction", None)
@@ -441,11 +441,11 @@ ANSWERS: list[tuple[re.Pattern[str], Callable[[Cursor, re.Match[str]], None]]] =
         (r"show\s+transactions", Cursor.show_transactions),
         (r"select\s+system\$abort_transaction\('?(?P<id>\d+)'?\)", Cursor.abort),
         (rf"show\s+exported\s+keys\s+in\s+table\s+{TABLE}", Cursor.show_exported_keys),
+        *policies.ANSWERS,
         (r"show\s+grants\s+on\s+table\s+(?P<what>\S+)", Cursor.show_grants),
         (r'grant\s+(?P<privilege>\w+)\s+on\s+(table|schema)\s+(?P<what>\S+)\s+to\s+role\s+"(?P<role>[^"]+)"', Cursor.grant),
         (rf"alter\s+table\s+{TABLE}\s+(drop\s+primary\s+key(\s+restrict)?|add\s+primary\s+key\s*\((?P<keys>.*)\))", Cursor.replace_key),
         *databases.ANSWERS,
-        *policies.ANSWERS,
     ]
 ]
 
