@@ -222,7 +222,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             raise
 
     def _types_now(self, table: Table) -> Mapping[str, str]:
-        assert self._work and self._guard
+        assert self._work
+        assert self._guard
         rows = self._work.rows(f"DESCRIBE TABLE {self.full_name(table)}")
         refusal = self._guard.masked(_masks(rows), table.keys)
         if refusal:

@@ -259,7 +259,6 @@ class Wire:
             self.log.clear()
             self.faults.clear()
             strict.catalogue.refused.clear()
-            policies.forget()
         return in_json(self.log if path == "/test/log" else {})
 
 
