@@ -20,7 +20,6 @@ from typing import Any
 
 import blobs
 import fakesnow.server as engine
-import policies
 import strict
 
 LOGIN, RENEW, QUERY = "/session/v1/login-request", "/session/token-request", "/queries/v1/query-request"
