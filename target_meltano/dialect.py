@@ -67,6 +67,9 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
     """Whether tables are compared with what rows were made for before COMMIT; not where `write` only keeps rows
     until then, and converts them to the types that the table has when they are loaded."""
 
+    ddl_commits: ClassVar[bool] = False
+    """Whether DDL is committed at once, and the rest of the transaction done again behind it, as `write` has kept it."""
+
     default_schema: ClassVar[str | None] = None
     """Used where the setting `schema` is missing; None: it is required."""
 
@@ -346,6 +349,9 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
     def has_leftovers(self, table: Table, changes: Sequence[ChangeType]) -> bool:
         """Tell whether `leftovers` is to be asked, after these *changes*."""
         return False
+
+    def settle(self, connection: sa.Connection, table: Table) -> None:
+        """Take note that rows for *table*, as its last SCHEMA wants it, are committed with a STATE."""
 
     def create_beside(
         self, connection: sa.Connection, table: Table, beside: Table, mark: str, others: Sequence[Table] = ()

@@ -75,7 +75,8 @@ class FoundColumn:
     it is nullable or has a default. *also*: other kinds whose values the type holds; a stream that
     wants one of them has its column. *remedy*: by what an unknown type is read all the same.
     *no_update*: why an upsert cannot set it, and what to do. *source*: its comment, the path of the
-    property that it was made for, empty where it has none or the database does not tell.
+    property that it was made for, empty where it has none or the database does not tell. *converts*:
+    narrower kinds whose values the dialect converts as it writes them, since the column had them a moment ago.
     """
 
     name: str
@@ -89,6 +90,7 @@ class FoundColumn:
     remedy: str = ""
     no_update: str = ""
     source: str = field(default="", compare=False)  # whoever comments on a column changes no shape
+    converts: tuple[Kind, ...] = ()
 
     @property
     def can_stay(self) -> bool:
@@ -209,7 +211,7 @@ def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
 
     def kept(column: Column) -> Column:
         there = found.columns.get(column.name)
-        if there is None or there.kind is None:
+        if there is None or there.kind is None or column.kind in there.converts:
             return column
         stays = (policy.narrow_columns == "keep" or column.limit is not None) and there.can_stay
         is_wider = policy.narrowing == "keep" and _holds(there.kind, column.kind)
@@ -253,6 +255,8 @@ def _columns(wanted: Table, found: Found, policy: Policy) -> list[Change]:
         there = found.columns.get(column.name)
         if there is None:
             changes.append(AddColumn(wanted, column))
+        elif column.kind in there.converts:
+            continue
         elif not there.holds(column.kind) or (there.narrow and column.type != there.type):
             changes.append(_type_change(wanted, column, there, policy))
     return changes

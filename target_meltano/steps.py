@@ -91,8 +91,8 @@ class Steps:
 
     def _add_beforehand(self, stream: str, load: Load) -> None:
         self.add(stream, load)
-        if not self.kept:
-            self._beforehand[stream] = self.loads[stream]
+        if not self.kept or self.dialect.ddl_commits:
+            self._beforehand[stream] = self._beforehand.get(stream, Load()).plus(load)
 
     def add(self, stream: str, load: Load) -> None:
         """Count what is done for a stream."""

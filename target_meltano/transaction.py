@@ -52,6 +52,7 @@ class Transaction:
         self._loads: dict[str, Load] = {}  # as committed
         self._is_resting = False  # it was rolled back, to be written again
         self._ours: set[str] = set()  # our tables that are there
+        self._followed_last: dict[str, Table] = {}  # by table, as it is wanted now
 
     def close(self) -> None:
         """Roll back what is not committed."""
@@ -132,10 +133,11 @@ class Transaction:
         for words in self.dialect.doubts(kept):
             self.report.warn(f"stream {stream!r}: {words}")
         stamp = self.ledger.last_stamp(self.session.connection, stream)
-        if self.kept:
+        self._followed_last[kept.full_name] = kept
+        if self.kept and not self.dialect.ddl_commits:
             self.kept.add(Followed(stream, table, policy, line))
             self.steps.applied += self.in_order
-        else:
+        if not self.kept:
             self.session.connection.rollback()
         return kept, stamp
 
@@ -232,6 +234,7 @@ class Transaction:
             del self.states[:-1]  # the newest waits for the swap
         else:
             self._emit(state)
+            self._settle(state)
 
     def swap(self) -> None:
         """Let the rows of an overwrite take the place of all others, and emit the newest STATE."""
@@ -242,6 +245,12 @@ class Transaction:
         self._forget()
         self.session.steadily(self.overwrite.clean, self.session.roll_back)
         self._emit(state)
+        self._settle(state)
+
+    def _settle(self, state: str | None) -> None:
+        if state is not None:
+            for table in self._followed_last.values():
+                self.dialect.settle(self.session.connection, table)
 
     def _swap(self, state: str | None) -> None:
         assert self.overwrite

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -84,6 +84,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         "variant": JSON,
     }
     compares_shapes = False
+    ddl_commits = True
     max_columns = 2000
     name_size = 255 - LONGEST_ENDING  # a column that is to change its type needs room behind its name
     fold = staticmethod(upper)
@@ -203,7 +204,9 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         asks = policies.query(self.settings.database or "", full, self.quote, self.literal)
         its = str(objects[0]["owner"] or ""), objects[0]["cluster_by"] or "", _masks(rows)
         self._seen[full_name] = policies.Seen(name, full, show, asks, frozenset(columns), *its)
-        found, self._left[full_name] = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))
+        found, left = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))
+        self._left[full_name] = left
+        found = replace(found, columns={name: self._converting(column, left.was.get(name, ())) for name, column in found.columns.items()})
         collated = {row["name"]: spelt for row in rows if (spelt := upgrades.collation(row["type"]))}
         return replace(found, no_upsert=_collated(collated, keys))
 
@@ -211,6 +214,15 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         """Return a column of DESCRIBE TABLE; its comment tells which property it was made for."""
         found = self.found_column(row["name"], upgrades.without_collation(row["type"]), optional=row["null?"] == "Y" or row["default"] is not None)
         return replace(found, source=row["comment"] or "")
+
+    def _converting(self, column: FoundColumn, was: Sequence[str]) -> FoundColumn:
+        """Return a column that takes what it was made for before a change behind which nothing is committed."""
+        kinds = {kind for spelt in was for kind in self._kinds_of(spelt) if not column.holds(kind)}
+        return replace(column, converts=tuple(kinds)) if kinds else column
+
+    def _kinds_of(self, spelt: str) -> Iterator[Kind]:
+        found = self.found_column("", spelt)
+        yield from (kind for kind in (found.kind, *found.also) if kind)
 
     def _rows(self, connection: sa.Connection, statement: str) -> list[Any] | None:
         """Return the rows of a look into the catalogue, None where what it looks into is missing."""
@@ -351,7 +363,20 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
     def _names(self, table: Table) -> upgrades.Names:
         there = self._seen.get(table.full_name)
         taken = (there.columns if there else frozenset()) | {column.name for column in table.columns}
-        return upgrades.Names(self.full_name(table), self.quote, self.literal, self.run_id or "00000000", taken)
+        marks = bool(self.settings.state_id)  # else a change is behind what is committed
+        return upgrades.Names(self.full_name(table), self.quote, self.literal, self.run_id or "00000000", taken, marks)
+
+    def settle(self, connection: sa.Connection, table: Table) -> None:
+        """Forget what columns were: only who loads the rows in front of the change again needs to know."""
+        left = self._left.get(table.full_name, upgrades.Left())
+        wanted = {column.name: column.kind for column in table.columns}
+        for name, comment in list(left.settled.items()):
+            is_wide = name in wanted and not any(wanted[name] in self._kinds_of(spelt) for spelt in left.was[name])
+            if is_wide:
+                left = self._left[table.full_name] = left.without(name)
+                assert self._work
+                with suppress(*faults.DRIVER_ERRORS):  # the next run tries again
+                    self._work.rows(self._names(table).comment(name, comment))
 
     def lacking_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Sequence[str]:
         """Raises SchemaError where a policy may hide what rows are found by."""

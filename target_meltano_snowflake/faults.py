@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from snowflake.connector import errors
@@ -44,6 +45,15 @@ class Ended(errors.OperationalError):
 
     def __init__(self) -> None:
         super().__init__("the server has ended the transaction; nothing of it is committed")
+
+
+class Changed(errors.DataError):
+    """A value of rows that wait would be another one in its column, whose type DDL has changed in between."""
+
+    def __init__(self, columns: Iterable[str]):
+        names = ", ".join(map(repr, columns))
+        self.words = f"column {names}: its type has changed since, and would not hold this value as it is"
+        super().__init__(self.words, errno=OF_DATA.start)
 
 
 def cause_of(error: BaseException) -> Any:
@@ -102,6 +112,8 @@ def words(error: Exception) -> str:
     """Return the driver's message in one line, with its number, without the value that it shows."""
     cause = cause_of(error)
     cause = getattr(cause, "refusal", cause)
+    if isinstance(cause, Changed):
+        return cause.words
     text, number = " ".join(_text(cause).split()), number_of(cause)
     text = re.sub(rf"^({number:06d} \(\w+\): )+|\s*\(request_id=[^)]*\)$", "", text)
     if number in OF_DATA:

@@ -39,6 +39,14 @@ class Load:
             for i, column in enumerate(self.table.columns)
         ]
 
+    def losses(self) -> Mapping[str, str]:
+        """Return the conditions for staged values that would not stay what they are, by column."""
+        found = {column.name: self._loses(i, column.name) for i, column in enumerate(self.table.columns)}
+        return {name: condition for name, condition in found.items() if condition}
+
+    def _loses(self, i: int, name: str) -> str | None:
+        return upgrades.loses(f'"C{i}"', self.types[i], self.now.get(name, self.types[i]))
+
     @property
     def is_straight(self) -> bool:
         """Tell whether the rows can be copied into the table itself."""
@@ -66,6 +74,12 @@ def statements(load: Load, stage: str, staging: str, quote: Quote) -> Iterator[s
         yield _merge(load, table, staging, quote)
     else:
         yield f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(load.cells())} FROM {staging}"
+
+
+def changed(load: Load, staging: str) -> str | None:
+    """Return the query for the first staged row with a value that would not stay what it is in the table, None where all do."""
+    conditions = [f"({condition})" for condition in load.losses().values()]
+    return f'SELECT MIN("{ARRIVAL}") FROM {staging} WHERE {" OR ".join(conditions)}' if conditions else None
 
 
 def staged(load: Load, stage: str, staging: str) -> Iterator[str]:

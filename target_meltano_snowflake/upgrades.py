@@ -93,15 +93,25 @@ def is_in_place(found: str, wanted: str) -> bool:
 
 @dataclass(frozen=True)
 class Mark:
-    """What the comment of a column on the way says: it is the *new* or the old one *of* a column, whose property is *source*."""
+    """What the comment of a column on the way says: it is the *new* or the old one *of* a column, whose property is *source*.
+
+    It *was* of these types, before a change behind which nothing is committed yet: who loads the rows in
+    front of it again brings the SCHEMA of then. *new* is None for one that is only marked as such.
+    """
 
     of: str
-    new: bool
+    new: bool | None
     run: str
     source: str = ""
+    was: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return MARK + json.dumps({"of": self.of, "new": self.new, "run": self.run, "source": self.source}, ensure_ascii=False)
+        its = {"of": self.of, "new": self.new, "run": self.run, "source": self.source, "was": list(self.was)}
+        return MARK + json.dumps({name: value for name, value in its.items() if value not in (None, [])}, ensure_ascii=False)
+
+    def whole(self) -> str:
+        """Return the comment of the column when it is on the way no more."""
+        return str(replace(self, new=None)) if self.was else self.source
 
 
 def read_mark(comment: str) -> Mark | None:
@@ -109,20 +119,24 @@ def read_mark(comment: str) -> Mark | None:
     if not comment.startswith(MARK):
         return None
     try:
-        return Mark(**json.loads(comment.removeprefix(MARK)))
+        return Mark(**{"new": None, **json.loads(comment.removeprefix(MARK))})
     except (ValueError, TypeError):
         return None
 
 
 @dataclass(frozen=True)
 class Names:
-    """How names and literals are spelt in a *table*; *taken* are the names of all its columns."""
+    """How names and literals are spelt in a *table*; *taken* are the names of all its columns.
+
+    *marks*: a change of type is to leave a mark of what the column was.
+    """
 
     table: str
     quote: Callable[[str], str]
     literal: Callable[[str], str]
     run: str
     taken: Collection[str]
+    marks: bool = False
 
     def free(self, name: str, what: str) -> str:
         """Return a name for a column on the way that no other column has."""
@@ -147,22 +161,26 @@ def statements(names: Names, name: str, found: str, wanted: str, source: str, le
     table, column = names.table, names.quote(name)
     undone = [names.rename(left.renamed[name], name)] if name in left.renamed else []
     found = found.removesuffix(_UNDONE)
+    was = left.was.get(name, ())
+    old_mark = Mark(name, False, names.run, source, was)
+    done = [names.comment(name, old_mark.whole())] if undone else []
     if base_of(found) == base_of(wanted):
-        return [*undone, *([names.comment(name, source)] if undone else [])]
+        return [*undone, *done]
     if is_in_place(found, wanted):
-        return [*undone, f"ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {wanted}", *([names.comment(name, source)] if undone else [])]
+        return [*undone, f"ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {wanted}", *done]
     new, old = names.free(name, "new"), names.free(name, "old")
-    mark = names.literal(str(Mark(name, True, names.run, source)))
+    new_mark = Mark(name, True, names.run, source, (*was, found) if names.marks or was else ())
+    mark = names.literal(str(new_mark))
     return [
         *undone,
         f"ALTER TABLE {table} ADD COLUMN {names.quote(new)} {wanted} COMMENT {mark}",
         f"{OUTSIDE}UPDATE {table} SET {names.quote(new)} = {conversion(column, found, wanted)}",
         *([f"ALTER TABLE {table} ALTER COLUMN {names.quote(new)} SET NOT NULL"] if keys else []),
-        names.comment(name, str(Mark(name, False, names.run, source))),
+        names.comment(name, str(old_mark)),
         names.rename(name, old),
         names.rename(new, name),
         *(moved_key(table, keys, keys, names.quote) if keys else []),
-        names.comment(name, source),
+        names.comment(name, new_mark.whole()),
     ]
 
 
@@ -177,8 +195,9 @@ class Left:
     """What a change of type has left: *columns* that can go, while the primary key is still of columns named *keys*.
 
     *renamed* are columns that have to get their own name again, with the name that they have; *marked*
-    those that are whole, but for their comment, with their property. *required* are those of *columns* that
-    are NOT NULL: no row could be written while one cannot be dropped.
+    those that are whole, but for their comment, with that. *required* are those of *columns* that
+    are NOT NULL: no row could be written while one cannot be dropped. *was*: see `Mark`, by column;
+    *settled* are the comments that these get once it is no more.
     """
 
     columns: Sequence[str] = ()
@@ -186,11 +205,20 @@ class Left:
     renamed: Mapping[str, str] = field(default_factory=dict)
     marked: Mapping[str, str] = field(default_factory=dict)
     required: Sequence[str] = ()
+    was: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    settled: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, name: str) -> Left:
+        """Return what is left once nobody needs to know what the column *name* was."""
+        was, settled = dict(self.was), dict(self.settled)
+        was.pop(name)
+        settled.pop(name)
+        return replace(self, was=was, settled=settled)
 
     def removal(self, names: Names, keys: Sequence[str]) -> list[str]:
         """Return the statements that finish the change; *keys* are those that the table is to have."""
         key = moved_key(names.table, self.keys, keys, names.quote) if self.columns and set(self.keys) != set(keys) else []
-        comments = [names.comment(name, source) for name, source in self.marked.items() if name not in self.renamed]
+        comments = [names.comment(name, text) for name, text in self.marked.items() if name not in self.renamed]
         optional = [f"ALTER TABLE {names.table} ALTER COLUMN {names.quote(name)} DROP NOT NULL" for name in self.required]
         return [*key, *comments, *optional, *(f"ALTER TABLE {names.table} DROP COLUMN IF EXISTS {names.quote(name)}" for name in self.columns)]
 
@@ -202,19 +230,24 @@ def tidied(found: Found) -> tuple[Found, Left]:
     """
     marks = {name: mark for name, column in found.columns.items() if (mark := read_mark(column.source))}
     kept = {name: column for name, column in found.columns.items() if name not in marks}
-    left, renamed, marked = [], {}, {}
+    left, renamed, marked, was, settled = [], {}, {}, {}, {}
     for name, mark in marks.items():
         column = replace(found.columns[name], source=mark.source)
         if name == mark.of:  # its new values are in it, or its old ones still
-            kept[name], marked[name] = column, mark.source
+            kept[name] = column
+            if mark.new is not None:
+                marked[name] = mark.whole()
         elif not mark.new and mark.of not in found.columns:
             kept[mark.of] = replace(column, name=mark.of, type=column.type + _UNDONE, narrow=True)
-            renamed[mark.of], marked[mark.of] = name, mark.source
+            renamed[mark.of], marked[mark.of] = name, mark.whole()
         else:
             left.append(name)
+            continue
+        if mark.was:
+            was[mark.of], settled[mark.of] = mark.was, mark.source
     bases = {name: mark.of for name, mark in marks.items()}
     keys = tuple(bases.get(name, name) for name in found.keys)
     if left and not keys:
         keys = tuple(name for name, column in kept.items() if not column.optional)
     required = [name for name in left if not found.columns[name].optional]
-    return replace(found, columns=kept, keys=keys), Left(left, found.keys, renamed, marked, required)
+    return replace(found, columns=kept, keys=keys), Left(left, found.keys, renamed, marked, required, was, settled)

@@ -91,19 +91,34 @@ class Work:
         spool.add(batch)
         spool.complete()
         self._loaded.append(spool.folder)
-        load = Load(table, types, spool.folder, spool.rows)
+        load = Load(table, types, spool.folder, spool.rows, self.describe(table))
         staging = self._staging(types)
         try:
             for statement in loading.staged(load, self._folder(load), staging):
                 self._execute(statement, stream=table.source)
-            if not self.is_open:
-                self._execute("ROLLBACK")  # the server has begun one
+            changed = self._changed(load, staging)
+            self._end_unasked()
         except faults.DRIVER_ERRORS as error:
+            if not faults.is_lost(error):
+                self._end_unasked()
             row, column = faults.refused_row(error), faults.refused_column(error)
             if not faults.is_of_data(error) or row is None:
                 raise
             where = f"column {table.columns[column].name!r}: " if column is not None else ""
             raise RowError(where + faults.words(error), row=row) from error
+        if changed is not None:
+            raise RowError(faults.words(faults.Changed(load.losses())), row=changed - self.arrival)
+
+    def _changed(self, load: Load, staging: str) -> int | None:
+        """Return the number of the first staged row that DDL in between has left no column for that holds it."""
+        query = loading.changed(load, staging)
+        found: int | None = self._execute(query).fetchone()[0] if query else None
+        return found
+
+    def _end_unasked(self) -> None:
+        """End the transaction that the server has begun with a statement, where we have none open."""
+        if not self.is_open:
+            self._execute("ROLLBACK")
 
     def _keep(self) -> None:
         written, self._written = self._written, []
@@ -269,6 +284,8 @@ class Work:
                 cursor = self._execute(statement, stream=step.table.source)
                 if statement.startswith("COPY"):
                     self._check_copied(cursor, step)
+                    if self._changed(step, staging) is not None:
+                        raise faults.Changed(step.losses())
         except faults.DRIVER_ERRORS as error:
             if not faults.is_of_data(error):
                 raise

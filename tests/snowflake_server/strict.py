@@ -94,6 +94,9 @@ class Cursor(engine.FakeSnowflakeCursor):
             if isinstance(expression, (exp.Commit, exp.Rollback)) and not getattr(self._conn, "transaction", None):
                 self.done()  # no transaction is open: nothing to do, and no error (sql-reference/sql/commit)
                 return self
+            if isinstance(expression, exp.Transaction) and getattr(self._conn, "transaction", None):
+                self.done()  # it is ignored in an open one (sql-reference/sql/begin)
+                return self
             self._begin_implicitly(expression)
             expression = policies.applied(self, expression)
             expression = expression.transform(rewrites.rewritten, self._own_table)
