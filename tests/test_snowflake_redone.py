@@ -92,7 +92,7 @@ def test_an_invalid_record_behind_it_is_named_and_what_came_before_is_kept(first
 
 @pytest.mark.parametrize("new", sorted(NEW))
 def test_an_invalid_record_in_front_of_the_state_is_named(first: Snowflake, new: str) -> None:
-    changed, value, wanted = NEW[new]
+    changed, value, _wanted = NEW[new]
     states: list[Any] = []
     lines = [*OLD, state(2), record(id=2, v=2), changed, record(id=3, v=value), record(id="no integer", v=value), state(3)]
     with pytest.raises(RecordError, match="line 7: stream 'orders'.*id"):
