@@ -56,7 +56,7 @@ ci-templates: .venv/dev
 
 snowflake-live: .venv/dev
 	@SNOWFLAKE_LIVE=1 PYTHONPATH=tests .venv/bin/python -m pytest -p on_snowflake --noconftest \
-		tests/test_snowflake_conformance.py tests/test_snowflake_load.py $(ARGS)
+		tests/test_snowflake_conformance.py tests/test_snowflake_load.py tests/test_snowflake_questions.py $(ARGS)
 
 lint: .venv/dev
 	@.venv/bin/ruff check .

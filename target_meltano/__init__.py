@@ -30,7 +30,20 @@ if TYPE_CHECKING:
         shown,
     )
     from .extension import in_c
-    from .kinds import BINARY, BOOLEAN, DATE, DOUBLE, INTEGER, JSON, NUMBER, STRING, TIME, TIMESTAMP, Kind
+    from .kinds import (
+        BINARY,
+        BOOLEAN,
+        DATE,
+        DOUBLE,
+        INTEGER,
+        INTEGER_DIGITS,
+        JSON,
+        NUMBER,
+        STRING,
+        TIME,
+        TIMESTAMP,
+        Kind,
+    )
     from .library import load
     from .limits import SINGLE, Limit
     from .naming import lower, upper
@@ -48,7 +61,7 @@ _HOMES = {
     "digits": "NOT_FINITE exact",
     "errors": "Again DatabaseError IncompleteError MaskingError MessageError OutputError RecordError RowError SchemaError SettingsError SpoolError TargetError UpgradeError shown",
     "extension": "in_c",
-    "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER JSON NUMBER STRING TIME TIMESTAMP Kind",
+    "kinds": "BINARY BOOLEAN DATE DOUBLE INTEGER INTEGER_DIGITS JSON NUMBER STRING TIME TIMESTAMP Kind",
     "library": "load",
     "limits": "SINGLE Limit",
     "naming": "lower upper",
@@ -65,6 +78,7 @@ __all__ = [
     "DATE",
     "DOUBLE",
     "INTEGER",
+    "INTEGER_DIGITS",
     "JSON",
     "NOT_FINITE",
     "NUMBER",

@@ -77,6 +77,8 @@ class FoundColumn:
     *no_update*: why an upsert cannot set it, and what to do. *source*: its comment, the path of the
     property that it was made for, empty where it has none or the database does not tell. *converts*:
     narrower kinds whose values the dialect converts as it writes them, since the column had them a moment ago.
+    *widens*: kinds that it becomes in place beyond those that any column may become. *stays*: a stream of these
+    kinds has the column as it is, for the values that fit.
     """
 
     name: str
@@ -91,6 +93,8 @@ class FoundColumn:
     no_update: str = ""
     source: str = field(default="", compare=False)  # whoever comments on a column changes no shape
     converts: tuple[Kind, ...] = ()
+    widens: tuple[Kind, ...] = ()
+    stays: tuple[Kind, ...] = ()
 
     @property
     def can_stay(self) -> bool:
@@ -213,7 +217,7 @@ def kept_kinds(wanted: Table, found: Found | None, policy: Policy) -> Table:
         there = found.columns.get(column.name)
         if there is None or there.kind is None or column.kind in there.converts:
             return column
-        stays = (policy.narrow_columns == "keep" or column.limit is not None) and there.can_stay
+        stays = column.kind in there.stays or ((policy.narrow_columns == "keep" or column.limit is not None) and there.can_stay)
         is_wider = policy.narrowing == "keep" and _holds(there.kind, column.kind)
         if there.holds(column.kind):
             kind = column.kind
@@ -264,7 +268,7 @@ def _columns(wanted: Table, found: Found, policy: Policy) -> list[Change]:
 
 def _type_change(table: Table, column: Column, there: FoundColumn, policy: Policy) -> ChangeType:
     change = ChangeType(table, column, there)
-    if there.kind and (there.holds(column.kind) or kinds.can_become(there.kind, column.kind)):
+    if there.kind and (there.holds(column.kind) or column.kind in there.widens or kinds.can_become(there.kind, column.kind)):
         if policy.schema_changes == "add":
             raise UpgradeError(f"{table.full_name}: {_worded(change)}, and the setting schema_changes is add{or_keep(there)}")
         return change

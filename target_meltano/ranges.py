@@ -27,9 +27,9 @@ def scale(words: Words) -> int | None:
     return max(0, -int(exponent) - (len(digits) - len(text))) if text == "1" else None
 
 
-def whole_digits(words: Words) -> int:
-    """Return how many digits before the point the bounds allow, 0 where there are none."""
-    most = 0
+def whole_digits(words: Words) -> int | None:
+    """Return how many digits before the point the bounds allow, None where there are no bounds."""
+    most: int | None = None
     for bound, exclusive in _BOUNDS:
         # Draft 4 has a boolean, that the bound itself is left out; later ones have a bound of its own.
         for name, is_outside in ((bound, words.get(exclusive) is True), (exclusive, True)):
@@ -37,7 +37,7 @@ def whole_digits(words: Words) -> int:
                 value = Decimal(str(words[name]))
                 digits = value.as_tuple().digits
                 is_power = digits[0] == 1 and not any(digits[1:])
-                most = max(most, value.adjusted() + 1 - (is_outside and is_power))
+                most = max(most or 0, value.adjusted() + 1 - (is_outside and is_power))
     return most
 
 

@@ -18,6 +18,7 @@ from target_meltano import (
     DATE,
     DOUBLE,
     INTEGER,
+    INTEGER_DIGITS,
     JSON,
     NOT_FINITE,
     NUMBER,
@@ -250,11 +251,11 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             if self.settings.number == "double":
                 return DOUBLE
             return (session.number_kind(self.settings.number) or NUMBER) if kind == NUMBER else DOUBLE
-        if (kind.scale or 0) > MAX_SCALE:
-            return self.kind(NUMBER)  # NUMBER(38,37) would hold nothing from 10 on
-        if kind.precision and kind.precision > 38:
-            return Kind("decimal", 38, kind.scale)
-        return kind
+        if kind.precision is None or kind.precision <= 38:
+            return kind if (kind.scale or 0) <= MAX_SCALE else self.kind(NUMBER)
+        scale = kind.scale or 0
+        has_room = scale <= MAX_SCALE and 38 - scale >= min(kind.precision - scale, INTEGER_DIGITS)
+        return Kind("decimal", 38, scale) if has_room else self.kind(NUMBER)
 
     def column_type(self, kind: Kind) -> TypeEngine[Any]:
         if kind.precision is not None:
@@ -281,16 +282,25 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         """NUMBER(38,0) holds integers of 64 bits and larger ones; FLOAT numbers that it keeps, and rounded ones."""
         base, sizes = base_of(spelt)
         also: tuple[Kind, ...] = ()
+        widens: tuple[Kind, ...] = ()
+        stays: tuple[Kind, ...] = ()
         kind = self.reads.get(base.lower())
-        narrow = False
-        if base == "NUMBER" and len(sizes) == 2:
-            kind = INTEGER if sizes == (38, 0) else Kind("decimal", *sizes)
-            also = (WHOLE,) if sizes == (38, 0) else ()
+        narrow, remedy = False, ""
+        if base == "NUMBER" and sizes == (38, 0):
+            kind, also = INTEGER, (WHOLE,)
+        elif base == "NUMBER" and len(sizes) == 2:
+            kind = Kind("decimal", *sizes)
+            also = (INTEGER,) if sizes >= (INTEGER_DIGITS, 0) and not sizes[1] else ()
+            widens = () if sizes[1] else (INTEGER,)
+            # A FLOAT has other values than numbers with places behind the point: only who asks for it gets it.
+            stays = (NUMBER,) if sizes[1] and self.settings.number == "exact" else ()
         elif base == "FLOAT":
             narrow = self.settings.number == "decfloat"
             also = (DOUBLE,)
         elif base == "TIMESTAMP_NTZ" and "ntz" in (self.settings.timestamps, "ntz" * (self.settings.naive_timestamps == "utc")):
             kind = TIMESTAMP
+        elif base == "TIMESTAMP_NTZ":
+            remedy = "with `naive_timestamps: utc` its times are UTC, with `timestamps: ntz` those of all columns that we make; else "
         limit = None
         if base in MAX_SIZES and sizes:
             narrow = sizes[0] < MAX_SIZES[base]
@@ -299,7 +309,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             narrow = sizes[0] < MICROSECONDS
             limit = Limit("digits of a second", sizes[0]) if narrow else None
         wide = self.type_name(kind).lower() if kind and narrow else ""
-        return FoundColumn(name, kind, spelt.lower(), narrow, optional, also, wide=wide, limit=limit)
+        return FoundColumn(name, kind, spelt.lower(), narrow, optional, also, wide=wide, limit=limit, remedy=remedy, widens=widens, stays=stays)
 
     # --- DDL
 

@@ -25,7 +25,6 @@ SAFE_DIGITS = 15  # a decimal number with so many comes out of a double as it wa
 ARRIVAL = "N"  # the column with the number of each row, in the order of arrival
 # They work where the table is there already, as it is once a record was refused. NAME is the column, as settings have it.
 _FLOAT_REMEDY = 'the setting number: decfloat keeps 38 digits, in a new table decimal(p,s) does, and column_types: "NAME": "string" keeps all'
-_NUMBER_REMEDY = 'column_types: "NAME": "string" holds it, or "number" with the setting number: exact or decfloat'
 
 
 def encode(table: Table, batch: pa.RecordBatch, type_of: Callable[[Column], str], arrival: int) -> pa.RecordBatch:
@@ -147,7 +146,9 @@ def _fitting(row: int, text: str, type_name: str, precision: int, scale: int) ->
             return str(Decimal(number))
         raise _Refused(row, f"{shown(text)} has more than {MAX_DIGITS} digits, which DECFLOAT would cut; column_types: string keeps them")
     if -exponent > scale or (digits and len(digits) + exponent > precision - scale):
-        raise _Refused(row, f"{shown(text)} is no {type_name}; {_NUMBER_REMEDY}")
+        places, whole = max(scale, -exponent), max(precision - scale, len(digits) + exponent)
+        kind = f"decimal({MAX_DIGITS},{places})" if places <= MAX_SCALE and whole + places <= MAX_DIGITS else "string"
+        raise _Refused(row, f'{shown(text)} is no {type_name}; column_types: "NAME": "{kind}" holds it, "double" its nearest double, and "number" with the setting number: decfloat 38 digits')
     return f"{Decimal(number):f}"
 
 

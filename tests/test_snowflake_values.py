@@ -82,11 +82,12 @@ REMEDIES = [
     (NUM, "0.12345678901234567891", {"column_types": {"t.v": "string"}}),
     (PRICE, "12345678901234567890.5", {"number": "decfloat"}),
     (PRICE, "12345678901234567890.5", {"column_types": {"t.v": "string"}}),
-    ({"type": "number", "multipleOf": 0.01}, "0.125", {"column_types": {"t.v": "number"}}),
+    ({"type": "number", "multipleOf": 0.01}, "0.125", {"column_types": {"t.v": "double"}}),
     ({"type": "number", "multipleOf": 0.01}, "0.125", {"column_types": {"t.v": "string"}}),
     ({"type": "number", "multipleOf": 0.01}, "0.12345678901234567891", {"column_types": {"t.v": "number"}, "number": "decfloat"}),
     ({"type": "number", "multipleOf": 1e-20}, "1234567890123456789.5", {"column_types": {"t.v": "number"}, "number": "decfloat"}),
     (NUM, "1.00005", {"number": "decfloat"}, {"number": "decimal(20,4)"}),
+    (NUM, "1.00005", {"column_types": {"t.v": "decimal(38,5)"}}, {"number": "decimal(20,4)"}),
 ]
 
 
