@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import backoff
 import pyarrow as pa
 import sqlalchemy as sa
 from snowflake import connector
@@ -55,6 +56,7 @@ from .work import Work
 
 WHOLE = Kind("decimal", 38, 0)
 MAX_SIZES = {"VARCHAR": 16777216, "BINARY": 8388608}
+TABLES = ("TABLE", "TRANSIENT")  # kinds: SHOW TABLES tells transient ones apart, SHOW OBJECTS of our version did not
 MICROSECONDS = 6  # digits that a time needs
 
 
@@ -132,9 +134,8 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             raw.close()
 
     def _connected(self) -> Any:
-        parameters = session.parameters(self.settings, self.run_id)
         try:
-            raw = connector.connect(**parameters)
+            raw = self._signed_in()
             try:
                 if self._transaction:
                     faults.end_transaction(raw.cursor(), self._transaction)
@@ -145,6 +146,25 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         except faults.DRIVER_ERRORS as error:
             raise self.error(error, "cannot connect") from error
         return raw
+
+    def _signed_in(self) -> Any:
+        def tell(tried: Any) -> None:
+            if tried["tries"] == 1:
+                self.tell(f"cannot connect: {self.words(tried['exception'])}; trying again for {session.CONNECT_SECONDS:.0f} s")
+
+        @backoff.on_exception(
+            backoff.expo,
+            faults.DRIVER_ERRORS,
+            max_time=lambda: session.CONNECT_SECONDS,
+            max_value=10,
+            giveup=lambda error: not faults.may_come(error),
+            on_backoff=tell,
+            logger=None,
+        )
+        def signed_in() -> Any:
+            return connector.connect(**session.parameters(self.settings, self.run_id))
+
+        return signed_in()
 
     def _note_transaction(self, transaction: str | None) -> None:
         self._transaction = transaction
@@ -197,7 +217,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         if not objects:
             self._seen.pop(full_name, None)
             return None
-        if objects[0]["kind"] != "TABLE":
+        if objects[0]["kind"] not in TABLES:
             raise DatabaseError(f"{schema}.{name} is a {objects[0]['kind'].lower()}, wanted a table (setting table_names)")
         rows = self._rows(connection, f"DESCRIBE TABLE {full}") or []
         columns = {row["name"]: self._described(row) for row in rows}
@@ -328,7 +348,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
 
     def marked(self, connection: sa.Connection, schema: str, start: str) -> Mapping[str, str]:
         rows = self._rows(connection, f"SHOW OBJECTS IN SCHEMA {self.quote(schema)}") or []
-        return {row["name"]: row["comment"] for row in rows if row["kind"] == "TABLE" and (row["comment"] or "").startswith(start)}
+        return {row["name"]: row["comment"] for row in rows if row["kind"] in TABLES and (row["comment"] or "").startswith(start)}
 
     def is_connected(self, connection: sa.Connection, run_id: str) -> bool | None:
         """A role sees its own sessions only."""

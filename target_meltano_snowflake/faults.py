@@ -13,15 +13,20 @@ from target_meltano import DatabaseError
 
 MISSING = {2003, 2043}  # or not for our role to see
 EXPIRED = {390111, 390112, 390114, 390110, 390195, 390318}
-NETWORK = {4, 250001, 250002, 250003, 250005, 250006, 251011, 251012, 253001, 253002, 253003, 253004, 253006}
+TIMED_OUT = 14  # of connector 5, at sign-in, behind whatever it has met until then
+NETWORK = {4, TIMED_OUT, 250001, 250002, 250003, 250005, 250006, 251011, 251012, 253001, 253002, 253003, 253004, 253006}
 TRANSIENT = {
-    604,  # cancelled
+    604,  # cancelled, by somebody
     605,  # the session is gone
     625,  # a lock that others hold
-    630,  # the statement's time is over
     2002,  # there already: another run has made it
     1430,  # the column, too
     90232,  # too many statements wait for the table
+}
+REMEDIES = {
+    606: "the setting warehouse names one, and the role needs USAGE on it",
+    # It would take as long the next time, and cost as much.
+    630: "raise STATEMENT_TIMEOUT_IN_SECONDS for the user or the warehouse, take a larger warehouse, or a smaller batch_rows",
 }
 DRIVER_ERRORS = (errors.Error,)
 OF_DATA = range(100_000, 101_000)
@@ -91,6 +96,15 @@ def is_transient(error: Exception) -> bool:
     return cause.again if isinstance(cause, LateRefusal) else is_lost(error) or number_of(error) in TRANSIENT
 
 
+def may_come(error: Exception) -> bool:
+    """Tell whether a sign-in that failed may succeed soon: nobody has answered.
+
+    It is never tried again after an answer, for some wrong passwords lock a user out. Those come as DatabaseErrors
+    with the same numbers as lost connections, and so do a wrong account (HTTP 403 or 404) and an identity provider's refusal.
+    """
+    return isinstance(error, errors.OperationalError) and is_lost(error)
+
+
 def is_of_data(error: Exception) -> bool:
     """Tell whether it is a value of the rows that were just written."""
     return number_of(error) in OF_DATA
@@ -119,7 +133,8 @@ def words(error: Exception) -> str:
     if number in OF_DATA:
         text = re.sub(r" File '[^']*'.*", "", text)  # where it was, and advice on ON_ERROR
         text = re.sub(r"(?<=JSON: ).*|'.*'|\".*\"", "…", text)
-    return f"{number:06d}: {text}" if number else text or type(cause).__name__
+    text = f"{number:06d}: {text}" if number else text or type(cause).__name__
+    return f"{text.rstrip('.')}; {REMEDIES[number]}" if number in REMEDIES else text
 
 
 def _text(error: BaseException) -> str:

@@ -12,7 +12,14 @@ from .encode import ARRIVAL, expression
 
 Quote = Callable[[str], str]
 NO_COLLATION = "DEFAULT_DDL_COLLATION = ''"  # else texts have the schema's, by which others than equal ones may be equal
-FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE NULL_IF = ()) ON_ERROR = ABORT_STATEMENT"  # else \\N is NULL
+# NULL_IF: else \\N is NULL. USE_VECTORIZED_SCANNER: FALSE is what the default was, and is to become TRUE "in a future BCR"
+# (sql-reference/sql/create-file-format); with it a NULL in a file is no longer absent from $1, but a JSON null there.
+# FORCE: whether a ROLLBACK takes back what COPY has noted of its files is not said. LOAD_HISTORY has no record of them then
+# (sql-reference/info-schema/load_history), but that is a view. A file of ours is loaded once per transaction anyhow.
+OPTIONS = (
+    "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_VECTORIZED_SCANNER = FALSE NULL_IF = ()) "
+    "ON_ERROR = ABORT_STATEMENT FORCE = TRUE"
+)
 
 
 @dataclass
@@ -90,7 +97,7 @@ def staged(load: Load, stage: str, staging: str) -> Iterator[str]:
 
 
 def _copy(into: str, names: Sequence[str], cells: Sequence[str], stage: str) -> str:
-    return f"COPY INTO {into} ({', '.join(names)}) FROM (SELECT {', '.join(cells)} FROM @{stage}) {FILE_FORMAT}"
+    return f"COPY INTO {into} ({', '.join(names)}) FROM (SELECT {', '.join(cells)} FROM @{stage}) {OPTIONS}"
 
 
 def _merge(load: Load, table: str, staging: str, quote: Quote) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from snowflake import connector
 
 from target_meltano import Kind, Settings, SettingsError, setting
 
-LOGIN_SECONDS = 60
+CONNECT_SECONDS = 60.0  # of trying to sign in, with growing pauses
+LOGIN_SECONDS = 30  # of one try
 NETWORK_SECONDS = 300  # of trying one request; without it connector 4 tries for ever
 SESSION = {
     "TIMEZONE": "UTC",
@@ -25,11 +26,26 @@ SESSION = {
     "TRANSACTION_ABORT_ON_ERROR": False,
     "ERROR_ON_NONDETERMINISTIC_MERGE": True,
     "LOCK_TIMEOUT": 600,  # seconds; then the transaction is done again
+    # "In-progress queries are aborted 5 minutes after connectivity is lost" (sql-reference/parameters). Else the COPY of
+    # a run that was killed goes on, and holds its table for hours. A connector that lives asks all the time.
+    "ABORT_DETACHED_QUERY": True,
     "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
 }
 NUMBERS = ("exact", "double", "decfloat", "decimal(p,s)")
-_WAYS = ("private_key", "private_key_file", "token", "password")
-_AUTHENTICATORS = ("snowflake", "snowflake_jwt", "programmatic_access_token", "oauth", "externalbrowser")
+_WAYS = ("private_key", "private_key_file", "token", "token_file", "password")
+_TOKENS = ("token", "token_file")
+_TAKES: dict[str, tuple[str, ...]] = {  # by authenticator
+    "snowflake": ("password",),
+    "snowflake_jwt": ("private_key", "private_key_file"),
+    "programmatic_access_token": _TOKENS,
+    "oauth": _TOKENS,
+    "externalbrowser": (),
+    "oauth_client_credentials": (),
+    "workload_identity": (),  # with OIDC a token
+}
+_PROVIDERS = ("AWS", "AZURE", "GCP", "OIDC")
+_CLIENT = ("oauth_client_id", "oauth_client_secret", "oauth_token_request_url")
+_OF_CLIENT = (*_CLIENT, "oauth_scope", "oauth_credentials_in_body")
 
 
 @dataclass(frozen=True)
@@ -48,9 +64,16 @@ class SnowflakeSettings(Settings):
     private_key_file: str | None = setting(None, "File with the private key of the user, PKCS#8 in PEM.", aliases=("private_key_path",))
     private_key: str | None = setting(None, "The private key itself, in PEM.", secret=True)
     private_key_passphrase: str | None = setting(None, "Passphrase of the private key.", secret=True)
-    token: str | None = setting(None, "Programmatic access token; with `authenticator: oauth` an OAuth access token.", secret=True)
+    token: str | None = setting(None, "Programmatic access token; with `authenticator: oauth` an OAuth access token, with `workload_identity` one of OIDC.", secret=True)
+    token_file: str | None = setting(None, "File with the token, read at each sign-in; for tokens that are replaced while a run lasts.", aliases=("token_file_path",))
     password: str | None = setting(None, "Password; Snowflake lets ever fewer users sign in with one alone.", secret=True)
-    authenticator: str | None = setting(None, "How to sign in, where what is given does not tell: `oauth`, `externalbrowser`.", choices=_AUTHENTICATORS)
+    authenticator: str | None = setting(None, "How to sign in, where what is given does not tell: `oauth`, `externalbrowser`, `oauth_client_credentials`, `workload_identity`.", choices=tuple(_TAKES))
+    workload_identity_provider: str | None = setting(None, "Who says which workload this is, with `authenticator: workload_identity`; `OIDC` takes a token.", choices=_PROVIDERS)
+    oauth_client_id: str | None = setting(None, "Client ID, with `authenticator: oauth_client_credentials`.")
+    oauth_client_secret: str | None = setting(None, "Secret of that client.", secret=True)
+    oauth_token_request_url: str | None = setting(None, "Where the identity provider gives tokens to that client, with https.")
+    oauth_scope: str | None = setting(None, "Scope to ask for; null: `session:role:ROLE`, where a role is given.")
+    oauth_credentials_in_body: bool = setting(False, "Send ID and secret of that client in the request's body, not in its header.")
     role: str | None = setting(None, "Role; null: the user's default.")
     warehouse: str | None = setting(None, "Warehouse; null: the user's default.")
     database: str | None = setting(None, "Database. Required.", aliases=("dbname",))
@@ -67,13 +90,44 @@ class SnowflakeSettings(Settings):
             yield f"number: wanted {' or '.join(NUMBERS)} with p <= 38 and s <= 37, found {self.number!r}"
         if self.indexes:
             yield "indexes: Snowflake has none; see its clustering keys"
+        yield from self._sign_in_faults()
+
+    def _sign_in_faults(self) -> Iterator[str]:
         given = [name for name in _WAYS if getattr(self, name)]
         if len(given) > 1:
             yield f"{', '.join(given)}: give one way to sign in"
-        if not given and self.authenticator != "externalbrowser":
-            yield f"no way to sign in: give {', '.join(_WAYS)}, or authenticator: externalbrowser"
-        if self.authenticator == "oauth" and not self.token:
-            yield "authenticator: oauth needs a token"
+        if not self.authenticator and not given:
+            others = ", ".join(name for name, takes in _TAKES.items() if not takes)
+            yield f"no way to sign in: give {', '.join(_WAYS)}, or one of authenticator: {others}"
+        takes = _TAKES.get(self.authenticator or "", _WAYS)
+        of = f"authenticator: {self.authenticator}"
+        if self.authenticator == "workload_identity":
+            if not self.workload_identity_provider:
+                yield f"{of} needs workload_identity_provider: {', '.join(_PROVIDERS)}"
+            if self.workload_identity_provider == "OIDC":
+                takes, of = _TOKENS, f"{of} with OIDC"
+        if self.authenticator and takes and not given:
+            yield f"{of} needs {' or '.join(takes)}"
+        for name in given:
+            if name not in takes:
+                yield f"{name}: {of} takes {' or '.join(takes) or 'none'}"
+        yield from self._client_faults()
+
+    def _client_faults(self) -> Iterator[str]:
+        """The connectors would send the client's secret to any URL, with http in clear."""
+        if self.authenticator != "workload_identity" and self.workload_identity_provider:
+            yield "workload_identity_provider: only with authenticator: workload_identity"
+        if self.authenticator != "oauth_client_credentials":
+            for name in _OF_CLIENT:
+                if getattr(self, name):
+                    yield f"{name}: only with authenticator: oauth_client_credentials"
+            return
+        missing = [name for name in _CLIENT if not getattr(self, name)]
+        if missing:
+            yield f"authenticator: oauth_client_credentials needs {', '.join(missing)}"
+        wanted = ("https://", "http://") if self.protocol == "http" else ("https://",)
+        if self.oauth_token_request_url and not self.oauth_token_request_url.startswith(wanted):
+            yield "oauth_token_request_url: wanted https://…"
 
 
 def number_kind(text: str) -> Kind | None:
@@ -87,7 +141,7 @@ def parameters(settings: SnowflakeSettings, run_id: str) -> dict[str, Any]:
     """Return what the connector is to be told.
 
     Raises:
-        SettingsError: the private key cannot be read.
+        SettingsError: the private key or the token cannot be read.
     """
     names = ("account", "user", "role", "warehouse", "database", "host", "port", "protocol")
     known = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
@@ -137,11 +191,33 @@ def _timeouts() -> dict[str, Any]:
 def _sign_in(settings: SnowflakeSettings) -> dict[str, Any]:
     if settings.private_key or settings.private_key_file:
         return {"authenticator": "SNOWFLAKE_JWT", "private_key": _key(settings)}
-    if settings.token:
-        return {"authenticator": (settings.authenticator or "programmatic_access_token").upper(), "token": settings.token}
+    token = {"token": _token(settings)} if settings.token or settings.token_file else {}
+    if settings.authenticator == "workload_identity":
+        return {"authenticator": "WORKLOAD_IDENTITY", "workload_identity_provider": settings.workload_identity_provider, **token}
+    if token:
+        return {"authenticator": (settings.authenticator or "programmatic_access_token").upper(), **token}
+    if settings.authenticator == "oauth_client_credentials":
+        client = {name: getattr(settings, name) for name in _OF_CLIENT if getattr(settings, name)}
+        return {"authenticator": "OAUTH_CLIENT_CREDENTIALS", **client}
     if settings.authenticator == "externalbrowser":
         return {"authenticator": "externalbrowser"}
     return {"password": settings.password}
+
+
+def _token(settings: SnowflakeSettings) -> str:
+    if settings.token:
+        return settings.token
+    where = f"settings: token_file {settings.token_file}"
+    try:
+        with open(settings.token_file or "", encoding="utf-8") as file:
+            token = file.read().strip()
+    except OSError as error:
+        raise SettingsError(f"{where}: {error.strerror}") from None
+    except ValueError:
+        token = ""
+    if not token:
+        raise SettingsError(f"{where}: wanted a token in UTF-8")
+    return token
 
 
 def _key(settings: SnowflakeSettings) -> bytes:
