@@ -15,6 +15,7 @@ MISSING = {2003, 2043}  # or not for our role to see
 EXPIRED = {390111, 390112, 390114, 390110, 390195, 390318}
 TIMED_OUT = 14  # of connector 5, at sign-in, behind whatever it has met until then
 NETWORK = {4, TIMED_OUT, 250001, 250002, 250003, 250005, 250006, 251011, 251012, 253001, 253002, 253003, 253004, 253006}
+_NOBODY = "HTTP request failed after retries"  # connector 5, in a DatabaseError
 TRANSIENT = {
     604,  # cancelled, by somebody
     605,  # the session is gone
@@ -99,10 +100,10 @@ def is_transient(error: Exception) -> bool:
 def may_come(error: Exception) -> bool:
     """Tell whether a sign-in that failed may succeed soon: nobody has answered.
 
-    It is never tried again after an answer, for some wrong passwords lock a user out. Those come as DatabaseErrors
-    with the same numbers as lost connections, and so do a wrong account (HTTP 403 or 404) and an identity provider's refusal.
+    It is never tried again after an answer, for some wrong passwords lock a user out. Answers come as DatabaseErrors, with
+    the numbers of lost connections where an account is wrong (HTTP 403 or 404) or an identity provider refuses.
     """
-    return isinstance(error, errors.OperationalError) and is_lost(error)
+    return is_lost(error) and (isinstance(error, errors.OperationalError) or _NOBODY in _text(error))
 
 
 def is_of_data(error: Exception) -> bool:

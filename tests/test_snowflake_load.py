@@ -81,7 +81,7 @@ def test_every_name_is_quoted(busy: list[str]) -> None:
 def test_every_copy_stops_at_an_error_and_no_file_has_the_name_of_another(busy: list[str]) -> None:
     copies = [statement for statement in busy if statement.startswith("COPY")]
     assert copies
-    assert all(statement.endswith("ON_ERROR = ABORT_STATEMENT") for statement in copies)
+    assert all(" ON_ERROR = ABORT_STATEMENT" in statement for statement in copies)
     puts = re.findall(r"PUT 'file://\S*/(\S+)'", "\n".join(busy))
     assert len(puts) == len(set(puts)) > 2
 
@@ -354,7 +354,7 @@ def test_a_schema_is_named_as_in_sql(snowflake: Snowflake, given: str, placed: s
         ({"token": "x"}, "token, password: give one way"),
         ({"password": None}, "no way to sign in"),
         ({"database": None}, "database: missing"),
-        ({"authenticator": "oauth"}, "needs a token"),
+        ({"authenticator": "oauth"}, "takes token or token_file"),
     ],
 )
 def test_settings_that_are_wrong_are_named(snowflake: Snowflake, settings: dict[str, Any], words: str) -> None:

@@ -20,6 +20,7 @@ import duckdb
 import fakesnow.conn
 import fakesnow.copy_into
 import fakesnow.server
+import loads
 import policies
 import rewrites
 import rules
@@ -40,6 +41,7 @@ class Described:
 
     keys: list[str] = field(default_factory=list)
     comment: str = ""
+    kind: str = "TABLE"
     comments: dict[str, str] = field(default_factory=dict)
     decfloats: set[str] = field(default_factory=set)  # columns of that type, texts for DuckDB
 
@@ -97,12 +99,19 @@ class Cursor(engine.FakeSnowflakeCursor):
             if isinstance(expression, exp.Transaction) and getattr(self._conn, "transaction", None):
                 self.done()  # it is ignored in an open one (sql-reference/sql/begin)
                 return self
+            if isinstance(expression, exp.Rollback):
+                self.end_transaction(commit=False)
+                self.done()
+                return self
             self._begin_implicitly(expression)
             expression = policies.applied(self, expression)
             expression = expression.transform(rewrites.rewritten, self._own_table)
             if isinstance(expression, exp.Merge):
                 self._merge(self._transform(expression, None))
                 return self
+            if isinstance(expression, exp.TruncateTable):
+                for table in expression.find_all(exp.Table):
+                    loads.forget(self, table.db, table.name)
             for statement in self._transform_explode(expression):
                 ready = self._transform(statement, params)
                 self._execute(ready, list(params) if params and ready.find(exp.Placeholder) else None)
@@ -250,6 +259,8 @@ class Cursor(engine.FakeSnowflakeCursor):
         if create.find(exp.TemporaryProperty):
             self.temporary.add((name.db, name.name))
             create.find(exp.TemporaryProperty).pop()
+        if create.find(exp.TransientProperty):
+            described.kind = "TRANSIENT"
 
     @staticmethod
     def _take_comment(column: exp.ColumnDef, described: Described) -> None:
@@ -318,7 +329,9 @@ class Cursor(engine.FakeSnowflakeCursor):
 
     def end_transaction(self, commit: bool) -> None:
         if getattr(self._conn, "transaction", None):
+            loaded = [] if commit else loads.noted(self)
             self._duck_conn.execute("COMMIT" if commit else "ROLLBACK")
+            loads.keep(self, loaded)
             self._forget_transaction()
 
     # --- statements of which the engine knows nothing
@@ -387,8 +400,9 @@ class Cursor(engine.FakeSnowflakeCursor):
         for name, kind in self._duck_conn.execute(query, [found["schema"], self._conn.database]).fetchall():
             if OWN not in name and (not found["like"] or _like(found["like"], name)):
                 count = self._duck_conn.execute(f'SELECT count(*) FROM "{found["schema"]}"."{name}"').fetchall()[0][0]
-                comment = catalogue.tables.get((found["schema"], name), Described()).comment
-                rows.append([None, name, self._conn.database, found["schema"], "VIEW" if kind == "VIEW" else "TABLE", comment, policies.of((found["schema"], name)).cluster, count, policies.of((found["schema"], name)).owner])
+                known = catalogue.tables.get((found["schema"], name), Described())
+                its = policies.of((found["schema"], name))
+                rows.append([None, name, self._conn.database, found["schema"], "VIEW" if kind == "VIEW" else known.kind, known.comment, its.cluster, count, its.owner])
         self.answer(["created_on", "name", "database_name", "schema_name", "kind", "comment", "cluster_by", "rows", "owner"], rows)
 
     def current_transaction(self, _: re.Match[str]) -> None:
