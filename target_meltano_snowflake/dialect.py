@@ -45,7 +45,7 @@ from target_meltano import (
     upper,
 )
 
-from . import faults, policies, session, upgrades
+from . import faults, policies, rights, session, upgrades
 from .encode import MAX_SCALE, encode
 from .loading import NO_COLLATION
 from .review import SnowflakeCopies
@@ -105,6 +105,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         self._left: dict[str, upgrades.Left] = {}  # by table: what a change of type has left
         self._seen: dict[str, policies.Seen] = {}  # by table that is there
         self._guard: policies.Guard | None = None
+        self._look: rights.Look | None = None
 
     # --- the session
 
@@ -121,6 +122,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         engine.dialect.work = self._work = work  # type: ignore[attr-defined]
         exempt = frozenset(self.settings.exempt_policies)
         self._guard = policies.Guard(work.rows, raw.role or "", exempt, lambda text: self.tell(text), faults.DRIVER_ERRORS)
+        self._look = rights.once(work.rows)
         return engine.connect()
 
     @contextmanager
@@ -411,12 +413,19 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
     def lacking_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Sequence[str]:
         """Raises SchemaError where a policy may hide what rows are found by."""
         assert self._guard
+        assert self._look
         for need in needs:
             there = self._seen.get(need.table.full_name)
             refusal = self._guard.refusal(need, there, self.fold("__version")) if there else None
             if refusal:
                 raise SchemaError(f"{need.table.full_name}: {refusal}")
-        return ()
+
+        def owner_of(table: Table) -> str | None:
+            if table.full_name not in self._seen:
+                self.found(connection, table.schema, table.name)
+            return self._seen[table.full_name].owner if table.full_name in self._seen else None
+
+        return rights.lacking(self._look, needs, owner_of, self.settings.warehouse, self.quote)
 
     def immovable(self, connection: sa.Connection, change: ChangeType) -> Sequence[str]:
         assert self._guard

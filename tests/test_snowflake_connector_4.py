@@ -11,7 +11,7 @@ from on_snowflake import LIVE, MAJOR
 from snowflake_server import client
 
 HERE = Path(__file__).parent
-TESTS = ["beside", "conformance", "faults", "load", "redone", "refusals", "sign_in"]
+TESTS = ["beside", "conformance", "faults", "load", "operations", "redone", "refusals", "sign_in"]
 PASSED_BY_BOTH = "not any_other_change and not step and not wrong"  # what the connector has no part in
 
 

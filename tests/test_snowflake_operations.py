@@ -13,9 +13,9 @@ import pytest
 from on_snowflake import MAJOR, Snowflake
 from snowflake.connector import errors
 
-from target_meltano import DatabaseError
+from target_meltano import DatabaseError, Need, Table
 from target_meltano.samples import INT, NUM, STR, record, schema, state
-from target_meltano_snowflake import faults, session
+from target_meltano_snowflake import faults, rights, session
 
 ROWS = [schema(id=INT), record(id=1), record(id=2), state(2)]
 
@@ -172,3 +172,140 @@ def test_a_transient_table_is_a_table(standin: Snowflake) -> None:
     assert [row[4] for row in standin.query(f'SHOW OBJECTS IN SCHEMA "{standin.schema}"')] == ["TRANSIENT"]
     standin.run(*ROWS)
     assert [row["ID"] for row in standin.rows("ORDERS")] == [1, 2]
+
+
+# --- privileges of the role
+
+
+@pytest.fixture
+def newcomer(standin: Snowflake) -> Iterator[str]:
+    """A role that may do nothing."""
+    role = standin.schema.replace("TEST", "POOR")
+    standin.query(f'CREATE ROLE "{role}"')
+    yield role
+    standin.query(f'REVOKE ALL ON DATABASE "TESTS" FROM ROLE "{role}"')
+
+
+@pytest.fixture
+def poor(standin: Snowflake, newcomer: str) -> str:
+    """The same, where the schema is there, and somebody else's."""
+    standin.query(f'CREATE SCHEMA "{standin.schema}"')
+    return newcomer
+
+
+def allow(here: Snowflake, role: str, schema: str = "USAGE, CREATE TABLE, CREATE STAGE") -> None:
+    here.query(f'GRANT {schema} ON SCHEMA "{here.schema}" TO ROLE "{role}"')
+
+
+def test_what_a_role_lacks_is_told_at_once_and_is_enough(standin: Snowflake, poor: str) -> None:
+    standin.query(f'CREATE TABLE "{standin.schema}"."ORDERS" ("ID" NUMBER(38,0) NOT NULL, PRIMARY KEY ("ID"))')
+    standin.query(f'GRANT SELECT ON TABLE "{standin.schema}"."ORDERS" TO ROLE "{poor}"')
+    allow(standin, poor, "USAGE")
+    with pytest.raises(DatabaseError) as told:
+        standin.run(*ROWS, role=poor, warehouse="LOADING")
+    given = str(told.value).partition("is to run: ")[2].split("; ")
+    assert given == [
+        f'GRANT USAGE ON WAREHOUSE LOADING TO ROLE "{poor}"',
+        f'GRANT CREATE STAGE, CREATE TABLE ON SCHEMA "TESTS"."{standin.schema}" TO ROLE "{poor}"',
+        f'GRANT OWNERSHIP ON TABLE "TESTS"."{standin.schema}"."ORDERS" TO ROLE "{poor}" COPY CURRENT GRANTS',
+    ]
+    assert [row[1] for row in standin.query(f'SHOW OBJECTS IN SCHEMA "{standin.schema}"')] == ["ORDERS"]
+    for statement in given:
+        standin.query(statement)
+    standin.run(*ROWS, role=poor, warehouse="LOADING")
+    assert [row["ID"] for row in standin.rows("ORDERS")] == [1, 2]
+
+
+def test_rights_on_rows_are_enough_for_a_table_that_stays_as_it_is(standin: Snowflake, poor: str) -> None:
+    standin.run(*ROWS)
+    for table in ("ORDERS", "__LOADS"):
+        standin.query(f'GRANT SELECT ON TABLE "{standin.schema}"."{table}" TO ROLE "{poor}"')
+    allow(standin, poor, "USAGE, CREATE STAGE")
+    with pytest.raises(DatabaseError) as told:
+        standin.run(schema(id=INT), record(id=3), state(3), role=poor)
+    given = str(told.value).partition("is to run: ")[2].split("; ")
+    assert given == [f'GRANT INSERT, UPDATE ON TABLE "TESTS"."{standin.schema}"."{table}" TO ROLE "{poor}"' for table in ("ORDERS", "__LOADS")]
+    for statement in given:
+        standin.query(statement)
+    standin.run(schema(id=INT), record(id=3), state(3), role=poor)
+    assert sorted(row["ID"] for row in standin.rows("ORDERS")) == [1, 2, 3]
+
+
+def test_a_schema_that_is_missing_needs_one_privilege(standin: Snowflake, newcomer: str) -> None:
+    with pytest.raises(DatabaseError) as told:
+        standin.run(*ROWS, role=newcomer)
+    (statement,) = str(told.value).partition("is to run: ")[2].split("; ")
+    assert statement == f'GRANT CREATE SCHEMA ON DATABASE "TESTS" TO ROLE "{newcomer}"'
+    standin.query(statement)
+    standin.run(*ROWS, role=newcomer)
+    assert [row["ID"] for row in standin.rows("ORDERS")] == [1, 2]
+
+
+def test_privileges_by_way_of_another_role_count(standin: Snowflake, poor: str) -> None:
+    base = poor.replace("POOR", "BASE")
+    standin.query(f'CREATE ROLE "{base}"')
+    standin.query(f'GRANT ROLE "{base}" TO ROLE "{poor}"')
+    allow(standin, base)
+    standin.run(*ROWS, role=poor)
+    standin.run(schema(id=INT, note=STR), record(id=3, note="x"), role=poor)
+    assert sorted(row["ID"] for row in standin.rows("ORDERS")) == [1, 2, 3]
+
+
+def test_grants_are_looked_up_once_per_run(standin: Snowflake, poor: str) -> None:
+    allow(standin, poor)
+    lines = [line for name in ("a", "b", "c") for line in (schema(name, id=INT), record(name, id=1))]
+    for _ in range(2):
+        assert standin.server
+        standin.server.clear()
+        standin.run(*lines, role=poor)
+        asked = [sql for sql in standin.statements() if sql.startswith(("SHOW GRANTS", "SELECT CURRENT_ROLE", "SELECT IS_ROLE"))]
+        assert len(asked) <= 3, asked
+
+
+@pytest.mark.parametrize("number", [3001, 2003], ids=["refused", "not to see"])
+def test_grants_that_cannot_be_read_refuse_nothing(standin: Snowflake, number: int) -> None:
+    assert standin.server
+    standin.server.fault("^SHOW GRANTS", "error", number=number, times=99)
+    standin.run(*ROWS)
+    assert [row["ID"] for row in standin.rows("ORDERS")] == [1, 2]
+
+
+def test_the_stand_in_refuses_what_was_not_granted(standin: Snowflake, poor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what is told to be enough is enough, and what is not told is not needed."""
+    monkeypatch.setattr(rights, "lacking", lambda *_: [])
+    allow(standin, poor, "USAGE, CREATE TABLE")
+    with pytest.raises(DatabaseError, match="003001: .*Insufficient privileges to operate on schema"):
+        standin.run(*ROWS, role=poor)
+
+
+# What SHOW GRANTS says, (privilege, to what, grantee), and what is lacking by it for a table that is to be made.
+OWNER = ("OWNERSHIP", "ROLE", "ADMIN")
+
+
+@pytest.mark.parametrize(
+    ("grants", "lacking"),
+    [
+        ([OWNER], "CREATE STAGE, CREATE TABLE"),
+        ([OWNER, ("CREATE TABLE", "ROLE", "LOADER")], "CREATE STAGE"),
+        ([OWNER, ("CREATE TABLE", "ROLE", "BASE"), ("CREATE STAGE", "ROLE", "BASE")], ""),
+        ([OWNER, ("CREATE TABLE", "ROLE", "OTHER"), ("CREATE STAGE", "ROLE", "BASE")], "CREATE TABLE"),
+        ([OWNER, ("CREATE TABLE", "DATABASE_ROLE", "X"), ("CREATE STAGE", "USER", "U")], ""),
+        ([OWNER, ("CREATE TABLE", "ROLE", "mixed Case"), ("CREATE STAGE", "ROLE", "LOADER")], ""),
+        ([("OWNERSHIP", "ROLE", "LOADER")], ""),
+        ([("OWNERSHIP", "DATABASE_ROLE", "X")], ""),
+        ([("USAGE", "ROLE", "LOADER")], ""),
+        ([], ""),
+    ],
+    ids=["none", "one", "by another role", "to others", "to what is no role", "to a name in quotes", "owned", "owned by what is no role", "without an owner", "empty"],
+)
+def test_only_what_is_certain_is_lacking(grants: list[tuple[str, str, str]], lacking: str) -> None:
+    def look(statement: str) -> list[dict[str, Any]]:
+        if statement == rights.SESSION:
+            return [{"ROLE": "LOADER", "DATABASE": "D", "WAREHOUSE": None}]
+        if statement.startswith("SHOW"):
+            return [{"privilege": privilege, "granted_to": to, "grantee_name": name} for privilege, to, name in grants]
+        return [{name: name == "BASE" for name in re.findall("'(.*?)'", statement)}]
+
+    need = Need(Table("S", "T", (), (), "t"), ("SELECT", "INSERT"))
+    wanted = [f'GRANT {lacking} ON SCHEMA "D"."S" TO ROLE "LOADER"'] if lacking else []
+    assert rights.lacking(look, [need], lambda _: None, None, '"{}"'.format) == wanted

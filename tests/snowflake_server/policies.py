@@ -240,7 +240,7 @@ ANSWERS = [
     (r'create\s+(?P<kind>masking|row\s+access)\s+policy\s+"(?P<schema>[^"]+)"\."(?P<name>[^"]+)"\s+as\s*\((?P<arguments>.*?)\)\s*returns\s+\w+\s*->\s*(?P<body>.*)', create_policy),
     (rf'alter\s+table\s+{TABLE}\s+(modify|alter)\s+column\s+"(?P<column>[^"]+)"\s+(unset\s+masking\s+policy|set\s+masking\s+policy\s+{POLICY})', set_masking),
     (rf"alter\s+table\s+{TABLE}\s+(drop\s+row\s+access\s+policy\s+|add\s+row\s+access\s+policy\s+){POLICY}(\s+on\s*\((?P<columns>.*)\))?", set_rows),
-    (rf'grant\s+ownership\s+on\s+table\s+{TABLE}\s+to\s+role\s+"(?P<role>[^"]+)".*', own),
+    (rf'grant\s+ownership\s+on\s+table\s+("[^"]+"\.)?{TABLE}\s+to\s+role\s+"(?P<role>[^"]+)".*', own),
     (rf"alter\s+table\s+{TABLE}\s+(drop\s+clustering\s+key|cluster\s+by\s*\((?P<columns>.*)\))", cluster),
     (r"alter\s+schema\s+\"(?P<schema>[^\"]+)\"\s+set\s+default_ddl_collation\s*=\s*'(?P<collation>[^']*)'", set_collation),
     (r"select\s+.*\s+from\s+table\s*\(\s*\"[^\"]+\"\.information_schema\.policy_references\s*\(\s*ref_entity_name\s*=>\s*'(?P<name>.*)'\s*,\s*ref_entity_domain\s*=>\s*'table'\s*\)\s*\)", references),

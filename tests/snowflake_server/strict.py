@@ -22,6 +22,7 @@ import fakesnow.copy_into
 import fakesnow.server
 import loads
 import policies
+import privileges
 import rewrites
 import rules
 import sqlglot
@@ -50,8 +51,6 @@ class Described:
 class Catalogue:
     tables: dict[Name, Described] = field(default_factory=dict)
     foreign: list[tuple[Name, Name]] = field(default_factory=list)  # tables with foreign keys, and whose keys those are
-    roles: set[str] = field(default_factory=lambda: {"PUBLIC", "ANALYST"})
-    grants: set[tuple[str, str, str]] = field(default_factory=set)  # privilege, on what, role
     open: dict[int, Any] = field(default_factory=dict)  # transactions, by number, with their connections
     refused: dict[str, bool] = field(default_factory=dict)  # texts that no COPY takes; whether it says where
     numbers: Any = field(default_factory=lambda: itertools.count(1_700_000_000_000))
@@ -165,6 +164,7 @@ class Cursor(engine.FakeSnowflakeCursor):
             self._note(exp.Transaction())
 
     def _check(self, expression: Any) -> None:
+        privileges.check(self, expression)
         if isinstance(expression, exp.Alter):
             self._check_alter(expression)
         if isinstance(expression, exp.Copy):
@@ -173,6 +173,8 @@ class Cursor(engine.FakeSnowflakeCursor):
             self.end_transaction(commit=True)  # as all DDL does
         if isinstance(expression, exp.Create) and expression.kind == "TABLE":
             self._take_constraints(expression)
+        if isinstance(expression, exp.Create):
+            privileges.own(self, expression)
 
     def _check_alter(self, alter: exp.Alter) -> None:
         types = self._types(alter.this)
@@ -419,17 +421,6 @@ class Cursor(engine.FakeSnowflakeCursor):
         connection.cursor().end_transaction(commit=False)
         self.answer(["status"], [["Transaction aborted."]])
 
-    def show_grants(self, found: re.Match[str]) -> None:
-        rows = [["", p, "TABLE", what, "ROLE", role] for p, what, role in sorted(catalogue.grants) if what == found["what"]]
-        self.answer(["created_on", "privilege", "granted_on", "name", "granted_to", "grantee_name"], rows)
-
-    def grant(self, found: re.Match[str]) -> None:
-        if found["role"] not in catalogue.roles:
-            raise refusal(2003, "02000", f"SQL compilation error: Role '{found['role']}' does not exist or not authorized.")
-        self.end_transaction(commit=True)
-        catalogue.grants.add((found["privilege"].upper(), found["what"], found["role"]))
-        self.done()
-
     def show_exported_keys(self, found: re.Match[str]) -> None:
         names = ["fk_schema_name", "fk_table_name"]
         self.answer(names, [list(table) for table, key in catalogue.foreign if key == (found["schema"], found["table"])])
@@ -459,10 +450,9 @@ ANSWERS: list[tuple[re.Pattern[str], Callable[[Cursor, re.Match[str]], None]]] =
         (r"select\s+system\$abort_transaction\('?(?P<id>\d+)'?\)", Cursor.abort),
         (rf"show\s+exported\s+keys\s+in\s+table\s+{TABLE}", Cursor.show_exported_keys),
         *policies.ANSWERS,
-        (r"show\s+grants\s+on\s+table\s+(?P<what>\S+)", Cursor.show_grants),
-        (r'grant\s+(?P<privilege>\w+)\s+on\s+(table|schema)\s+(?P<what>\S+)\s+to\s+role\s+"(?P<role>[^"]+)"', Cursor.grant),
         (rf"alter\s+table\s+{TABLE}\s+(drop\s+primary\s+key(\s+restrict)?|add\s+primary\s+key\s*\((?P<keys>.*)\))", Cursor.replace_key),
         *databases.ANSWERS,
+        *privileges.ANSWERS,
     ]
 ]
 

@@ -164,6 +164,7 @@ class Wire:
             self.majors[data["token"]] = int(asked["data"].get("CLIENT_APP_VERSION", "4").split(".")[0])
             session = engine.sessions[data["token"]]
             session.role = urllib.parse.parse_qs(query).get("roleName", ["LOADER"])[0]
+            session.warehouse = urllib.parse.parse_qs(query).get("warehouse", [""])[0]
             data["sessionInfo"]["roleName"] = session.role
             wanted = {name.upper(): value for name, value in (asked["data"].get("SESSION_PARAMETERS") or {}).items()}.get("AUTOCOMMIT", True)
             session.commits_itself = str(wanted).lower() != "false"
