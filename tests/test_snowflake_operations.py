@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from on_snowflake import MAJOR, Snowflake
+from snowflake import connector
 from snowflake.connector import errors
 
 from target_meltano import DatabaseError, Need, Table
@@ -42,6 +43,26 @@ def deaf() -> Iterator[int]:
 def test_a_login_that_times_out_is_transient(error: errors.Error) -> None:
     assert faults.is_transient(error)
     assert faults.may_come(error)
+
+
+def test_a_reconnect_that_times_out_is_tried_again(standin: Snowflake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session is lost in the middle of a run, and so is the next sign-in."""
+    connect, tries = connector.connect, list[float]()
+
+    def late(**parameters: Any) -> Any:
+        tries.append(time.monotonic())
+        if len(tries) == 2:
+            raise errors.OperationalError("Failed to login: login timed out after 30s", errno=14, sqlstate="HYT00")
+        return connect(**parameters)
+
+    monkeypatch.setattr(connector, "connect", late)
+    monkeypatch.setattr(session, "CONNECT_SECONDS", 0.0)
+    assert standin.server
+    standin.server.fault("^MERGE", "gone")
+    states: list[Any] = []
+    standin.run(*ROWS, states=states)
+    assert len(tries) == 3
+    assert ([row["ID"] for row in standin.rows("ORDERS")], states) == ([1, 2], [2])
 
 
 @pytest.mark.parametrize(
