@@ -91,6 +91,7 @@ class SnowflakeSettings(Settings):
         if self.indexes:
             yield "indexes: Snowflake has none; see its clustering keys"
         yield from self._sign_in_faults()
+        yield from self._client_faults()
 
     def _sign_in_faults(self) -> Iterator[str]:
         given = [name for name in _WAYS if getattr(self, name)]
@@ -104,6 +105,7 @@ class SnowflakeSettings(Settings):
         if self.authenticator == "workload_identity":
             if not self.workload_identity_provider:
                 yield f"{of} needs workload_identity_provider: {', '.join(_PROVIDERS)}"
+                return
             if self.workload_identity_provider == "OIDC":
                 takes, of = _TOKENS, f"{of} with OIDC"
         if self.authenticator and takes and not given:
@@ -111,7 +113,6 @@ class SnowflakeSettings(Settings):
         for name in given:
             if name not in takes:
                 yield f"{name}: {of} takes {' or '.join(takes) or 'none'}"
-        yield from self._client_faults()
 
     def _client_faults(self) -> Iterator[str]:
         """The connectors would send the client's secret to any URL, with http in clear."""

@@ -149,7 +149,7 @@ def _parts(project: Project, url: str | None) -> dict[str, str]:
 
 
 def _snowflake(given: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, str]:
-    names = {"username": "user", "dbname": "database", "private_key_path": "private_key_file"}
+    names = {"username": "user", "dbname": "database", "private_key_path": "private_key_file", "token_file_path": "token_file"}
     texts = {names.get(name, name): str(value) for name, value in given.items() if isinstance(value, str | int)}
     prefix = "TARGET_MELTANO_SNOWFLAKE_"
     known = {name.removeprefix(prefix): value for name, value in ours.items() if name.startswith(prefix)}
