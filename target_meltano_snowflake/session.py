@@ -88,6 +88,8 @@ class SnowflakeSettings(Settings):
                 yield f"{name}: missing"
         if self.number not in NUMBERS[:3] and not number_kind(self.number):
             yield f"number: wanted {' or '.join(NUMBERS)} with p <= 38 and s <= 37, found {self.number!r}"
+        if not all(isinstance(name, str) and (name == "*" or name.count(".") >= 2) for name in self.exempt_policies):
+            yield f'exempt_policies: wanted ["DATABASE.SCHEMA.NAME", …] as the message has them, or ["*"], found {self.exempt_policies!r}'
         if self.indexes:
             yield "indexes: Snowflake has none; see its clustering keys"
         yield from self._sign_in_faults()

@@ -14,7 +14,7 @@ import pytest
 from on_snowflake import Snowflake
 from snowflake import connector
 
-from target_meltano import DatabaseError, SchemaError, UpgradeError
+from target_meltano import DatabaseError, SchemaError, SettingsError, UpgradeError
 from target_meltano.samples import INT, NUM, STR, record, schema, state
 from target_meltano_snowflake.work import Work
 
@@ -416,6 +416,12 @@ def test_who_is_exempt_from_all_policies_looks_none_up(regions: Snowflake) -> No
     regions.run(schema(id=INT, region=STR, zip=INT), record(id=2, region="US", zip=1), exempt_policies=["*"])
     assert not [sql for sql in regions.statements() if "POLICY_REFERENCES" in sql or "COUNT(*)" in sql]
     assert unveiled(regions, "ID", "ZIP") == [(1, 12345), (2, 1)]
+
+
+@pytest.mark.parametrize("given", [["HIDE_ID"], [1], ["a.b"]], ids=str)
+def test_names_of_policies_are_whole(standin: Snowflake, given: list[Any]) -> None:
+    with pytest.raises(SettingsError, match="exempt_policies: wanted .*DATABASE.SCHEMA.NAME"):
+        standin.dialect(exempt_policies=given)
 
 
 def test_policies_that_cannot_be_looked_up_are_told_once(standin: Snowflake) -> None:
