@@ -105,6 +105,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         self._left: dict[str, upgrades.Left] = {}  # by table: what a change of type has left
         self._seen: dict[str, policies.Seen] = {}  # by table that is there
         self._guard: policies.Guard | None = None
+        self._database = ""  # by the name that the server has for it
         self._look: rights.Look | None = None
 
     # --- the session
@@ -120,6 +121,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         )
         work = Work(raw, self.run_id, self.settings.schema or "", self.quote, self._types_now, self._note_transaction)
         engine.dialect.work = self._work = work  # type: ignore[attr-defined]
+        self._database = raw.database or self.settings.database or ""
         exempt = frozenset(self.settings.exempt_policies)
         self._guard = policies.Guard(work.rows, raw.role or "", exempt, lambda text: self.tell(text), faults.DRIVER_ERRORS)
         self._look = rights.once(work.rows)
@@ -224,7 +226,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         rows = self._rows(connection, f"DESCRIBE TABLE {full}") or []
         columns = {row["name"]: self._described(row) for row in rows}
         keys = tuple(row["name"] for row in rows if row["primary key"] == "Y")
-        asks = policies.query(self.settings.database or "", full, self.quote, self.literal)
+        asks = policies.query(self._database, full, self.quote, self.literal)
         its = str(objects[0]["owner"] or ""), objects[0]["cluster_by"] or "", _masks(rows)
         self._seen[full_name] = policies.Seen(name, full, show, asks, frozenset(columns), *its)
         found, left = upgrades.tidied(Found(columns, keys, empty=str(objects[0]["rows"]) == "0"))

@@ -418,6 +418,12 @@ def test_who_is_exempt_from_all_policies_looks_none_up(regions: Snowflake) -> No
     assert unveiled(regions, "ID", "ZIP") == [(1, 12345), (2, 1)]
 
 
+def test_the_database_has_the_name_that_the_server_gives_it(regions: Snowflake) -> None:
+    name = hidden(regions, ONE_REGION)
+    with pytest.raises(SchemaError, match=rf"row access policy {name} may hide rows"):
+        regions.run(schema(id=INT, region=STR, zip=INT), record(id=2, region="US", zip=1), database="tests")
+
+
 @pytest.mark.parametrize("given", [["HIDE_ID"], [1], ["a.b"]], ids=str)
 def test_names_of_policies_are_whole(standin: Snowflake, given: list[Any]) -> None:
     with pytest.raises(SettingsError, match="exempt_policies: wanted .*DATABASE.SCHEMA.NAME"):

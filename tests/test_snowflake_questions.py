@@ -91,7 +91,7 @@ def test_4_files_are_loaded_again_after_a_rollback(here: Snowflake) -> None:
     lines = [schema("a", keys=(), id=INT), *(record("a", id=i) for i in range(3)), schema("a", keys=(), id=INT, w=INT), record("a", id=3, w=1)]
     here.run(*lines, schema("b", id=INT), record("b", id=1), schema("b", id=INT, w=STR), record("b", id=2), state(1), state_id="p")
     assert sorted(row["ID"] for row in here.rows("A")) == [0, 1, 2, 3]
-    assert "FORCE = TRUE" in loading.FILE_FORMAT
+    assert "FORCE = TRUE" in loading.OPTIONS
 
 
 def test_5_names_of_stages_need_no_more_than_double_quotes(here: Snowflake) -> None:

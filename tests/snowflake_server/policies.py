@@ -223,6 +223,8 @@ REFERENCES = ["policy_db", "policy_schema", "policy_name", "policy_kind", "ref_d
 
 def references(cursor: Cursor, found: re.Match[str]) -> None:
     database, schema, table = (part.replace('""', '"') for part in re.findall(r'"((?:[^"]|"")+)"', found["name"]))
+    if found["asked"] != database or database != cursor._conn.database:
+        raise cursor.refusal(2003, "02000", f"SQL compilation error: Database '{found['asked']}' does not exist or not authorized.")
     its, rows = of((schema, table)), []
     if cursor.role != its.owner:  # who sees only what the role may apply or owns
         its = Guarded()
@@ -243,5 +245,5 @@ ANSWERS = [
     (rf'grant\s+ownership\s+on\s+table\s+("[^"]+"\.)?{TABLE}\s+to\s+role\s+"(?P<role>[^"]+)".*', own),
     (rf"alter\s+table\s+{TABLE}\s+(drop\s+clustering\s+key|cluster\s+by\s*\((?P<columns>.*)\))", cluster),
     (r"alter\s+schema\s+\"(?P<schema>[^\"]+)\"\s+set\s+default_ddl_collation\s*=\s*'(?P<collation>[^']*)'", set_collation),
-    (r"select\s+.*\s+from\s+table\s*\(\s*\"[^\"]+\"\.information_schema\.policy_references\s*\(\s*ref_entity_name\s*=>\s*'(?P<name>.*)'\s*,\s*ref_entity_domain\s*=>\s*'table'\s*\)\s*\)", references),
+    (r"select\s+.*\s+from\s+table\s*\(\s*\"(?P<asked>[^\"]+)\"\.information_schema\.policy_references\s*\(\s*ref_entity_name\s*=>\s*'(?P<name>.*)'\s*,\s*ref_entity_domain\s*=>\s*'table'\s*\)\s*\)", references),
 ]

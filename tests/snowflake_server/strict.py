@@ -67,6 +67,8 @@ def refusal(number: int, state: str, words: str) -> ProgrammingError:
 class Cursor(engine.FakeSnowflakeCursor):
     """One statement at a time, as Snowflake would take it."""
 
+    refusal = staticmethod(refusal)
+
     def execute(self, command: str, params: Any = None, *args: Any, **options: Any) -> Cursor:
         if not self._conn._schema:
             self._conn._schema = "PUBLIC"  # which every database has
