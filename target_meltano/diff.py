@@ -73,12 +73,13 @@ class FoundColumn:
     be widened in place, to the type *wide*. *limit*: what it holds, where that is known and others
     are never rounded, cut or padded before they can be refused. *optional*: a row may leave it out,
     it is nullable or has a default. *also*: other kinds whose values the type holds; a stream that
-    wants one of them has its column. *remedy*: by what an unknown type is read all the same.
+    wants one of them has its column. *remedy*: by what an unknown type is read all the same, or a known one stays.
     *no_update*: why an upsert cannot set it, and what to do. *source*: its comment, the path of the
     property that it was made for, empty where it has none or the database does not tell. *converts*:
     narrower kinds whose values the dialect converts as it writes them, since the column had them a moment ago.
-    *widens*: kinds that it becomes in place beyond those that any column may become. *stays*: a stream of these
-    kinds has the column as it is, for the values that fit.
+    *widens*: kinds that it becomes in place beyond those that any column may become. *rescales*: it becomes a
+    decimal of more places, too, where none of its values has too many digits before the point. *stays*: a stream
+    of these kinds has the column as it is, for the values that fit.
     """
 
     name: str
@@ -94,6 +95,7 @@ class FoundColumn:
     source: str = field(default="", compare=False)  # whoever comments on a column changes no shape
     converts: tuple[Kind, ...] = ()
     widens: tuple[Kind, ...] = ()
+    rescales: bool = False
     stays: tuple[Kind, ...] = ()
 
     @property
@@ -103,6 +105,13 @@ class FoundColumn:
 
     def holds(self, kind: Kind) -> bool:
         return kind == self.kind or kind in self.also
+
+    def becomes(self, kind: Kind) -> bool:
+        """Tell whether the column's type changes with its stream's, for all its values or for those that are there."""
+        if self.kind is None:
+            return False
+        is_known = self.holds(kind) or kind in self.widens or kinds.can_become(self.kind, kind)
+        return is_known or (self.rescales and kinds.has_more_places(self.kind, kind))
 
 
 @dataclass(frozen=True)
@@ -268,7 +277,7 @@ def _columns(wanted: Table, found: Found, policy: Policy) -> list[Change]:
 
 def _type_change(table: Table, column: Column, there: FoundColumn, policy: Policy) -> ChangeType:
     change = ChangeType(table, column, there)
-    if there.kind and (there.holds(column.kind) or column.kind in there.widens or kinds.can_become(there.kind, column.kind)):
+    if there.becomes(column.kind):
         if policy.schema_changes == "add":
             raise UpgradeError(f"{table.full_name}: {_worded(change)}, and the setting schema_changes is add{or_keep(there)}")
         return change
@@ -286,24 +295,32 @@ def _remedy(table: Table, column: Column, there: FoundColumn) -> str:
         return "; rename that column of the table, or load the stream into another one (setting table_names)"
     if _holds(there.kind, column.kind):
         return "; with `narrowing: keep` the column stays and takes the values"
-    name, wide = f"{table.source}.{column.source}", _common(there.kind, column.kind)
+    name, wide = f"{table.source}.{column.source}", _common(there, there.kind, column.kind)
     if there.kind == DOUBLE and column.kind.name in _NUMBERS:
         return f'; with `column_types: {{"{name}": "double"}}` it takes the nearest double of each number, with "{wide}" all digits'
     if wide == there.kind:
         return f'; with `column_types: {{"{name}": "{wide}"}}` it takes the values'
     if wide:
         return f'; with `column_types: {{"{name}": "{wide}"}}` it becomes {wide}, which takes both'
+    if there.kind.name in _EXACT and column.kind.name in _EXACT:
+        return or_keep(there)
     return f'; with `column_names: {{"{name}": "{column.name}_2"}}` the values go into a column of their own'
 
 
-def _common(found: Kind, wanted: Kind) -> Kind | None:
-    """Return the narrowest kind that values of both become, losing nothing; any text is a text, whatever it encodes."""
+def _common(there: FoundColumn, found: Kind, wanted: Kind) -> Kind | None:
+    """Return the narrowest kind that values of both become, losing nothing; any text is a text, whatever it encodes.
+
+    Where a column of decimals stays beside numbers, it is a decimal with the places of both.
+    """
     if wanted == BINARY and found in (STRING, JSON):
         return found
 
     def becomes(kind: Kind, wider: Kind) -> bool:
         return kind == wider or kinds.can_become(kind, wider)
 
+    if NUMBER in there.stays and wanted.name in _EXACT:
+        both = kinds.decimal(scale=max(found.scale or 0, wanted.scale or 0))
+        return both if kinds.can_become(kinds.INTEGER, both) else None
     return next((kind for kind in (NUMBER, STRING, JSON) if becomes(found, kind) and becomes(wanted, kind)), None)
 
 
@@ -327,6 +344,8 @@ def or_keep(there: FoundColumn) -> str:
 def or_stay(change: ChangeType) -> str:
     """Return the remedy for a type that cannot be changed, as the end of a message."""
     column, there = change.column, change.found
+    if there.kind and there.remedy:
+        return f"; {there.remedy}"
     if there.can_stay or not column.source or there.kind is None:
         return or_keep(there)
     return f"; {_exactly(change.table, column, there.kind)}"

@@ -92,6 +92,11 @@ def can_become(found: Kind, wanted: Kind) -> bool:
     return wanted.scale >= (found.scale or 0) and wanted.precision - wanted.scale >= digits
 
 
+def has_more_places(found: Kind, wanted: Kind) -> bool:
+    """Tell whether *wanted* has more digits behind the point, so that it may have fewer before it: the data decides."""
+    return wanted.scale is not None and found.name in ("integer", "decimal") and wanted.scale > (found.scale or 0)
+
+
 def may_lose(found: Kind, wanted: Kind) -> bool:
     """Tell whether the change is allowed only after the data was checked: exact to binary."""
     return wanted == DOUBLE and found.name in {"integer", "decimal", "number"}

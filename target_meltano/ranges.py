@@ -27,18 +27,25 @@ def scale(words: Words) -> int | None:
     return max(0, -int(exponent) - (len(digits) - len(text))) if text == "1" else None
 
 
-def whole_digits(words: Words) -> int | None:
-    """Return how many digits before the point the bounds allow, None where there are no bounds."""
-    most: int | None = None
+def whole_digits(words: Words) -> int:
+    """Return how many digits before the point the bounds allow.
+
+    Where one is missing they allow any; then there is room for the largest integer of 64 bits.
+    """
+    most = 0
     for bound, exclusive in _BOUNDS:
         # Draft 4 has a boolean, that the bound itself is left out; later ones have a bound of its own.
-        for name, is_outside in ((bound, words.get(exclusive) is True), (exclusive, True)):
-            if is_number(words.get(name)) and words[name]:
-                value = Decimal(str(words[name]))
-                digits = value.as_tuple().digits
-                is_power = digits[0] == 1 and not any(digits[1:])
-                most = max(most or 0, value.adjusted() + 1 - (is_outside and is_power))
+        sides = ((bound, words.get(exclusive) is True), (exclusive, True))
+        digits = [_whole_digits(words[name], is_outside) for name, is_outside in sides if is_number(words.get(name))]
+        most = max(most, *(digits or [len(str(INT64[-1]))]))
     return most
+
+
+def _whole_digits(bound: Any, is_outside: bool) -> int:
+    value = Decimal(str(bound))
+    digits = value.as_tuple().digits
+    is_power = digits[0] == 1 and not any(digits[1:])
+    return value.adjusted() + 1 - (is_outside and is_power) if value else 0
 
 
 def is_number(value: Any) -> bool:

@@ -440,11 +440,8 @@ def _number_kind(branches: Sequence[Branch], options: Options) -> Kind:
     scale = scale_of(branches)
     if scale is None or scale > 38:
         return kinds.DOUBLE if options.double else kinds.NUMBER
-    # The bounds of a numeric without precision, as taps of PostgreSQL write them, leave no decimal(38,s). Without
-    # bounds there has to be room for an integer of 64 bits.
-    known = [ranges.whole_digits(branch.words) for branch in branches]
-    whole = max(kinds.INTEGER_DIGITS if digits is None else digits for digits in known)
-    return kinds.decimal(38, scale) if whole + scale <= 38 else kinds.NUMBER
+    # The bounds of a numeric without precision, as taps of PostgreSQL write them, leave no decimal(38,s).
+    return kinds.decimal(38, scale) if max(ranges.whole_digits(b.words) for b in branches) + scale <= 38 else kinds.NUMBER
 
 
 def scale_of(branches: Sequence[Branch]) -> int | None:

@@ -227,7 +227,7 @@ def _refuse_unsafe(
         raise UpgradeError(f"{what} while {', '.join(obstacles)} depends on it; drop that, load, and create it again{remedy}")
     query = dialect.loses_by(change)
     if query and connection.exec_driver_sql(query).first():
-        raise UpgradeError(f"{what}: a value in it would change")
+        raise UpgradeError(f"{what}: a value in it would change{remedy}")
     most = dialect.settings.max_rewrite_rows
     if dialect.rewrites(change) and _has_more_rows(dialect, connection, change.table, most):
         raise UpgradeError(

@@ -54,7 +54,7 @@ from .sql import SnowflakeSQL, Timestamp, Type
 from .upgrades import LONGEST_ENDING, base_of
 from .work import Work
 
-WHOLE = Kind("decimal", 38, 0)
+WHOLE = tuple(Kind("decimal", digits, 0) for digits in range(1, 39))
 MAX_SIZES = {"VARCHAR": 16777216, "BINARY": 8388608}
 TABLES = ("TABLE", "TRANSIENT")  # kinds: SHOW TABLES tells transient ones apart, SHOW OBJECTS of our version did not
 MICROSECONDS = 6  # digits that a time needs
@@ -275,11 +275,13 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             if self.settings.number == "double":
                 return DOUBLE
             return (session.number_kind(self.settings.number) or NUMBER) if kind == NUMBER else DOUBLE
-        if kind.precision is None or kind.precision <= 38:
-            return kind if (kind.scale or 0) <= MAX_SCALE else self.kind(NUMBER)
-        scale = kind.scale or 0
-        has_room = scale <= MAX_SCALE and 38 - scale >= min(kind.precision - scale, INTEGER_DIGITS)
-        return Kind("decimal", 38, scale) if has_room else self.kind(NUMBER)
+        if kind.precision is None or (kind.precision <= 38 and (kind.scale or 0) <= MAX_SCALE):
+            return kind
+        number, scale = self.kind(NUMBER), kind.scale or 0
+        if scale > MAX_SCALE or self.settings.number == "decfloat":  # which has 38 digits, too, wherever the point is
+            return number
+        whole = INTEGER_DIGITS if number.precision is None else min(INTEGER_DIGITS, number.precision - (number.scale or 0))
+        return Kind("decimal", 38, scale) if 38 - scale >= min(kind.precision - scale, whole) else number
 
     def column_type(self, kind: Kind) -> TypeEngine[Any]:
         if kind.precision is not None:
@@ -311,16 +313,18 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         kind = self.reads.get(base.lower())
         narrow, remedy = False, ""
         if base == "NUMBER" and sizes == (38, 0):
-            kind, also = INTEGER, (WHOLE,)
+            kind, also = INTEGER, WHOLE
         elif base == "NUMBER" and len(sizes) == 2:
             kind = Kind("decimal", *sizes)
             also = (INTEGER,) if sizes >= (INTEGER_DIGITS, 0) and not sizes[1] else ()
             widens = () if sizes[1] else (INTEGER,)
             # A FLOAT has other values than numbers with places behind the point: only who asks for it gets it.
-            stays = (NUMBER,) if sizes[1] and self.settings.number == "exact" else ()
+            stays = (NUMBER,) if sizes[1] and self.settings.number not in ("double", "decfloat") else ()
         elif base == "FLOAT":
             narrow = self.settings.number == "decfloat"
             also = (DOUBLE,)
+        elif base == "DECFLOAT" and self.settings.number == "double":
+            remedy = "with the setting `number: decfloat` it stays, with all its digits"
         elif base == "TIMESTAMP_NTZ" and "ntz" in (self.settings.timestamps, "ntz" * (self.settings.naive_timestamps == "utc")):
             kind = TIMESTAMP
         elif base == "TIMESTAMP_NTZ":
@@ -333,7 +337,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
             narrow = sizes[0] < MICROSECONDS
             limit = Limit("digits of a second", sizes[0]) if narrow else None
         wide = self.type_name(kind).lower() if kind and narrow else ""
-        return FoundColumn(name, kind, spelt.lower(), narrow, optional, also, wide=wide, limit=limit, remedy=remedy, widens=widens, stays=stays)
+        return FoundColumn(name, kind, spelt.lower(), narrow, optional, also, wide=wide, limit=limit, remedy=remedy, widens=widens, rescales=base == "NUMBER", stays=stays)
 
     # --- DDL
 

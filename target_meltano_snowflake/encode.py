@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from target_meltano import Column, RowError, Table, exact, shown
+from target_meltano import INTEGER_DIGITS, Column, RowError, Table, exact, shown
 
 MAX_TEXT = 16 << 20  # bytes of a VARCHAR, and of JSON's text
 MAX_BINARY = 8 << 20
@@ -146,9 +146,9 @@ def _fitting(row: int, text: str, type_name: str, precision: int, scale: int) ->
             return str(Decimal(number))
         raise _Refused(row, f"{shown(text)} has more than {MAX_DIGITS} digits, which DECFLOAT would cut; column_types: string keeps them")
     if -exponent > scale or (digits and len(digits) + exponent > precision - scale):
-        places, whole = max(scale, -exponent), max(precision - scale, len(digits) + exponent)
+        places, whole = max(scale, -exponent), max(min(precision - scale, INTEGER_DIGITS), len(digits) + exponent)
         kind = f"decimal({MAX_DIGITS},{places})" if places <= MAX_SCALE and whole + places <= MAX_DIGITS else "string"
-        raise _Refused(row, f'{shown(text)} is no {type_name}; column_types: "NAME": "{kind}" holds it, "double" its nearest double, and "number" with the setting number: decfloat 38 digits')
+        raise _Refused(row, f'{shown(text)} is no {type_name}; column_types: "NAME": "{kind}" holds it, "double" its nearest double, and "number" with the setting number: decfloat 38 digits (narrow_columns: widen)')
     return f"{Decimal(number):f}"
 
 

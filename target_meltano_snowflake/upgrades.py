@@ -75,9 +75,11 @@ def loses(cell: str, found: str, wanted: str) -> str | None:
         return f"TO_VARCHAR({cell})::FLOAT <> {cell}" + (f" OR {no_digits}" if new == "DECFLOAT" else "")
     if old.startswith("TIME") and new in ("VARCHAR", "VARIANT") and old_sizes > (6,):  # a text of ours has microseconds
         return f"{cell}::{old}(6) <> {cell}"
-    if old == "NUMBER" and new == "FLOAT":
-        whole = 10 ** (old_sizes[0] - old_sizes[1] - 1)
-        return f"{cell} <> 0 AND CASE WHEN ABS({cell}) < {whole} THEN {cell}::FLOAT::{found.upper()} <> {cell} ELSE TRUE END"
+    if old == "NUMBER" and new == "FLOAT":  # with all 38 digits: one more than the column has, where a double rounds up
+        scale = old_sizes[1]
+        return f"{cell} <> 0 AND CASE WHEN ABS({cell}) < {10 ** (37 - scale)} THEN {cell}::FLOAT::NUMBER(38,{scale}) <> {cell} ELSE TRUE END"
+    if old == "DECFLOAT" and new == "FLOAT":
+        return f"TO_VARCHAR({cell}::FLOAT)::DECFLOAT <> {cell}"
     if old == "NUMBER" and new == "NUMBER" and new_sizes[0] - new_sizes[1] < old_sizes[0] - old_sizes[1]:
         return f"ABS({cell}) >= 1{'0' * (new_sizes[0] - new_sizes[1])}"
     return None

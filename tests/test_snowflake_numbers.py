@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from on_snowflake import Snowflake
 
-from target_meltano import Kind, RecordError, UpgradeError, make
+from target_meltano import RecordError, UpgradeError
 from target_meltano.samples import INT, NUM, record, schema
-from target_meltano_snowflake import SnowflakeDialect, SnowflakeSettings
 
-WHERE = {"schema": "S", "account": "a", "user": "u", "password": "p", "database": "D"}
 TIME = {"type": ["string", "null"], "format": "date-time"}
-
-
-def dialect(**settings: Any) -> SnowflakeDialect:
-    return SnowflakeDialect(make(SnowflakeSettings, **WHERE, **settings))
 
 
 def number(**words: Any) -> dict[str, Any]:
@@ -59,24 +52,14 @@ UNBOUND = {"multipleOf": Decimal("1E-38"), "minimum": -(10**62), "maximum": 10**
         ({"multipleOf": Decimal("0.01"), "maximum": 10**36}, "FLOAT"),
         ({"multipleOf": Decimal("0.01"), "exclusiveMaximum": 10**36}, "NUMBER(38,2)"),
         ({"multipleOf": Decimal("1E-30"), "minimum": -1, "maximum": 1}, "NUMBER(38,30)"),
+        ({"multipleOf": Decimal("1E-30"), "maximum": 1}, "FLOAT"),
+        ({"multipleOf": Decimal("1E-30"), "minimum": 0}, "FLOAT"),
     ],
 )
 def test_a_type_has_room_for_what_the_schema_allows(snowflake: Snowflake, words: dict[str, Any], spelt: str) -> None:
     value = Decimal("12.5") if words.get("maximum") != 1 else Decimal("0.5")
     snowflake.run(schema(id=INT, v=number(**words)), record(id=1, v=value))
     assert (spelt_of(snowflake), values(snowflake)) == (spelt, [value])
-
-
-@given(st.integers(1, 80), st.integers(0, 80), st.sampled_from(["exact", "decfloat", "decimal(20,4)"]))
-def test_a_decimal_never_loses_whole_digits_that_an_integer_has(precision: int, scale: int, setting: str) -> None:
-    kind = Kind("decimal", precision, min(scale, precision))
-    found = dialect(number=setting).kind(kind)
-    if found.precision is None or setting == "decimal(20,4)":
-        return  # that of numbers, as the setting says
-    whole = precision - (kind.scale or 0)
-    assert found.precision <= 38
-    assert found.scale == kind.scale
-    assert found.precision - (found.scale or 0) >= min(whole, 19)
 
 
 # --- columns of others
@@ -107,6 +90,58 @@ def test_who_asks_for_another_type_gets_it(snowflake: Snowflake, kind: str, spel
     made(snowflake, "NUMBER(10,2)", "1.25")
     snowflake.run(schema(id=INT, v=NUM), record(id=2, v=Decimal("0.125")), column_types={"orders.v": kind})
     assert (spelt_of(snowflake), values(snowflake)) == (spelt, [Decimal("1.25"), Decimal("0.125")])
+
+
+@pytest.mark.parametrize(
+    ("spelt", "value", "wanted", "settings", "becomes"),
+    [
+        ("NUMBER(10,2)", "12345678.90", NUM, {"column_types": {"orders.v": "double"}}, "FLOAT"),
+        ("NUMBER(5,5)", "0.5", NUM, {"column_types": {"orders.v": "double"}}, "FLOAT"),
+        ("NUMBER(10,0)", "1234567890", NUM, {}, "FLOAT"),
+        ("NUMBER(38,2)", "1.25", number(multipleOf=Decimal("0.001")), {}, "NUMBER(38,3)"),
+        ("NUMBER(38,2)", "1.25", NUM, {"number": "decimal(38,9)"}, "NUMBER(38,9)"),
+        ("NUMBER(30,0)", "12", NUM, {"number": "decimal(20,4)"}, "NUMBER(20,4)"),
+        ("DECFLOAT", "'0.125'::DECFLOAT", NUM, {"number": "double"}, "FLOAT"),
+    ],
+)
+def test_a_column_whose_values_fit_becomes_what_is_asked_for(
+    snowflake: Snowflake, spelt: str, value: str, wanted: Any, settings: dict[str, Any], becomes: str
+) -> None:
+    """Up to the last digit that the column has, and to more places with fewer digits before the point."""
+    made(snowflake, spelt, value)
+    snowflake.run(schema(id=INT, v=wanted), record(id=2, v=Decimal("1.125")), **settings)
+    assert (spelt_of(snowflake), values(snowflake)) == (becomes, [Decimal(value.strip("'").partition("'")[0]), Decimal("1.125")])
+
+
+LARGE = "123456789012345678901234567890123456.25"  # 36 digits before the point
+
+
+@pytest.mark.parametrize(
+    ("spelt", "value", "wanted", "settings", "remedy"),
+    [
+        ("NUMBER(38,2)", LARGE, number(multipleOf=Decimal("0.001")), {}, {"narrow_columns": "keep"}),
+        ("NUMBER(19,0)", str(2**53 + 1), NUM, {}, {"narrow_columns": "keep"}),
+        ("NUMBER(38,0)", str(2**53 + 1), NUM, {}, {"column_types": {"orders.v": "integer"}}),
+        ("DECFLOAT", "'0.12345678901234567890123'::DECFLOAT", NUM, {"number": "double"}, {"number": "decfloat"}),
+        ("DECFLOAT", "'0.12345678901234567890123'::DECFLOAT", NUM, {"column_types": {"orders.v": "double"}}, {"column_types": {"orders.v": "number"}}),
+        ("NUMBER(10,2)", "1.25", INT, {}, {"column_types": {"orders.v": "decimal(38,2)"}}),
+        ("NUMBER(38,20)", "1.25", INT, {}, {"narrow_columns": "keep"}),
+        ("NUMBER(38,2)", "1.25", INT, {}, {"narrowing": "keep"}),
+        ("FLOAT", "0.25", number(multipleOf=Decimal("0.01")), {}, {"narrowing": "keep"}),
+    ],
+)
+def test_a_column_whose_values_would_change_stays_and_the_remedy_works(
+    snowflake: Snowflake, spelt: str, value: str, wanted: Any, settings: dict[str, Any], remedy: dict[str, Any]
+) -> None:
+    made(snowflake, spelt, value)
+    before, lines = values(snowflake), (schema(id=INT, v=wanted), record(id=2, v=5))
+    with pytest.raises(UpgradeError) as refused:
+        snowflake.run(*lines, **settings)
+    ((name, setting),) = remedy.items()
+    assert f"`{name}: {setting if isinstance(setting, str) else json.dumps(setting)}`" in str(refused.value)
+    assert values(snowflake) == before
+    snowflake.run(*lines, **{**settings, **remedy})
+    assert [Decimal(found) for found in values(snowflake)] == [*map(Decimal, before), 5]
 
 
 @pytest.mark.parametrize(("spelt", "becomes"), [("NUMBER(19,0)", "NUMBER(19,0)"), ("NUMBER(20,0)", "NUMBER(20,0)"), ("NUMBER(18,0)", "NUMBER(38,0)"), ("NUMBER(5,0)", "NUMBER(38,0)")])

@@ -65,11 +65,12 @@ def test_a_numeric_without_precision_is_a_number(snowflake: Snowflake, value: st
         ({"multipleOf": 0.01, "exclusiveMaximum": 10**36}, "NUMBER(38,2)"),
         ({"multipleOf": 0.01, "maximum": 10**36}, "FLOAT"),
         ({"multipleOf": 0.01, "minimum": -(10**36) - 1}, "FLOAT"),
-        ({"multipleOf": 1e-37, "maximum": 9}, "NUMBER(38,37)"),
+        ({"multipleOf": 1e-37, "minimum": 0, "maximum": 9}, "NUMBER(38,37)"),
+        ({"multipleOf": 1e-37, "maximum": 9}, "FLOAT"),
         ({"multipleOf": 1e-38, "maximum": 0.5}, "FLOAT"),
         ({"multipleOf": 0.01}, "NUMBER(38,2)"),
     ],
-    ids=["draft 4", "draft 7", "one digit more", "negative", "37", "38", "no bounds"],
+    ids=["draft 4", "draft 7", "one digit more", "negative", "37", "one bound", "38", "no bounds"],
 )
 def test_the_bounds_count(snowflake: Snowflake, kind: Any, spelt: str) -> None:
     snowflake.run(schema("t", id=INT, v={"type": "number", **kind}), *raw("0.25"))
@@ -83,7 +84,8 @@ REMEDIES = [
     (PRICE, "12345678901234567890.5", {"number": "decfloat"}),
     (PRICE, "12345678901234567890.5", {"column_types": {"t.v": "string"}}),
     ({"type": "number", "multipleOf": 0.01}, "0.125", {"column_types": {"t.v": "double"}}),
-    ({"type": "number", "multipleOf": 0.01}, "0.125", {"column_types": {"t.v": "string"}}),
+    ({"type": "number", "multipleOf": 0.01}, "0.125", {"column_types": {"t.v": "decimal(38,3)"}}),
+    ({"type": "number", "multipleOf": 0.01}, "0.12345678901234567891", {"column_types": {"t.v": "string"}}),
     ({"type": "number", "multipleOf": 0.01}, "0.12345678901234567891", {"column_types": {"t.v": "number"}, "number": "decfloat"}),
     ({"type": "number", "multipleOf": 1e-20}, "1234567890123456789.5", {"column_types": {"t.v": "number"}, "number": "decfloat"}),
     (NUM, "1.00005", {"number": "decfloat"}, {"number": "decimal(20,4)"}),

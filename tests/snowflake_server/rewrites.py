@@ -25,6 +25,9 @@ def rewritten(node: Any, own_table: Callable[[exp.Table], str | None]) -> Any:
         duplicates = arguments[1] if len(arguments) > 1 and arguments[1] else exp.Literal.string("s")
         made = exp.Anonymous(this="fs_variant", expressions=[arguments[0], duplicates])
         return exp.Cast(this=made, to=exp.DataType.build("JSON"))
+    if isinstance(node, exp.Cast) and node.to.this == exp.DataType.Type.DECFLOAT:  # one text for one number, also out of a FLOAT
+        text = exp.Upper(this=exp.cast(node.this, "VARCHAR"))
+        return exp.Anonymous(this="regexp_replace", expressions=[text, exp.Literal.string(r"\.0$"), exp.Literal.string("")])
     if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.DECFLOAT:
         return exp.DataType.build("VARCHAR")  # the engine has no such number: it is the text that it was given as
     if isinstance(node, exp.UnixToTime) and node.text("scale") == "6":  # the engine would round
