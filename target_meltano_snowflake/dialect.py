@@ -14,17 +14,9 @@ from snowflake import connector
 from sqlalchemy.types import TypeEngine
 
 from target_meltano import (
-    BINARY,
-    BOOLEAN,
-    DATE,
     DOUBLE,
-    INTEGER,
-    INTEGER_DIGITS,
-    JSON,
     NOT_FINITE,
     NUMBER,
-    STRING,
-    TIME,
     TIMESTAMP,
     AddColumn,
     ChangeType,
@@ -35,7 +27,6 @@ from target_meltano import (
     Found,
     FoundColumn,
     Kind,
-    Limit,
     Need,
     ReplaceKey,
     RowCounts,
@@ -46,18 +37,16 @@ from target_meltano import (
 )
 
 from . import faults, policies, rights, session, upgrades
-from .encode import MAX_SCALE, encode
+from .encode import encode
 from .loading import NO_COLLATION
 from .review import SnowflakeCopies
 from .session import SnowflakeSettings
 from .sql import SnowflakeSQL, Timestamp, Type
+from .types import READS, column_kind, found_column
 from .upgrades import LONGEST_ENDING, base_of
 from .work import Work
 
-WHOLE = tuple(Kind("decimal", digits, 0) for digits in range(1, 39))
-MAX_SIZES = {"VARCHAR": 16777216, "BINARY": 8388608}
 TABLES = ("TABLE", "TRANSIENT")  # kinds: SHOW TABLES tells transient ones apart, SHOW OBJECTS of our version did not
-MICROSECONDS = 6  # digits that a time needs
 
 
 class SnowflakeDialect(Dialect[SnowflakeSettings]):
@@ -74,18 +63,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         "binary": Type("BINARY"),
         "json": Type("VARIANT"),
     }
-    reads: ClassVar[Mapping[str, Kind]] = {
-        "boolean": BOOLEAN,
-        "float": NUMBER,
-        "decfloat": NUMBER,
-        "varchar": STRING,
-        "date": DATE,
-        "time": TIME,
-        "timestamp_tz": TIMESTAMP,
-        "timestamp_ltz": TIMESTAMP,
-        "binary": BINARY,
-        "variant": JSON,
-    }
+    reads: ClassVar[Mapping[str, Kind]] = READS
     compares_shapes = False
     ddl_commits = True
     max_columns = 2000
@@ -270,18 +248,7 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
     # --- types
 
     def kind(self, kind: Kind) -> Kind:
-        """Numbers are what the setting `number` says; no type has more than 38 digits."""
-        if kind in (NUMBER, DOUBLE):
-            if self.settings.number == "double":
-                return DOUBLE
-            return (session.number_kind(self.settings.number) or NUMBER) if kind == NUMBER else DOUBLE
-        if kind.precision is None or (kind.precision <= 38 and (kind.scale or 0) <= MAX_SCALE):
-            return kind
-        number, scale = self.kind(NUMBER), kind.scale or 0
-        if scale > MAX_SCALE or self.settings.number == "decfloat":  # which has 38 digits, too, wherever the point is
-            return number
-        whole = INTEGER_DIGITS if number.precision is None else min(INTEGER_DIGITS, number.precision - (number.scale or 0))
-        return Kind("decimal", 38, scale) if 38 - scale >= min(kind.precision - scale, whole) else number
+        return column_kind(kind, self.settings.number)
 
     def column_type(self, kind: Kind) -> TypeEngine[Any]:
         if kind.precision is not None:
@@ -305,39 +272,10 @@ class SnowflakeDialect(Dialect[SnowflakeSettings]):
         return column.type or self.type_name(column.kind)
 
     def found_column(self, name: str, spelt: str, *, optional: bool = True) -> FoundColumn:
-        """NUMBER(38,0) holds integers of 64 bits and larger ones; FLOAT numbers that it keeps, and rounded ones."""
-        base, sizes = base_of(spelt)
-        also: tuple[Kind, ...] = ()
-        widens: tuple[Kind, ...] = ()
-        stays: tuple[Kind, ...] = ()
-        kind = self.reads.get(base.lower())
-        narrow, remedy = False, ""
-        if base == "NUMBER" and sizes == (38, 0):
-            kind, also = INTEGER, WHOLE
-        elif base == "NUMBER" and len(sizes) == 2:
-            kind = Kind("decimal", *sizes)
-            also = (INTEGER,) if sizes >= (INTEGER_DIGITS, 0) and not sizes[1] else ()
-            widens = () if sizes[1] else (INTEGER,)
-            # A FLOAT has other values than numbers with places behind the point: only who asks for it gets it.
-            stays = (NUMBER,) if sizes[1] and self.settings.number not in ("double", "decfloat") else ()
-        elif base == "FLOAT":
-            narrow = self.settings.number == "decfloat"
-            also = (DOUBLE,)
-        elif base == "DECFLOAT" and self.settings.number == "double":
-            remedy = "with the setting `number: decfloat` it stays, with all its digits"
-        elif base == "TIMESTAMP_NTZ" and "ntz" in (self.settings.timestamps, "ntz" * (self.settings.naive_timestamps == "utc")):
-            kind = TIMESTAMP
-        elif base == "TIMESTAMP_NTZ":
-            remedy = "with `naive_timestamps: utc` its times are UTC, with `timestamps: ntz` those of all columns that we make; else "
-        limit = None
-        if base in MAX_SIZES and sizes:
-            narrow = sizes[0] < MAX_SIZES[base]
-            limit = Limit("characters" if base == "VARCHAR" else "bytes", sizes[0]) if narrow else None
-        elif base.startswith("TIME") and sizes:
-            narrow = sizes[0] < MICROSECONDS
-            limit = Limit("digits of a second", sizes[0]) if narrow else None
-        wide = self.type_name(kind).lower() if kind and narrow else ""
-        return FoundColumn(name, kind, spelt.lower(), narrow, optional, also, wide=wide, limit=limit, remedy=remedy, widens=widens, rescales=base == "NUMBER", stays=stays)
+        number, reads_naive = self.settings.number, self.settings.timestamps == "ntz" or self.settings.naive_timestamps == "utc"
+        found = found_column(name, spelt, number, reads_naive)
+        wide = self.type_name(found.kind).lower() if found.kind and found.narrow else ""
+        return replace(found, type=spelt.lower(), optional=optional, wide=wide)
 
     # --- DDL
 

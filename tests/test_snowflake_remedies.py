@@ -169,6 +169,6 @@ def test_a_decimal_of_more_than_38_digits_keeps_its_places_or_is_a_number(precis
     elif column.type != made(NUM, number=number).type:
         assert (column.kind.precision, column.kind.scale) == (38, scale)
         assert 38 - scale >= min(precision - scale, 16)  # INTEGER_DIGITS, and those of decimal(20,4)
-    else:  # it holds numbers that no NUMBER with its places does
+    else:  # no NUMBER with its places holds more of them
         other = column.kind
-        assert scale > 37 or other.precision is None or other.precision - (other.scale or 0) > 38 - scale
+        assert scale > 37 or other.precision is None or other.precision - (other.scale or 0) >= 38 - scale
