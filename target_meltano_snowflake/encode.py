@@ -23,8 +23,10 @@ MAX_DIGITS = 38
 MAX_SCALE = 37
 SAFE_DIGITS = 15  # a decimal number with so many comes out of a double as it was
 ARRIVAL = "N"  # the column with the number of each row, in the order of arrival
-# They work where the table is there already, as it is once a record was refused. NAME is the column, as settings have it.
-_FLOAT_REMEDY = 'the setting number: decfloat keeps 38 digits, in a new table decimal(p,s) does, and column_types: "NAME": "string" keeps all'
+# They work where the table is there already, as it is once a record was refused. NAME is the property, as settings have it, COLUMN its column.
+_JSON_REMEDY = 'column_types: "NAME": "string" keeps the text, in a column of its own (column_names: "NAME": "COLUMN_2")'
+_FLOAT_REMEDY = 'the setting number: decfloat keeps 38 digits, in a new table decimal(p,s) does, and '
+_DECFLOAT_REMEDY = ', and "number" with the setting number: decfloat 38 digits'
 
 
 def encode(table: Table, batch: pa.RecordBatch, type_of: Callable[[Column], str], arrival: int) -> pa.RecordBatch:
@@ -38,7 +40,8 @@ def encode(table: Table, batch: pa.RecordBatch, type_of: Callable[[Column], str]
         try:
             arrays.append(_stored(array, column.kind.name, type_of(column)))
         except _Refused as refused:
-            faults.append((refused.row, f"column {column.name!r}: {refused}".replace("NAME", f"{table.source}.{column.source}")))
+            fault = str(refused).replace("NAME", f"{table.source}.{column.source}").replace("COLUMN", column.name)
+            faults.append((refused.row, f"column {column.name!r}: {fault}"))
     if faults:
         row, fault = min(faults)
         raise RowError(fault, row=row)
@@ -108,8 +111,14 @@ def _floats(texts: pa.Array) -> pa.Array:
     for row in _positions(doubtful):
         text = texts[row].as_py()
         if not _is_double(text, values[row].as_py()):
-            raise _Refused(row, f"FLOAT would change {shown(text)}; {_FLOAT_REMEDY}")
+            others = _FLOAT_REMEDY if _is_decfloat(text) else ""
+            raise _Refused(row, f'FLOAT would change {shown(text)}; {others}column_types: "NAME": "string" keeps all')
     return values
+
+
+def _is_decfloat(text: str) -> bool:
+    digits, exponent = exact(text)
+    return len(digits) <= MAX_DIGITS and abs(exponent + len(digits)) < 16_000
 
 
 def _is_double(text: str, value: float) -> bool:
@@ -141,14 +150,14 @@ def _fitting(row: int, text: str, type_name: str, precision: int, scale: int) ->
     digits, exponent = exact(text)
     number = (int(text.startswith("-")), tuple(map(int, digits)), exponent)
     if type_name.startswith("DECFLOAT"):
-        fits = len(digits) <= MAX_DIGITS and abs(exponent + len(digits)) < 16_000
-        if fits:
+        if _is_decfloat(text):
             return str(Decimal(number))
-        raise _Refused(row, f"{shown(text)} has more than {MAX_DIGITS} digits, which DECFLOAT would cut; column_types: string keeps them")
+        raise _Refused(row, f'{shown(text)} has more than {MAX_DIGITS} digits, which DECFLOAT would cut; column_types: "NAME": "string" keeps them')
     if -exponent > scale or (digits and len(digits) + exponent > precision - scale):
         places, whole = max(scale, -exponent), max(min(precision - scale, INTEGER_DIGITS), len(digits) + exponent)
         kind = f"decimal({MAX_DIGITS},{places})" if places <= MAX_SCALE and whole + places <= MAX_DIGITS else "string"
-        raise _Refused(row, f'{shown(text)} is no {type_name}; column_types: "NAME": "{kind}" holds it, "double" its nearest double, and "number" with the setting number: decfloat 38 digits (narrow_columns: widen)')
+        others = _DECFLOAT_REMEDY if _is_decfloat(text) else ""
+        raise _Refused(row, f'{shown(text)} is no {type_name}; column_types: "NAME": "{kind}" holds it, "double" its nearest double{others} (narrow_columns: widen)')
     return f"{Decimal(number):f}"
 
 
@@ -166,7 +175,7 @@ def _refuse_inexact_json(texts: pa.Array) -> None:
     for row in _positions(pc.match_substring_regex(texts, _SUSPECT)):
         for number in _numbers(json.loads(texts[row].as_py(), parse_float=_Number, parse_int=_Number)):
             if not _is_kept(number):
-                raise _Refused(row, f"VARIANT would change {shown(str(number))} in it; with column_types: string the text is kept")
+                raise _Refused(row, f"VARIANT would change {shown(str(number))} in it; {_JSON_REMEDY}")
 
 
 def _numbers(value: Any) -> Iterator[_Number]:

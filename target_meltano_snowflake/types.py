@@ -40,7 +40,10 @@ READS: Mapping[str, Kind] = {
 WHOLE = tuple(Kind("decimal", digits, 0) for digits in range(1, MAX_DIGITS + 1))
 MAX_SIZES = {"VARCHAR": 16777216, "BINARY": 8388608}
 MICROSECONDS = 6  # digits that a time needs
-_STAYS = "with the setting `number: decfloat` it stays, with all its digits"
+_STAYS = {  # by the setting `number`: with which it need not change
+    "DECFLOAT": {"double": "with the setting `number: decfloat` it stays, with all its digits"},
+    "FLOAT": {"decfloat": "with the setting `number: exact` it stays, with NaN and infinities"},
+}
 _NAIVE = "with `naive_timestamps: utc` its times are UTC, with `timestamps: ntz` those of all columns that we make; else "
 
 
@@ -64,10 +67,9 @@ def found_column(name: str, spelt: str, number: str, reads_naive: bool) -> Found
     kind = READS.get(base.lower())
     if base == "NUMBER" and len(sizes) == 2:
         return _number(name, spelt, *sizes, number)
-    if base == "FLOAT":  # it holds numbers that it keeps, and rounded ones
-        return FoundColumn(name, kind, spelt, narrow=number == "decfloat", also=(DOUBLE,))
-    if base == "DECFLOAT":
-        return FoundColumn(name, kind, spelt, remedy=_STAYS if number == "double" else "")
+    if base in _STAYS:  # a FLOAT holds numbers that it keeps, and rounded ones
+        narrow, also = (number == "decfloat", (DOUBLE,)) if base == "FLOAT" else (False, ())
+        return FoundColumn(name, kind, spelt, narrow=narrow, also=also, remedy=_STAYS[base].get(number, ""))
     if base == "TIMESTAMP_NTZ":
         if not reads_naive:
             return FoundColumn(name, None, spelt, remedy=_NAIVE)

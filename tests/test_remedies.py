@@ -77,6 +77,28 @@ def test_decimals_of_other_digits_become_numbers(db: Any) -> None:
     assert STRING not in way.values()
 
 
+@pytest.mark.parametrize(
+    ("first", "stored", "then", "value", "settings"),
+    [
+        (INT, 2**53 + 1, {"type": "number"}, 2, {"number": "double"}),
+        ({"type": "string", "format": "date-time"}, "infinity", {"type": "string"}, "2026-01-02T00:00:00Z", {}),
+    ],
+    ids=["no double", "no text"],
+)
+def test_a_column_with_a_value_that_would_change_stays_by_the_remedy(db: Any, first: Any, stored: Any, then: Any, value: Any, settings: Any) -> None:
+    run(db, schema("t", id=INT, v=first))
+    db.query(f'INSERT INTO "{db.schema}".t (id, v) VALUES (1, %s)', (stored,))
+    second = schema("t", id=INT, v=then), record("t", id=2, v=value)
+    with pytest.raises(UpgradeError, match="a value in it would change; with `column_types: .* it takes the values that convert exactly") as caught:
+        run(db, *second, **settings)
+    before = dict(rows(db, "id, v::text"))
+    (way,) = advised(caught.value)
+    run(db, *second, **settings, **way)
+    after = dict(rows(db, "id, v::text"))
+    assert set(after) == {1, 2}
+    assert after[1] == before[1]
+
+
 HOLDS = re.compile(r'; setting column_types: ("t\.v": "\w+") holds it$')
 SOME: dict[str, Any] = {
     "integer": INT,

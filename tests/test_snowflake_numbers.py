@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from on_snowflake import Snowflake
 
-from target_meltano import RecordError, UpgradeError
+from target_meltano import RecordError, SchemaError, UpgradeError
 from target_meltano.samples import INT, NUM, record, schema
 
 TIME = {"type": ["string", "null"], "format": "date-time"}
@@ -205,3 +205,50 @@ def test_a_key_that_would_become_json_is_refused_with_a_remedy_that_works(snowfl
         snowflake.run(*lines)
     snowflake.run(*lines, table_names={"orders": "OTHERS"})
     assert [row["ID"] for row in snowflake.rows("OTHERS")] == [1]
+
+
+def test_a_json_that_variant_would_change_is_refused_with_a_remedy_that_works(snowflake: Snowflake) -> None:
+    line = '{"type": "RECORD", "stream": "orders", "record": {"id": 2, "v": {"a": 1.5e400}}}'
+    lines = schema(id=INT, v={"type": "object"}), record(id=1, v={"a": 1}), line
+    with pytest.raises(RecordError, match=r'column_types: ("orders\.v": "string") keeps the text, .* \(column_names: ("orders\.v": "V_2")\)') as refused:
+        snowflake.run(*lines)
+    found = re.search(r'column_types: ("[^"]*": "[^"]*").*column_names: ("[^"]*": "[^"]*")', str(refused.value))
+    assert found
+    snowflake.run(*lines, column_types=json.loads("{" + found[1] + "}"), column_names=json.loads("{" + found[2] + "}"))
+    rows = sorted(snowflake.rows("ORDERS"), key=lambda row: row["ID"])
+    assert [(row["ID"], row["V_2"]) for row in rows] == [(1, '{"a":1}'), (2, '{"a":1.5e400}')]
+
+
+def test_a_float_with_nan_does_not_become_decfloat_and_the_remedy_works(snowflake: Snowflake) -> None:
+    line = '{"type": "RECORD", "stream": "orders", "record": {"id": 1, "v": -Infinity}}'
+    snowflake.run(schema(id=INT, v=NUM), line)
+    lines = schema(id=INT, v=NUM), record(id=2, v=1.5)
+    with pytest.raises(UpgradeError, match="with the setting `number: exact` it stays"):
+        snowflake.run(*lines, number="decfloat")
+    snowflake.run(*lines, number="exact")
+    assert [float(row["V"]) for row in sorted(snowflake.rows("ORDERS", exact=False), key=lambda row: row["ID"])] == [float("-inf"), 1.5]
+
+
+def test_the_statements_to_run_by_hand_do_what_a_change_does(snowflake: Snowflake) -> None:
+    snowflake.run(schema(id=INT, v=INT), record(id=1, v=1), record(id=2, v=2))
+    lines = schema(id=INT, v={"type": "string"}), record(id=3, v="x")
+    with pytest.raises(UpgradeError, match=r"more than 1 rows \(setting max_rewrite_rows\)") as refused:
+        snowflake.run(*lines, max_rewrite_rows=1)
+    by_hand = re.search(r"run by hand when that suits: (.*?)(?: \(setting invalid_schemas|$)", str(refused.value))
+    assert by_hand
+    for statement in by_hand[1].split("; "):
+        snowflake.query(statement)
+    snowflake.run(*lines, max_rewrite_rows=1)
+    assert (spelt_of(snowflake).partition("(")[0], values(snowflake)) == ("VARCHAR", ["1", "2", "x"])
+    assert {row[0] for row in snowflake.query(f'DESCRIBE TABLE "{snowflake.schema}"."ORDERS"')} == {"ID", "V", "__LOADED_AT"}
+
+
+@pytest.mark.parametrize("how", ["add", "fail"])
+def test_a_narrow_column_that_may_not_change_stays_by_the_remedy(snowflake: Snowflake, how: str) -> None:
+    made(snowflake, "NUMBER(10,0)", "1")
+    snowflake.query(f'ALTER TABLE "{snowflake.schema}"."ORDERS" ADD COLUMN "__LOADED_AT" TIMESTAMP_TZ')
+    lines = schema(id=INT, v=INT), record(id=2, v=5)
+    with pytest.raises(SchemaError, match="and would become integer.*with `narrow_columns: keep` the column stays as it is"):
+        snowflake.run(*lines, schema_changes=how)
+    snowflake.run(*lines, schema_changes=how, narrow_columns="keep")
+    assert (spelt_of(snowflake), values(snowflake)) == ("NUMBER(10,0)", [1, 5])

@@ -40,7 +40,7 @@ def decimal(precision: int, scale: int) -> dict[str, Any]:
 WANTED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "integer": (INT, ["7", str(2**63 - 1)]),
     "large integer": ({"type": "integer", "maximum": 10**30}, ["7", str(10**30)]),
-    "number": (NUM, ["7", "0.125", "123456789.5", "12345678901234567.5", "1e40"]),
+    "number": (NUM, ["7", "0.125", "123456789.5", "12345678901234567.5", "1e40", "0.1234567890123456789012345678901234567891"]),
     "thousandths": ({"type": "number", "multipleOf": Decimal("0.001")}, ["1.125", "123456789012.345"]),
     "numeric without precision": ({"type": "number", "multipleOf": Decimal("1e-38"), "minimum": -(10**62), "maximum": 10**62}, ["0.125", "123456789.5", "1e40"]),
     "decimal(12,4)": (decimal(12, 4), ["12345678.1234"]),
