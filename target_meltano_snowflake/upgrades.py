@@ -111,6 +111,11 @@ class Mark:
         its = {"of": self.of, "new": self.new, "run": self.run, "source": self.source, "was": list(self.was)}
         return MARK + json.dumps({name: value for name, value in its.items() if value not in (None, [])}, ensure_ascii=False)
 
+    def is_of(self, name: str) -> bool:
+        """Tell whether the column *name* is where we left it: others may have renamed it, or copied its comment."""
+        ending = rf" \({'new' if self.new else 'old'} {re.escape(self.run[-8:])}( \d+)?\)"
+        return name == self.of or (self.new is not None and re.fullmatch(re.escape(self.of) + ending, name) is not None)
+
     def whole(self) -> str:
         """Return the comment of the column when it is on the way no more."""
         return str(replace(self, new=None)) if self.was else self.source
@@ -121,9 +126,11 @@ def read_mark(comment: str) -> Mark | None:
     if not comment.startswith(MARK):
         return None
     try:
-        return Mark(**{"new": None, **json.loads(comment.removeprefix(MARK))})
-    except (ValueError, TypeError):
+        mark = Mark(**{"new": None, **json.loads(comment.removeprefix(MARK))})
+    except (ValueError, TypeError, RecursionError):
         return None
+    texts = (mark.of, mark.run, mark.source, *mark.was) if isinstance(mark.was, list | tuple) else (None,)
+    return mark if all(isinstance(text, str) for text in texts) and mark.new in (None, True, False) else None
 
 
 @dataclass(frozen=True)
@@ -230,8 +237,13 @@ def tidied(found: Found) -> tuple[Found, Left]:
 
     A key that is gone, between two statements of ours, was of the columns that are NOT NULL.
     """
-    marks = {name: mark for name, column in found.columns.items() if (mark := read_mark(column.source))}
-    kept = {name: column for name, column in found.columns.items() if name not in marks}
+    read = {name: mark for name, column in found.columns.items() if (mark := read_mark(column.source))}
+    marks = {name: mark for name, mark in read.items() if mark.is_of(name)}
+    kept = {
+        name: replace(column, source=read[name].source) if name in read else column
+        for name, column in found.columns.items()
+        if name not in marks
+    }
     left, renamed, marked, was, settled = [], {}, {}, {}, {}
     for name, mark in marks.items():
         column = replace(found.columns[name], source=mark.source)

@@ -150,6 +150,40 @@ def test_an_old_column_that_cannot_be_dropped_is_told_and_in_nobodys_way(standin
     assert set(described(standin, 0)) == {"ID", "V", "__LOADED_AT"}
 
 
+# --- comments like ours on columns of others
+
+LIKE_OURS = [
+    {"of": ["V"], "new": False, "run": "r"},
+    {"of": "V", "new": "x", "run": "r"},
+    {"of": "V", "new": False, "run": "r", "source": "w"},
+    {"of": "V", "run": "r", "was": ["NUMBER(38,0)"]},
+    {"of": "V", "new": True, "run": 5},
+    {"of": "V", "new": True, "run": "r", "was": 5},
+    {"of": "GONE", "new": False, "run": "r"},
+    {"of": "W", "run": "r", "source": ["w"]},
+]
+
+
+@pytest.mark.parametrize("like", LIKE_OURS, ids=str)
+def test_a_comment_that_is_like_ours_makes_no_column_ours(standin: Snowflake, like: Any) -> None:
+    standin.run(schema(id=INT, v=INT, w=INT), record(id=1, v=1, w=7))
+    standin.query(f"""ALTER TABLE "{standin.schema}"."ORDERS" ALTER COLUMN "W" COMMENT 'target-meltano {json.dumps(like)}'""")
+    standin.run(schema(id=INT, v=STR), record(id=2, v="x"))
+    assert read(standin, "ID", "V", "W") == [(1, "1", 7), (2, "x", None)]
+
+
+def test_a_column_that_others_rename_in_a_change_is_theirs(standin: Snowflake, monkeypatch: pytest.MonkeyPatch) -> None:
+    standin.run(schema(id=INT, v=INT), record(id=1, v=1))
+    with monkeypatch.context() as patch, suppress(DatabaseError, Killed):
+        ends_at(patch, 4, "killed")  # its comment is not its own yet
+        standin.run(schema(id=INT, v=STR), record(id=2, v="2"))
+    table = f'"{standin.schema}"."ORDERS"'
+    standin.query(f'ALTER TABLE {table} RENAME COLUMN "V" TO "MINE"')
+    standin.query(f'ALTER TABLE {table} ADD COLUMN "V" VARCHAR')
+    standin.run(schema(id=INT, v=STR), record(id=3, v="3"))
+    assert ("1", 1) in [(row["MINE"], row["ID"]) for row in standin.rows("ORDERS")]
+
+
 # --- collations
 
 
