@@ -205,3 +205,18 @@ def test_a_comment_on_a_column(standin: Snowflake, table: str) -> None:
     standin.query(f"ALTER TABLE {table} ALTER COLUMN \"S\" COMMENT 'it''s'")
     comments = {row[0]: row[9] for row in standin.query(f"DESCRIBE TABLE {table}")}
     assert (comments["F"], comments["S"]) == ("one", "it's")
+
+
+def test_policies_may_be_spelt_without_quotes(standin: Snowflake) -> None:
+    standin.query(f'CREATE SCHEMA "{standin.schema}"')
+    table = f"{standin.schema}.t"
+    standin.query(f"CREATE TABLE {table} (a VARCHAR, b NUMBER(38,0))")
+    standin.query(f"CREATE OR REPLACE MASKING POLICY {standin.schema}.stars AS (val STRING) RETURNS STRING -> '***'")
+    standin.query(f"CREATE ROW ACCESS POLICY IF NOT EXISTS {standin.schema}.some AS (n NUMBER) RETURNS BOOLEAN -> n > 1")
+    standin.query(f"ALTER TABLE {table} ALTER a SET MASKING POLICY {standin.schema}.stars")
+    standin.query(f"ALTER TABLE {table} ADD ROW ACCESS POLICY {standin.schema}.some ON (b)")
+    standin.query(f"ALTER TABLE {table} CLUSTER BY (b)")
+    standin.query(f"INSERT INTO {table} VALUES ('x', 1), ('y', 2)")
+    assert standin.query(f'SELECT * FROM "{standin.schema}"."T"') == [("***", 2)]
+    with pytest.raises(connector.errors.ProgrammingError, match="clustering key"):
+        standin.query(f'ALTER TABLE "{standin.schema}"."T" DROP COLUMN "B"')

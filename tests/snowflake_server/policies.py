@@ -59,11 +59,11 @@ class Guarded:
             if old in known:
                 known[new] = known.pop(old)  # type: ignore[attr-defined, index]
         self.rows = {policy: [new if name == old else name for name in names] for policy, names in self.rows.items()}
-        self.cluster = self.cluster.replace(f'"{old}"', f'"{new}"')
+        self.cluster = re.sub(rf'"{re.escape(old)}"|\b{re.escape(old)}\b', lambda _: f'"{new}"', self.cluster)
 
     def holds(self, column: str) -> str | None:
         """Return what keeps a column from being dropped."""
-        if f'"{column}"' in self.cluster:
+        if column in _parts(self.cluster):
             return "clustering key"
         if column in self.masks:
             return f"masking policy {self.masks[column].name}"
@@ -173,27 +173,39 @@ def collate_column(column: Any, name: Name) -> None:
 # --- statements of their own
 
 
+def _parts(text: str) -> list[str]:
+    """Return identifiers of a dotted or listed name: in double quotes as they are, others in upper case."""
+    found = re.findall(r'"((?:[^"]|"")+)"|([A-Za-z_][\w$]*)', text)
+    return [quoted.replace('""', '"') if quoted else bare.upper() for quoted, bare in found]
+
+
+def _named(cursor: Cursor, text: str) -> Name:
+    *schema, name = _parts(text)
+    return (schema[-1] if schema else cursor._conn.schema), name
+
+
 def create_policy(cursor: Cursor, found: re.Match[str]) -> None:
-    arguments = tuple(one.split()[0].strip('"').upper() for one in found["arguments"].split(","))
-    kind = f"{found['kind'].upper().replace(' ', '_')}_POLICY"
-    policies[found["schema"], found["name"]] = Policy(kind, found["schema"], found["name"], arguments, found["body"])
+    arguments = tuple(_parts(one)[0] for one in found["arguments"].split(","))
+    kind = f"{'_'.join(found['kind'].upper().split())}_POLICY"
+    name = _named(cursor, found["name"])
+    policies[name] = Policy(kind, *name, arguments, found["body"])
     cursor.done()
 
 
 def set_masking(cursor: Cursor, found: re.Match[str]) -> None:
-    its = of((found["schema"], found["table"]))
+    its, (column,) = of(_named(cursor, found["table"])), _parts(found["column"])
     if found["policy"]:
-        its.masks[found["column"]] = policies[found["of"], found["policy"]]
+        its.masks[column] = policies[_named(cursor, found["policy"])]
     else:
-        its.masks.pop(found["column"], None)
+        its.masks.pop(column, None)
     cursor.end_transaction(commit=True)
     cursor.done()
 
 
 def set_rows(cursor: Cursor, found: re.Match[str]) -> None:
-    its, policy = of((found["schema"], found["table"])), policies[found["of"], found["policy"]]
+    its, policy = of(_named(cursor, found["table"])), policies[_named(cursor, found["policy"])]
     if found["columns"]:
-        its.rows[policy] = re.findall(r'"([^"]+)"', found["columns"])
+        its.rows[policy] = _parts(found["columns"])
     else:
         its.rows.pop(policy, None)
     cursor.end_transaction(commit=True)
@@ -201,19 +213,19 @@ def set_rows(cursor: Cursor, found: re.Match[str]) -> None:
 
 
 def set_collation(cursor: Cursor, found: re.Match[str]) -> None:
-    collations[found["schema"]] = found["collation"]
+    collations[_parts(found["schema"])[-1]] = found["collation"]
     cursor.done()
 
 
 def cluster(cursor: Cursor, found: re.Match[str]) -> None:
-    its = of((found["schema"], found["table"]))
+    its = of(_named(cursor, found["table"]))
     its.cluster = f"LINEAR({found['columns']})" if found["columns"] else ""
     cursor.end_transaction(commit=True)
     cursor.done()
 
 
 def own(cursor: Cursor, found: re.Match[str]) -> None:
-    of((found["schema"], found["table"])).owner = found["role"]
+    of(_named(cursor, found["table"])).owner = _parts(found["role"])[0]
     cursor.end_transaction(commit=True)
     cursor.done()
 
@@ -236,14 +248,16 @@ def references(cursor: Cursor, found: re.Match[str]) -> None:
     cursor.answer([name.upper() for name in REFERENCES], rows)
 
 
-TABLE = r'"(?P<schema>[^"]+)"\."(?P<table>[^"]+)"'
-POLICY = r'"(?P<of>[^"]+)"\."(?P<policy>[^"]+)"'
+_WORD = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
+_NAME = rf"{_WORD}(?:\.{_WORD}){{0,2}}"
+TABLE = rf"alter\s+table\s+(?:if\s+exists\s+)?(?P<table>{_NAME})\s+"
+POLICY = rf"policy\s+(?P<policy>{_NAME})"
 ANSWERS = [
-    (r'create\s+(?P<kind>masking|row\s+access)\s+policy\s+"(?P<schema>[^"]+)"\."(?P<name>[^"]+)"\s+as\s*\((?P<arguments>.*?)\)\s*returns\s+\w+\s*->\s*(?P<body>.*)', create_policy),
-    (rf'alter\s+table\s+{TABLE}\s+(modify|alter)\s+column\s+"(?P<column>[^"]+)"\s+(unset\s+masking\s+policy|set\s+masking\s+policy\s+{POLICY})', set_masking),
-    (rf"alter\s+table\s+{TABLE}\s+(drop\s+row\s+access\s+policy\s+|add\s+row\s+access\s+policy\s+){POLICY}(\s+on\s*\((?P<columns>.*)\))?", set_rows),
-    (rf'grant\s+ownership\s+on\s+table\s+("[^"]+"\.)?{TABLE}\s+to\s+role\s+"(?P<role>[^"]+)".*', own),
-    (rf"alter\s+table\s+{TABLE}\s+(drop\s+clustering\s+key|cluster\s+by\s*\((?P<columns>.*)\))", cluster),
-    (r"alter\s+schema\s+\"(?P<schema>[^\"]+)\"\s+set\s+default_ddl_collation\s*=\s*'(?P<collation>[^']*)'", set_collation),
+    (rf"create\s+(?:or\s+replace\s+)?(?P<kind>masking|row\s+access)\s+policy\s+(?:if\s+not\s+exists\s+)?(?P<name>{_NAME})\s+as\s*\((?P<arguments>.*?)\)\s*returns\s+\w+(?:\s*\([\d,\s]*\))?\s*->\s*(?P<body>.*)", create_policy),
+    (rf"{TABLE}(?:modify|alter)\s+(?:column\s+)?(?P<column>{_WORD})\s+(?:unset\s+masking\s+policy|set\s+masking\s+{POLICY}(?:\s+force)?)", set_masking),
+    (rf"{TABLE}(?:drop\s+row\s+access\s+|add\s+row\s+access\s+){POLICY}(?:\s+on\s*\((?P<columns>.*)\))?", set_rows),
+    (rf"grant\s+ownership\s+on\s+table\s+(?P<table>{_NAME})\s+to\s+role\s+(?P<role>{_WORD}).*", own),
+    (rf"{TABLE}(?:drop\s+clustering\s+key|cluster\s+by\s*\((?P<columns>.*)\))", cluster),
+    (rf"alter\s+schema\s+(?P<schema>{_NAME})\s+set\s+default_ddl_collation\s*=\s*'(?P<collation>[^']*)'", set_collation),
     (r"select\s+.*\s+from\s+table\s*\(\s*\"(?P<asked>[^\"]+)\"\.information_schema\.policy_references\s*\(\s*ref_entity_name\s*=>\s*'(?P<name>.*)'\s*,\s*ref_entity_domain\s*=>\s*'table'\s*\)\s*\)", references),
 ]
