@@ -74,6 +74,9 @@ class Cursor:
 
 
 class Connection:
+    role = "LOADER"
+    database = "BENCH"
+
     def cursor(self) -> Cursor:
         return Cursor()
 

@@ -56,7 +56,7 @@ def test_new_streams_do_not_each_cost_a_commit(db: Any, monkeypatch: pytest.Monk
     """Rows that are not sent yet wait for the COMMIT of all; what is sent is committed before DDL."""
     commits = []
     commit = Session.commit
-    monkeypatch.setattr(Session, "commit", lambda self, is_there: (commits.append(self), commit(self, is_there)))
+    monkeypatch.setattr(Session, "commit", lambda self, *arguments, **named: (commits.append(self), commit(self, *arguments, **named)))
     lines = [line for name in "abcd" for line in (schema(name), record(name, id=1))]
     assert states_of(db, *lines, record("a", id=2), state(1)) == [1]
     assert len(commits) == 1
