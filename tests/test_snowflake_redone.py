@@ -39,27 +39,15 @@ def first(standin: Snowflake) -> Snowflake:
     return standin
 
 
-@pytest.mark.parametrize("how", ["gone", "before", "390112", "aborts"])
+@pytest.mark.parametrize(("how", "before"), [("gone", []), ("before", []), ("390112", []), ("aborts", []), ("gone", ANOTHER), ("aborts", ANOTHER)], ids=["gone", "before", "390112", "aborts", "gone, behind another", "aborts, behind another"])
 @pytest.mark.parametrize("new", sorted(NEW))
-def test_what_is_done_again_knows_its_own_ddl(first: Snowflake, new: str, how: str) -> None:
+def test_what_is_done_again_knows_its_own_ddl(first: Snowflake, new: str, how: str, before: list[Any]) -> None:
+    """Behind another stream both SCHEMAs are in the transaction that is done again."""
     changed, value, wanted = NEW[new]
     assert first.server
     first.server.fault("^COMMIT", how, skip=1)
     states: list[Any] = []
-    first.run(*OLD, changed, record(id=3, v=value), state(3), state_id="p", states=states)
-    assert any(entry.get("fault") for entry in first.server.log())
-    assert (values(first), states, kept(first)) == (wanted, [3], 3)
-
-
-@pytest.mark.parametrize("how", ["gone", "aborts"])
-@pytest.mark.parametrize("new", sorted(NEW))
-def test_so_does_a_stream_that_began_behind_another(first: Snowflake, new: str, how: str) -> None:
-    """Both its SCHEMAs are in the transaction that is done again."""
-    changed, value, wanted = NEW[new]
-    assert first.server
-    first.server.fault("^COMMIT", how, skip=1)
-    states: list[Any] = []
-    first.run(*ANOTHER, *OLD, changed, record(id=3, v=value), state(3), state_id="p", states=states)
+    first.run(*before, *OLD, changed, record(id=3, v=value), state(3), state_id="p", states=states)
     assert any(entry.get("fault") for entry in first.server.log())
     assert (values(first), states, kept(first)) == (wanted, [3], 3)
 
