@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import psycopg2
+import servers
 from canaries import Hit, hits
 
 from target_meltano_postgres import embedded
@@ -45,7 +45,7 @@ TALKATIVE = {
 @contextmanager
 def talkative(home: Path) -> Iterator[embedded.Server]:
     """Lend a server of our own in *home*, whose log has all that a server can tell."""
-    with mock.patch.object(embedded, "SERVER_SETTINGS", {**embedded.SERVER_SETTINGS, **TALKATIVE}), embedded.running(home) as server:
+    with servers.lent(home, TALKATIVE) as server:
         yield server
 
 

@@ -20,8 +20,6 @@ import servers
 from on_postgres import Watched, database, role
 from pooler import PROGRAM, pooled
 
-from target_meltano_postgres import binaries, embedded
-
 PLAIN = "-c quote_all_identifiers=off -c timezone=UTC -c extra_float_digits=1 -c bytea_output=hex -c datestyle=ISO -c intervalstyle=postgres -c search_path=public -c standard_conforming_strings=on"
 
 
@@ -108,12 +106,9 @@ def in_german(_: Any) -> Iterator[Watched]:
     folder = _translated()
     home = Path(os.environ["TMPDIR"], f"german-{secrets.token_hex(4)}")
     with pytest.MonkeyPatch.context() as changed:
-        changed.setattr(binaries, "wheel", lambda: None)
-        changed.setattr(binaries, "_of_system", lambda: folder)
-        changed.setattr(embedded, "SERVER_SETTINGS", {**embedded.SERVER_SETTINGS, "lc_messages": "de_DE.UTF-8"})
         changed.setenv("LOCPATH", f"{_german_locale()}:/usr/lib/locale")
         try:
-            with embedded.running(home) as server, looking(server.url) as connection:
+            with servers.lent(home, {"lc_messages": "de_DE.UTF-8"}, folder) as server, looking(server.url) as connection:
                 with connection.cursor() as cursor, pytest.raises(psycopg2.errors.DivisionByZero, match="Division durch Null"):
                     cursor.execute("SELECT 1 / 0")
                 yield Watched(server.url, connection)

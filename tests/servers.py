@@ -16,11 +16,14 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from target_meltano_postgres import binaries, embedded
 
 ARCHIVES = Path(__file__).parents[1] / ".venv-servers"
 MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
@@ -139,6 +142,22 @@ def of_debian() -> Iterable[tuple[str, Path]]:
     for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin")):
         if (folder / "initdb").exists():
             yield folder.parent.name, folder
+
+
+@contextmanager
+def lent(home: Path, settings: Mapping[str, str], programs: Path | None = None) -> Iterator[embedded.Server]:
+    """Lend a server in *home* with more *settings*, of these *programs* if given.
+
+    Only its start knows of both: a server may be lent to many tests, and those beside have their own.
+    """
+    with ExitStack() as leaving:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(embedded, "SERVER_SETTINGS", {**embedded.SERVER_SETTINGS, **settings})
+            if programs:
+                patch.setattr(binaries, "wheel", lambda: None)
+                patch.setattr(binaries, "_of_system", lambda: programs)
+            server = leaving.enter_context(embedded.running(home))
+        yield server
 
 
 def _archive(major: str) -> Path:

@@ -6,20 +6,21 @@ import json
 import secrets
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
+import servers
 from environments import environment
 from on_postgres import Watched
 from piped import Pipe, run
 from psycopg2.extensions import make_dsn, parse_dsn
 from syncs import selected
 
-from target_meltano_postgres import binaries, embedded
+from target_meltano_postgres import embedded
 
 WAL2JSON = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/lib/wal2json.so"), reverse=True)), None)
 needs_wal2json = pytest.mark.skipif(not WAL2JSON, reason="needs wal2json: apt-get install postgresql-15-wal2json (the number is that of your PostgreSQL)")
@@ -28,19 +29,15 @@ needs_wal2json = pytest.mark.skipif(not WAL2JSON, reason="needs wal2json: apt-ge
 @contextmanager
 def source_server(home: Path) -> Iterator[embedded.Server]:
     """Yield a server that decodes its log; Debian's with wal2json, where that is installed, else the wheel's."""
-    with ExitStack() as leaving:
-        patch = leaving.enter_context(pytest.MonkeyPatch.context())
-        settings = {**embedded.SERVER_SETTINGS, "wal_level": "logical", "max_wal_senders": "10", "max_replication_slots": "20"}
-        if WAL2JSON:
-            programs = WAL2JSON.parents[1] / "bin"
-            patch.setattr(binaries, "wheel", lambda: None)
-            patch.setattr(binaries, "_of_system", lambda: programs)
-            # 15.20 and 18.6 take no plugin for the log but those that this setting names; earlier ones do not know it.
-            known = subprocess.run([programs / "postgres", "--describe-config"], capture_output=True, text=True, check=True).stdout
-            if "output_plugin_libraries" in known:
-                settings["output_plugin_libraries"] = "wal2json"
-        patch.setattr(embedded, "SERVER_SETTINGS", settings)
-        yield leaving.enter_context(embedded.running(home))
+    settings = {"wal_level": "logical", "max_wal_senders": "10", "max_replication_slots": "20"}
+    programs = WAL2JSON and WAL2JSON.parents[1] / "bin"
+    if programs:
+        # 15.20 and 18.6 take no plugin for the log but those that this setting names; earlier ones do not know it.
+        known = subprocess.run([programs / "postgres", "--describe-config"], capture_output=True, text=True, check=True).stdout
+        if "output_plugin_libraries" in known:
+            settings["output_plugin_libraries"] = "wal2json"
+    with servers.lent(home, settings, programs) as server:
+        yield server
 
 
 @dataclass(frozen=True)
