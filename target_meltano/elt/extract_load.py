@@ -6,7 +6,8 @@ from pathlib import Path
 
 from . import options, runs
 from .display import Display
-from .pipeline import Outcome, Stop
+from .pipeline import Outcome
+from .processes import Stop
 from .runs import Where
 
 

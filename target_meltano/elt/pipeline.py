@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
+import secrets
 import shutil
 import subprocess
 import time
@@ -22,14 +22,13 @@ from typing import Any
 
 from . import catalogs, executables, warehouse
 from .errors import RunError
-from .processes import Process, output, plain, private, telling, waits_for
+from .guard import guard
+from .processes import CHUNK, STOPPED, Cut, Process, Stop, output, output_of, plain, private, telling, waits_for
 from .project import Project, Tap
 from .redaction import Redactor
 
-CHUNK = 1 << 20  # bytes; the most that Linux lets a user's pipe hold
 MOST_NOTICES = 5  # lines below a tap
 LONGEST_NOTICE = 240  # characters
-STOPPED = 143  # what the target is told of a tap that we have ended, whatever it says itself
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]  # with the messages and bytes that have passed so far
@@ -50,33 +49,6 @@ class Outcome:
     @property
     def is_ok(self) -> bool:
         return self.status == "ok"
-
-
-class Stop:
-    """Ends what runs when we are asked to end. All pipelines of a run share one."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._running: set[Process] = set()
-
-    @contextmanager
-    def ends(self, process: Process) -> Iterator[Process]:
-        """Let *process* be ended with us, and at the latest now."""
-        self._running.add(process)
-        if self.signal:
-            process.end()
-        try:
-            yield process
-        finally:
-            self._running.discard(process)
-            process.end()
-
-    def __call__(self, number: int, _: object = None) -> None:
-        if self.signal:  # asked twice: everything that we feed ends with us
-            os._exit(128 + number)
-        self.signal = number
-        for process in list(self._running):
-            process.end()
 
 
 @dataclass(frozen=True)
@@ -102,6 +74,16 @@ class Place:
         return json.loads((self.files / name).read_text("utf-8"))
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a pipeline ended: the exit statuses of *tap* and *target*, *why* where one failed, and what to look at all the same."""
+
+    tap: int
+    target: int
+    why: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
 @contextmanager
 def locked(project: Project, name: str, logs: Path) -> Iterator[Place]:
     """Be the only one with *name* in this project, and yield its place. What is no tap's has a dot in its name.
@@ -109,20 +91,23 @@ def locked(project: Project, name: str, logs: Path) -> Iterator[Place]:
     Raises:
         RunError: another run has it, or its target does after a run that was killed.
     """
-    locks, files = project.work / "locks", project.work / "run" / name
-    for folder in (locks, files.parent, logs):
+    locks, own = project.work / "locks", project.work / "run" / name
+    for folder in (locks, own.parent, logs):
         folder.mkdir(parents=True, exist_ok=True)
     with open(locks / f"{name}.lock", "a+b") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(f"another run of {name} is under way; wait for its end") from None
-        shutil.rmtree(files, ignore_errors=True)  # of a run that was killed
-        files.mkdir(mode=0o700)
+        shutil.rmtree(own, ignore_errors=True)  # of a run that was killed, as its guard may have been
+        files = own / secrets.token_hex(8)  # never that of another run, which a guard might still remove
+        guard().folder(str(own.resolve() / files.name))
+        files.mkdir(mode=0o700, parents=True)
         try:
             yield Place(files, logs, lock.fileno())
         finally:
-            shutil.rmtree(files, ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
+            guard().folder_is_removed(str(own.resolve() / files.name))
 
 
 def load(project: Project, tap: Tap, logs: Path, stop: Stop, progress: Progress, say: Say, *, full_refresh: bool = False) -> Outcome:
@@ -150,16 +135,16 @@ def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progre
     target = [*warehouse.command(project), "--config", config]
     command = tap_command(project, tap, place)
     if not (full_refresh or given.get("load_method") == "overwrite"):  # which wants all rows
-        state = _state(project, config, say)
+        state = _state(project, config, say, stop)
         command += ["--state", place.write_text("state.json", state)] if state else []
-    command += catalog_options(project, tap, place)
+    command += catalog_options(project, tap, place, stop)
     summary = place.files / "summary.json"
-    tap_status, target_status, lines = piped(project, tap, place, stop, progress, say, command, [*target, "--summary", str(summary)])
+    ended = piped(project, tap, place, stop, progress, say, command, [*target, "--summary", str(summary)])
     told = summary_of(summary, Redactor(project.secrets))
     shared = project.warehouse.settings.keys() - tap.settings.keys()  # and meant for other taps, too
-    look = notices(told, place.logs / f"{tap.name}.target.log", shared)
-    if tap_status or target_status:
-        return Outcome(tap.name, "failed", lines, did(told), summary=told, notices=look)
+    look = (*notices(told, place.logs / f"{tap.name}.target.log", shared), *ended.notices)
+    if ended.tap or ended.target:
+        return Outcome(tap.name, "failed", ended.why, did(told), summary=told, notices=look)
     return Outcome(tap.name, "ok", (), did(told), summary=told, notices=look)
 
 
@@ -169,7 +154,7 @@ def tap_command(project: Project, tap: Tap, place: Place) -> list[str]:
     return [*program, "--config", place.write("config.json", tap.config)]
 
 
-def catalog_options(project: Project, tap: Tap, place: Place) -> list[str]:
+def catalog_options(project: Project, tap: Tap, place: Place, stop: Stop | None = None) -> list[str]:
     """Return the option with the tap's catalog, none where it gets none.
 
     Raises:
@@ -179,18 +164,19 @@ def catalog_options(project: Project, tap: Tap, place: Place) -> list[str]:
         if tap.select or tap.metadata:
             raise RunError("select, metadata: there is no catalog for them; take away catalog: none")
         return []
-    catalog = discovered(project, tap, place) if tap.catalog == "discover" else _file(project.folder / tap.catalog)
+    catalog = discovered(project, tap, place, stop) if tap.catalog == "discover" else _file(project.folder / tap.catalog)
     return [f"--{tap.catalog_option}", place.write("catalog.json", catalogs.selected(catalog, tap.select, tap.metadata))]
 
 
-def discovered(project: Project, tap: Tap, place: Place) -> Any:
+def discovered(project: Project, tap: Tap, place: Place, stop: Stop | None = None) -> Any:
     """Return the catalog that the tap gives.
 
     Raises:
         RunError: with what the tap told.
     """
     ours = executables.variables(_own(project, tap), tap.withheld)
-    code, told, errors = output([*tap_command(project, tap, place), "--discover"], project.folder, ours, Redactor(project.secrets))
+    command = [*tap_command(project, tap, place), "--discover"]
+    code, told, errors = output(command, project.folder, ours, Redactor(project.secrets), stop=stop)
     if code:
         hint = "; if it has no discovery, write catalog: none"
         raise RunError("\n".join([f"the tap's discovery ended with exit status {code}{hint}", *errors.splitlines()]))
@@ -201,10 +187,10 @@ def _own(project: Project, tap: Tap) -> Path | None:
     return executables.environment_of(project.work, tap.name) if tap.pip_url else None
 
 
-def _state(project: Project, config: str, say: Say) -> str:
+def _state(project: Project, config: str, say: Say, stop: Stop) -> str:
     """Return the STATE that the warehouse keeps, as its JSON is, nothing where there is none."""
     command = [*warehouse.command(project), "state", "get", "--config", config]
-    code, told, errors = output(command, project.folder, warehouse.environment(project), Redactor(project.secrets), say)
+    code, told, errors = output(command, project.folder, warehouse.environment(project), Redactor(project.secrets), say, stop)
     if code:
         raise RunError(errors.removeprefix("CRITICAL "))
     return told.strip()
@@ -212,8 +198,8 @@ def _state(project: Project, config: str, say: Say) -> str:
 
 def piped(
     project: Project, tap: Tap, place: Place, stop: Stop, progress: Progress, say: Say, tap_command: list[str], target_command: list[str]
-) -> tuple[int, int, tuple[str, ...]]:
-    """Run both to their ends, the tap's output through us, and return their exit statuses and the lines that tell why one failed."""
+) -> Ended:
+    """Run both to their ends, the tap's output through us."""
     redact = Redactor(project.secrets)
     with ExitStack() as ending:
         reading, writing = os.pipe()
@@ -226,7 +212,7 @@ def piped(
                 place.logs / f"{tap.name}.target.log",
                 redact,
                 pass_fds=(reading, place.lock),
-                stdin=subprocess.PIPE,
+                feeds=True,
                 on_line=lambda line: say(waits) if (waits := waits_for(line)) else None,
             )
         finally:
@@ -241,10 +227,9 @@ def piped(
         from_tap = ending.enter_context(
             stop.ends(Process(tap_command, project.folder, ours, log, redact, stdout=subprocess.PIPE))
         )
-        source = from_tap.popen.stdout
-        assert source
-        is_whole = _pump(source.fileno(), sink.fileno(), progress)
-        source.close()
+        is_whole = _pump(from_tap, sink.fileno(), stop, progress, say)
+        assert from_tap.popen.stdout
+        from_tap.popen.stdout.close()
         if not is_whole:
             from_tap.end()
         tap_status = from_tap.wait()
@@ -254,37 +239,31 @@ def piped(
         status.close()
         sink.close()
         target_status = to_target.wait()
+    notices = tuple(filter(None, (from_tap.log_fault, to_target.log_fault)))
     if stop.signal:
-        return STOPPED, target_status, ("it was stopped; what its last STATE covers is loaded",)
+        return Ended(STOPPED, target_status, ("it was stopped; what its last STATE covers is loaded",), notices)
     if tap_status and is_whole:
-        return tap_status, target_status, (f"the tap ended with exit status {tap_status}", *telling(from_tap.last))
-    return 0, target_status, _faults(to_target)
+        return Ended(tap_status, target_status, (f"the tap ended with exit status {tap_status}", *telling(from_tap.last)), notices)
+    return Ended(0, target_status, _faults(to_target), notices)
 
 
-def _pump(source: int, sink: int, progress: Progress) -> bool:
-    """Copy until the tap's end, and return True; False if the target has gone."""
-    _widen(source)
+def _pump(tap: Process, sink: int, stop: Stop, progress: Progress, say: Say) -> bool:
+    """Copy until the tap's end, and return True; False if it is not whole: the target has gone, or we are asked to end."""
+    assert tap.popen.stdout
+    _widen(tap.popen.stdout.fileno())
     _widen(sink)
-    poll = select.poll()
-    poll.register(source, select.POLLIN)
-    poll.register(sink, 0)  # tells of its end only
     messages = size = 0
-    while True:
-        events = dict(poll.poll())
-        if sink in events:
-            return False
-        chunk = os.read(source, CHUNK)
-        if not chunk:
-            return True
-        rest = memoryview(chunk)
-        try:
+    try:
+        for chunk in output_of(tap, stop, sink, say):
+            rest = memoryview(chunk)
             while rest:
                 rest = rest[os.write(sink, rest) :]
-        except BrokenPipeError:
-            return False
-        messages += chunk.count(b"\n")
-        size += len(chunk)
-        progress(messages, size)
+            messages += chunk.count(b"\n")
+            size += len(chunk)
+            progress(messages, size)
+    except (Cut, BrokenPipeError):
+        return False
+    return True
 
 
 def _widen(pipe: int) -> None:

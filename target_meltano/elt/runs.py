@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ from target_meltano import TargetError
 
 from . import pipeline, stale, transforms, warehouse
 from .display import Display, table
-from .pipeline import Outcome, Stop
+from .pipeline import Outcome
+from .processes import Stop
 from .project import Project
 
 Where = Mapping[str, Any]  # settings that say where the database is
@@ -38,16 +40,31 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        stop.close()
 
 
-def new_logs(project: Project) -> Path:
-    """Make the folder for the logs of a run, and remove those of runs long ago."""
+@contextmanager
+def new_logs(project: Project) -> Iterator[Path]:
+    """Make the folder for the logs of a run, and remove those of runs long ago that have ended."""
     folder = project.work / "logs"
     made = folder / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     made.mkdir(parents=True, exist_ok=True)
-    for old in sorted(path for path in folder.iterdir() if path.is_dir())[:-KEPT_LOGS]:
-        shutil.rmtree(old, ignore_errors=True)
-    return made
+    with _used(made, fcntl.LOCK_SH):
+        for old in sorted(path for path in folder.iterdir() if path.is_dir())[:-KEPT_LOGS]:
+            with suppress(OSError), _used(old, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(old, ignore_errors=True)
+        yield made
+
+
+@contextmanager
+def _used(folder: Path, how: int) -> Iterator[None]:
+    """Lock a *folder*: shared by those that write into it, exclusively by who removes it."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, how)
+        yield
+    finally:
+        os.close(number)
 
 
 def load(project: Project, logs: Path, stop: Stop, display: Display, *, full_refresh: bool, jobs: int | None) -> list[Outcome]:
@@ -99,8 +116,8 @@ def finished(project: Project, outcomes: Sequence[Outcome], stop: Stop, logs: Pa
 
 def run(project: Project, steps: Callable[[Where, Path, Stop, Display], list[Outcome]], summary: str | None) -> int:
     """Do *steps* with the warehouse at hand, and return the exit code."""
-    display, logs = Display(), new_logs(project)
-    with stoppable() as stop:
+    display = Display()
+    with new_logs(project) as logs, stoppable() as stop:
         with warehouse.held(project) as where:
             outcomes = steps(where, logs, stop, display)
         return finished(project, outcomes, stop, logs, summary)

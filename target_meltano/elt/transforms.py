@@ -12,8 +12,8 @@ from typing import Any
 
 from . import executables, warehouse
 from .errors import ProjectError
-from .pipeline import Outcome, Stop, locked
-from .processes import Process, telling
+from .pipeline import Outcome, locked
+from .processes import Process, Stop, telling
 from .project import FILE, Project, Transform
 from .redaction import Redactor
 
@@ -77,6 +77,8 @@ def run(
         with stop.ends(dbt):
             code = dbt.wait()
     seconds = time.monotonic() - started
+    if dbt.log_fault:
+        say(dbt.log_fault)
     found = _results(results)
     name = "test" if arguments[0] == "test" else "transform"
     if not found and code:

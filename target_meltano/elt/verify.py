@@ -9,7 +9,8 @@ from typing import Any
 from . import catalogs, options, pipeline, runs, warehouse
 from .display import Display
 from .errors import RunError
-from .pipeline import Outcome, Place, Stop
+from .pipeline import Outcome, Place
+from .processes import Stop
 from .project import Project, Tap
 from .redaction import Redactor
 
@@ -40,22 +41,22 @@ def _compared(project: Project, tap: Tap, streams: list[str], whole: bool, stop:
     summary = place.files / "verdict.json"
     target = [*warehouse.command(project), "verify", "--config", config, "--summary", str(summary), *(["--whole"] if whole else [])]
     command = pipeline.tap_command(project, tap, place)
-    catalog = pipeline.catalog_options(project, tap, place)
+    catalog = pipeline.catalog_options(project, tap, place, stop)
     if streams and not catalog:
         raise RunError("the tap has no catalog (catalog: none), by which streams could be chosen; leave them away")
     if streams:
         place.write("catalog.json", catalogs.only(place.read("catalog.json"), streams))
     say = partial(display.say_of, tap.name)
-    tap_status, _, lines = pipeline.piped(project, tap, place, stop, display.follow(tap.name), say, [*command, *catalog], target)
+    ended = pipeline.piped(project, tap, place, stop, display.follow(tap.name), say, [*command, *catalog], target)
     told = pipeline.summary_of(summary, Redactor(project.secrets))
     found = tuple(line for one in told.get("streams", ()) for line in one["told"])
     for line in found:
         display.say(line)
-    if tap_status or not told:
-        return Outcome(tap.name, "failed", lines, summary=told)
+    if ended.tap or not told:
+        return Outcome(tap.name, "failed", ended.why, summary=told, notices=ended.notices)
     rows = sum(one["rows_equal"] for one in told["streams"])
     did = f"{rows:,} rows of {len(told['streams'])} streams as the tap says"
     if told["equal"]:
-        return Outcome(tap.name, "ok", (), did, summary=told)
+        return Outcome(tap.name, "ok", (), did, summary=told, notices=ended.notices)
     different = [one["table"] or one["stream"] or "the input" for one in told["streams"] if not one["equal"]]
     return Outcome(tap.name, "failed", (f"not equal: {', '.join(different)}",), did, summary=told)

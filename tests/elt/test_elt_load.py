@@ -135,7 +135,7 @@ def test_discovery_that_fails_is_told(project: TestProject) -> None:
 def test_sigterm_ends_the_tap_and_keeps_what_is_complete(project: TestProject) -> None:
     project.write({"a": {"ids": 25, "keys": [], "end": "hang"}})
     with project.start("extract-load") as wrapper:
-        wait_for(lambda: "event" in str(list(project.folder.glob(".elt/logs/*/a.tap.log"))) or list(project.folder.glob(".elt/run/a/catalog.json")))
+        wait_for(lambda: "event" in str(list(project.folder.glob(".elt/logs/*/a.tap.log"))) or list(project.folder.glob(".elt/run/a/*/catalog.json")))
         time.sleep(1.5)
         wrapper.send_signal(signal.SIGTERM)
         out, _ = wrapper.communicate(timeout=60)
