@@ -32,7 +32,7 @@ demo: .venv/demo
 	@.venv/bin/python examples/demo.py
 
 test: .venv/dev
-	@.venv/bin/python -m pytest -n auto $(ARGS)
+	@.venv/bin/python -m pytest -n auto --dist worksteal $(ARGS)
 
 taps: .venv/dev
 	@TAPS=1 .venv/bin/python -m pytest -n auto tests/taps $(ARGS)

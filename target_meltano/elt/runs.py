@@ -103,15 +103,25 @@ def transform(
 
 def finished(project: Project, outcomes: Sequence[Outcome], stop: Stop, logs: Path, summary: str | None) -> int:
     """Print how all ended, write the *summary* file, and return the exit code."""
-    if summary:  # first: stdout may be full
-        Path(summary).write_text(json.dumps([asdict(one) for one in outcomes], indent=2), "utf-8")
+    fault = _write(summary, outcomes) if summary else ""  # first: stdout may be full
     print(table(outcomes, in_colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")), flush=True)
+    if fault:
+        print(f"CRITICAL {fault}", file=sys.stderr)
     failed = [one.name for one in outcomes if one.status in ("failed", "stopped")]
     if failed:
         print(f"failed: {', '.join(failed)}; logs: {logs}", flush=True)
     if stop.signal:
         return 128 + stop.signal
-    return 1 if failed else 0
+    return 1 if failed or fault else 0
+
+
+def _write(summary: str, outcomes: Sequence[Outcome]) -> str:
+    """Write the *summary* file, and return why that cannot be done, nothing where it can."""
+    try:
+        Path(summary).write_text(json.dumps([asdict(one) for one in outcomes], indent=2), "utf-8")
+    except OSError as error:
+        return f"--summary {summary}: {error.strerror}; what it would tell is above"
+    return ""
 
 
 def run(project: Project, steps: Callable[[Where, Path, Stop, Display], list[Outcome]], summary: str | None) -> int:

@@ -68,6 +68,18 @@ def test_all_that_hangs_ends_with_the_run(traces: Traces, ways: tuple[str, ...],
         assert traces.project.ids(number) == list(range(1, traces.position(number) + 1))
 
 
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("command", [["check"], ["verify", "tap0"], ["mock", "--tap", "tap0"]], ids=" ".join)
+def test_a_discovery_ends_with_every_command(traces: Traces, command: list[str], how: str) -> None:
+    traces.project.write(taps(traces, "discovery hangs"))
+    with hanging(traces, 1, *command) as wrapper:
+        wrapper.send_signal(getattr(signal, how))
+        out, told = wrapper.communicate(timeout=SOON)
+    assert wrapper.returncode
+    assert "Traceback" not in out + told
+    traces.nothing_left()
+
+
 def test_what_a_child_of_the_tap_still_sends_is_loaded(traces: Traces) -> None:
     """The tap ends at once; it is no fault that a child of it does the work."""
     late = "import sys, time; sys.stdout.flush(); time.sleep(11); print(sys.argv[1], flush=True)"

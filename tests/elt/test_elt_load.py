@@ -117,6 +117,15 @@ def test_what_the_target_refuses_is_told(project: TestProject) -> None:
     assert time.monotonic() - started < 30, "a silent tap is ended when its target is gone"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full, which is a full disk")
+def test_a_summary_that_cannot_be_written_is_told_and_the_table_shown(project: TestProject) -> None:
+    project.write({"a": {"ids": 10}})
+    done = project.run("extract-load", "--summary", "/dev/full")
+    assert done.returncode == 1
+    assert re.match("a  ok .* 10 rows of 1 streams", done.stdout)
+    assert done.stderr.splitlines()[-1] == "CRITICAL --summary /dev/full: No space left on device; what it would tell is above"
+
+
 def test_a_tap_that_is_not_there_is_told(project: TestProject) -> None:
     project.write({"a": {"executable": "tap-nowhere"}, "b": {"executable": "./no"}, "c": {"executable": "tap-x", "pip_url": "tap-x"}})
     done = project.run("extract-load")
