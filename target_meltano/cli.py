@@ -175,7 +175,7 @@ def _load(dialect: Any, options: argparse.Namespace, odd: Sequence[str]) -> None
         raise TapError("stdin is closed, where a tap's output should come from")
     gc.freeze()  # what is imported stays
     gc.enable()
-    with _signals() as signals, _summary(report, options.summary):
+    with _signals(dialect.has_own_server) as signals, _summary(report, options.summary):
         Target(dialect, emit, report, signals, plan, _tap_status(options.tap_status_fd)).run(sys.stdin.buffer)
 
 
@@ -238,7 +238,7 @@ def _summary(report: Report, path: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _signals() -> Iterator[Signals]:
+def _signals(has_own_server: bool) -> Iterator[Signals]:
     """Let SIGTERM and SIGINT end the loop after what is complete is committed; the second one, and one while we connect, at once."""
     from .worker import Signals
 
@@ -246,10 +246,12 @@ def _signals() -> Iterator[Signals]:
     signals = Signals(wakeup=reading)
 
     def note(number: int, _: object) -> None:
-        if signals.received or not signals.is_under_way:
+        if signals.received or not (signals.is_under_way or has_own_server):
             os._exit(128 + number)
         signals.received = number
-        os.write(writing, b"!")
+        os.write(writing, b"!")  # also below, as Python ignores what is raised where it collects garbage
+        if not signals.is_under_way:
+            standard.ends(number)  # as soon as the server has started, and stopped
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -94,6 +94,9 @@ class Dialect(Spelling, Surroundings, ABC, Generic[S]):
     notice: str | None = None
     """What the user is told once `connect` is done."""
 
+    has_own_server: bool = False
+    """`connect` may start a server that has to be stopped, however we end."""
+
     def __init__(self, settings: S):
         names = naming.Naming(fold=self.fold, size=self.name_size, length=self.name_length)
         self.settings = replace(settings, schema=names.given(settings.schema)) if settings.schema else settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from . import tables, writing
@@ -32,11 +31,15 @@ class Loader:
         self._dialect = dialect
         self._worker = Worker()
         self.send_rest: Callable[[], None] = lambda: None  # write all that came; who has it says how
+        made: list[Transaction] = []
         try:
-            self._transaction = self._worker.call(partial(Transaction, dialect, emit, report, ledger, lines))
-        except BaseException:
+            self._worker.call(lambda: made.append(Transaction(dialect, emit, report, ledger, lines)))
+        except BaseException:  # as of a signal, while the thread goes on
             self._worker.stop()
+            for transaction in made:
+                transaction.close()
             raise
+        (self._transaction,) = made
         report.connected(dialect.notice)
 
     def close(self) -> None:

@@ -51,27 +51,36 @@ def write(data: str | bytes, *, more: bool = False) -> None:
 @contextmanager
 def ends_at_once() -> Iterator[None]:
     """Let Ctrl-C end the process with 130, and no word: what it would interrupt are imports, which undo nothing."""
-    with _on_interrupt(lambda number, frame: os._exit(128 + number)):
+    with _on(signal.SIGINT, lambda number, frame: os._exit(128 + number)):
         yield
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C be a KeyboardInterrupt, as it is by default: there is something to be undone."""
-    with _on_interrupt(signal.default_int_handler):
+    """Let Ctrl-C be a KeyboardInterrupt, as it is by default, and SIGTERM the end of the program: there is something to be undone."""
+    with _on(signal.SIGINT, signal.default_int_handler), _on(signal.SIGTERM, ends):
         yield
+
+
+def ends(number: int, _: object = None) -> None:
+    """End the program on a signal: a server that we have started stops, and our files go.
+
+    Raises:
+        SystemExit: always.
+    """
+    sys.exit(128 + number)
 
 
 @contextmanager
-def _on_interrupt(does: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+def _on(number: signal.Signals, does: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) is signal.SIG_IGN:
         yield  # a program's own thread; or a job of a shell in the background, which Ctrl-C is not for
         return
-    before = signal.signal(signal.SIGINT, does)
+    before = signal.signal(number, does)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 class Log:

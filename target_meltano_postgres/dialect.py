@@ -123,6 +123,7 @@ class PostgresDialect(Neighbours):
         self._merges = 0  # of the same rows so far
         self._conflicts: set[str] = set()  # tables for which a plain COPY met a key that was there
         self._url = settings.url
+        self.has_own_server = settings.is_embedded()
         self._lock: str | None = None  # that each transaction shares
         self._is_named = False  # whether the server shows our session by the name of the run
         self._has_infinities = True
@@ -132,7 +133,7 @@ class PostgresDialect(Neighbours):
 
     def connect(self) -> sa.Connection:
         with ExitStack() as lease:
-            if self.settings.is_embedded():
+            if self.has_own_server:
                 self._url = lease.enter_context(embedded.running()).url
                 self.notice = "our own PostgreSQL is used; look into it with: target-meltano-postgres db psql"
             connection = self._connect()
@@ -147,7 +148,7 @@ class PostgresDialect(Neighbours):
     @contextmanager
     def copies(self) -> Iterator[Copies]:
         with ExitStack() as lease:
-            if self.settings.is_embedded():
+            if self.has_own_server:
                 self._url = lease.enter_context(embedded.running()).url
             yield lease.enter_context(review.opened(session.parameters(self.settings, self._url)))
 

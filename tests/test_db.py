@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +48,26 @@ def test_without_settings_the_own_server_is_loaded_and_stopped(home: Path) -> No
     assert embedded.status(home) is None
     found = run(home, "db", "psql", "-At", "-c", "SELECT id FROM raw.a")
     assert (found.returncode, found.stdout) == (0, "1\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("arguments", [(), ("state", "get"), ("verify",)], ids=["load", "state get", "verify"])
+def test_a_signal_while_it_starts_stops_the_own_server(home: Path, arguments: tuple[str, ...], number: signal.Signals) -> None:
+    """To the whole group, as Ctrl-C and `timeout` send it, at any moment of the start."""
+    environment = {**os.environ, "TARGET_MELTANO_HOME": str(home), "TARGET_MELTANO_POSTGRES_STATE_ID": "x"}
+    for late in (0.0, 0.02, 0.05, 0.1, 0.2):
+        with subprocess.Popen(
+            [sys.executable, "-c", COMMAND, *arguments],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        ) as process:
+            until = time.monotonic() + 20
+            while not (home / "data/postmaster.pid").exists() and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.005)
+            time.sleep(late)
+            if process.poll() is None:
+                os.killpg(process.pid, number)
+            process.communicate(timeout=20)
+        assert embedded.status(home) is None, late
 
 
 def test_a_server_that_was_started_on_purpose_is_used_and_stays(home: Path) -> None:

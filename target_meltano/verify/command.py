@@ -6,8 +6,6 @@ import argparse
 import itertools
 import json
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import IO, Any, cast
@@ -42,7 +40,6 @@ def run(
         processes = 0
     source = cast(IO[bytes], _Source(itertools.chain(first, rest)))
     how = Options(tuple(options.run), options.whole, processes)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing stays in TMPDIR
     verdicts = Verification(dialect, source, how, made_by).run()
     for verdict in verdicts:
         for line in told(verdict, options.differences):
