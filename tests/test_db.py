@@ -52,13 +52,14 @@ def test_without_settings_the_own_server_is_loaded_and_stopped(home: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("arguments", [(), ("state", "get"), ("verify",)], ids=["load", "state get", "verify"])
-def test_a_signal_while_it_starts_stops_the_own_server(home: Path, arguments: tuple[str, ...], number: signal.Signals) -> None:
+def test_a_signal_while_it_starts_stops_the_own_server(home: Path, tmp_path: Path, arguments: tuple[str, ...], number: signal.Signals) -> None:
     """To the whole group, as Ctrl-C and `timeout` send it, at any moment of the start."""
     environment = {**os.environ, "TARGET_MELTANO_HOME": str(home), "TARGET_MELTANO_POSTGRES_STATE_ID": "x"}
+    (tmp_path / "stream").write_text(STREAM)
     for late in (0.0, 0.02, 0.05, 0.1, 0.2):
-        with subprocess.Popen(
+        with open(tmp_path / "stream") as whole, subprocess.Popen(
             [sys.executable, "-c", COMMAND, *arguments],
-            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env=environment, stdin=whole if arguments else subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         ) as process:
             until = time.monotonic() + 20
             while not (home / "data/postmaster.pid").exists() and process.poll() is None and time.monotonic() < until:

@@ -20,7 +20,7 @@ from typing import Any
 import odd_tap
 import psutil
 import pytest
-from elt_traces import Traces, traced_project
+from elt_traces import Traces, traced_project, wait_for
 
 ROUNDS = int(os.environ.get("FAULTS", "0")) or 1
 IDS = 200
@@ -42,7 +42,7 @@ def test_rows_are_as_state_says_whatever_is_killed(traces: Traces, does: str) ->
     done: Counter[str] = Counter()
     for _ in range(ROUNDS):
         write(traces, does)
-        done[struck(traces, chance, 3.0, "extract-load")] += 1
+        done[struck(traces, chance, 1.2, "extract-load")] += 1
         assert traces.project.ids() == list(range(1, traces.position() + 1))
     write(traces, "well")
     last = traces.project.run("extract-load", **traces.mark)
@@ -55,7 +55,7 @@ def test_dbt_ends_with_the_run(traces: Traces, dbt: Any) -> None:
     done: Counter[str] = Counter()
     write(traces, "well", transform=traces.project.dbt(dbt))
     for _ in range(2 * ROUNDS):
-        done[struck(traces, chance, 8.0, "run")] += 1
+        done[struck(traces, chance, 4.0, "run")] += 1
         assert traces.project.ids() == list(range(1, traces.position() + 1))
     last = traces.project.run("run", **traces.mark)
     assert (last.returncode, traces.project.query(f"SELECT events FROM {traces.project.name}_models.numbers")) == (0, [(IDS,)]), last.stdout
@@ -68,14 +68,16 @@ def write(traces: Traces, does: str, **sections: Any) -> None:
 
 
 def struck(traces: Traces, chance: random.Random, seconds: float, command: str) -> str:
-    """Signal a process of a run within *seconds*, and if that goes on, once more the run; return what was done when nothing is left."""
+    """Signal a process of a run in the first *seconds* of it, and if the run goes on, once more that; return what was done when nothing is left."""
+    name = chance.choice(["wrapper", "tap", "target", "discovery", "guard", *(["dbt"] * 3 if command == "run" else [])])
+    how = chance.choice(SIGNALS)
     with traces.project.start(command, **traces.mark) as wrapper:
-        time.sleep(chance.uniform(0.3, seconds))
-        names = victims(wrapper)
-        name = chance.choice(sorted(names)) if names else "nobody"
-        how = chance.choice(SIGNALS)
-        if name != "nobody":
-            strike(names[name], how, chance)
+        wait_for(lambda: name in victims(wrapper) or wrapper.poll() is not None)
+        until = time.monotonic() + chance.uniform(0, seconds)
+        while time.monotonic() < until and name in victims(wrapper):
+            time.sleep(0.01)
+        if victim := victims(wrapper).get(name):
+            strike(victim, how, chance)
         try:
             out, told = wrapper.communicate(timeout=chance.uniform(0.5, 3))
         except subprocess.TimeoutExpired:
@@ -83,7 +85,7 @@ def struck(traces: Traces, chance: random.Random, seconds: float, command: str) 
             out, told = wrapper.communicate(timeout=LONGEST)
     assert "Traceback" not in out + told, out + told
     traces.nothing_left()
-    return f"{how} {name}"
+    return f"{how} {name}" if victim else "too late"
 
 
 def victims(wrapper: subprocess.Popen[str]) -> dict[str, psutil.Process]:
