@@ -142,7 +142,7 @@ def json_path(path: Iterable[str]) -> str:
     return "$" + "".join(f"[{json.dumps(name)}]" if _ODD_NAME.search(name) else f".{name}" for name in path)
 
 
-_ODD_NAME = re.compile(r'^$|[\s.\[\]"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+_ODD_NAME = re.compile(r'\A\Z|[\s.\[\]"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 
 def shown(value: object, limit: int = MAX_SHOWN) -> str:

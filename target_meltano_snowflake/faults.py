@@ -130,7 +130,7 @@ def words(error: Exception) -> str:
     if isinstance(cause, Changed):
         return cause.words
     text, number = " ".join(_text(cause).split()), number_of(cause)
-    text = re.sub(rf"^({number:06d} \(\w+\): )+|\s*\(request_id=[^)]*\)$", "", text)
+    text = re.sub(rf"^({number:06d} \(\w+\): )+|\s*\(request_id=[^)]*\)\Z", "", text)
     if number in OF_DATA:
         text = re.sub(r" File '[^']*'.*", "", text)  # where it was, and advice on ON_ERROR
         text = re.sub(r"(?<=JSON: ).*|'.*'|\".*\"", "…", text)

@@ -28,7 +28,7 @@ ZONED = ("TIMESTAMP_TZ", "TIMESTAMP_LTZ")
 
 def base_of(spelt: str) -> tuple[str, tuple[int, ...]]:
     """Return ("NUMBER", (38, 0)) for `number(38,0)`."""
-    found = re.match(r"\s*([^(]*?)\s*(?:\(([\d,\s]*)\).*|)$", spelt.removesuffix(_UNDONE).upper())
+    found = re.fullmatch(r"\s*([^(]*?)\s*(?:\(([\d,\s]*)\).*|)", spelt.removesuffix(_UNDONE).upper())
     assert found, spelt
     return found[1], tuple(int(part) for part in (found[2] or "").split(",") if part.strip())
 

@@ -15,7 +15,7 @@ belongs to it, and the next try goes on from there; that is why it may be tried 
 sends SIGTERM: what is complete is committed then.
 
 Each worker needs `target-meltano` on its PATH, and the project's folder with what `target-meltano install` makes:
-ELT_PROJECT, by default the folder above that of this file. {variables}
+ELT_PROJECT, by default the folder above that of this file.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ except ImportError:  # Airflow 2.10
 # Nothing is read or asked when Airflow parses this file, which it does every few seconds.
 PROJECT = os.environ.get("ELT_PROJECT") or os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 TAPS = {taps}
+NEEDS = {needs}
 # A load that takes longer is ended; the next try, or the next run, goes on from its STATE.
 LOAD = {{"retries": 2, "retry_delay": timedelta(minutes=5), "execution_timeout": timedelta(hours=6)}}
 
@@ -50,7 +51,7 @@ with DAG(
     max_active_runs=1,
     max_active_tasks={jobs},  # as many loads side by side as `jobs` in elt.yml says
     tags=["elt"],
-    doc_md=__doc__,
+    doc_md=f"{{__doc__}}\\n{{NEEDS}}",
 ) as dag:
     loads = [step(f"load_{{tap}}", f"extract-load {{tap}}", **LOAD) for tap in TAPS]
 {transform}'''
@@ -64,20 +65,24 @@ _TRANSFORM = '''\
 def files(project: Project) -> dict[Path, str]:
     """Return the DAG, by its path in the project. Names of taps are valid as ids of tasks, and in bash, as they are."""
     dag = _DAG.format(
-        variables=_variables(project),
-        taps="".join(["[\n", *(f"    {json.dumps(tap)},\n" for tap in project.taps), "]"]),
-        name=json.dumps(project.ci.name),
-        schedule=json.dumps(project.ci.schedule),
-        jobs=project.jobs,
+        taps="".join(["[\n", *(f"    {_literal(tap)},\n" for tap in project.taps), "]"]),
+        needs=_literal(_needs(project)),
+        name=_literal(project.ci.name),
+        schedule=_literal(project.ci.schedule),
+        jobs=int(project.jobs),
         transform=_TRANSFORM if project.transform else "",
     )
     return {Path("dags", f"{project.ci.name}.py"): dag}
 
 
-def _variables(project: Project) -> str:
+def _needs(project: Project) -> str:
     """Say which variables the tasks need, and which have a default."""
     names = [f"[{one.name}]" if one.is_optional else one.name for one in project.variables if not one.is_file]
-    told = "elt.yml refers to no variables."
-    if names:
-        told = f"Its environment has the variables that elt.yml refers to; those in brackets have a default:\n{', '.join(names)}."
-    return told
+    if not names:
+        return "elt.yml refers to no variables."
+    return f"Its environment has the variables that elt.yml refers to; those in brackets have a default: {', '.join(names)}."
+
+
+def _literal(text: str) -> str:
+    """Return *text* as Python reads it, in double quotes where JSON's are the same: of ASCII that is all of it."""
+    return json.dumps(text) if text.isascii() else ascii(text)

@@ -13,6 +13,7 @@ from target_meltano import __version__
 from . import settings
 from .errors import ProjectError
 from .project import FILE, Project
+from .yaml_writer import comment, document
 
 _KINDS = {"integer": "integer", "number": "decimal", "true or false": "boolean", "string": "string", "object": "object"}
 _NOT_MELTANOS = re.compile(r"\$(?!\{\w+\})")  # it knows ${NAME}, and no default, file or JSON
@@ -33,8 +34,6 @@ def files(project: Project) -> dict[Path, str]:
         RunError: the target is not installed.
         ProjectError: the rules for personal data cannot be handed on, and nobody is to load without them.
     """
-    import yaml
-
     dialect = project.warehouse.dialect
     name = f"target-meltano-{dialect}"
     about = settings.about(project.warehouse.executable, project.folder)
@@ -49,9 +48,9 @@ def files(project: Project) -> dict[Path, str]:
         "config": {"schema": "$MELTANO_EXTRACT__LOAD_SCHEMA", **_config(project)},
     }
     path = Path(f"{name}.meltano.yml")
-    content = yaml.safe_dump({"plugins": {"loaders": [loader]}}, sort_keys=False, allow_unicode=True, width=120)
+    content = document({"plugins": {"loaders": [loader]}})
     left = [key for key, value in project.warehouse.settings.items() if not _is_plain(value)]
-    missing = f"\n# Not here, because Meltano knows ${{NAME}} alone; set it there: {', '.join(left)}." if left else ""
+    missing = f"\n# Not here, because Meltano knows ${{NAME}} alone; set it there: {comment(', '.join(left))}." if left else ""
     own = [tap.name for tap in project.taps.values() if tap.settings]
     missing += f"\n# Not here: the settings of {', '.join(own)} alone; a loader that inherits from this one can have them." if own else ""
     return {path: _NOTES.format(name=name, file=path, missing=missing) + content}

@@ -338,7 +338,7 @@ class _Catalog:
 
     def reference(self, stream: Stream, name: str, values: Values) -> Key | None:
         """Return the key that a property like customer_id takes its values from: that of the stream customers."""
-        base = re.sub(r"(_id|_key|_uuid|Id|ID)$", "", name)
+        base = re.sub(r"(_id|_key|_uuid|Id|ID)\Z", "", name)
         schema, _ = values.resolved(self.properties(stream)[name], (name,)) if name in self.properties(stream) else ({}, False)
         if base == name or not base or {"enum", "const", "pattern"} & schema.keys():
             return None

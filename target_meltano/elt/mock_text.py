@@ -236,7 +236,7 @@ def of_name(field: str, stream: str, seed: str, random: Random, faker: Any) -> C
     """Return a column in the style of a field's name; *faker* is the module, or None for words."""
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", field).lower()
     method, form = next(
-        ((method, form) for pattern, method, form in STYLES if re.search(rf"(^|_|(?=_)){pattern}$", name)), (None, None)
+        ((method, form) for pattern, method, form in STYLES if re.search(rf"(^|_|(?=_)){pattern}\Z", name)), (None, None)
     )
     if method is None and name == "name":
         method = "name" if PEOPLE.search(stream.lower()) else "catch_phrase"

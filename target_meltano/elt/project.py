@@ -19,7 +19,7 @@ from .document import Document, Key
 from .errors import ProjectError
 from .processes import plain
 from .redaction import Redactor
-from .variables import Expansion, Reference, references, secret_variables
+from .variables import Expansion, Reference, forms, references, secret_variables
 
 FILE = "elt.yml"
 WORK = ".elt"  # what we write in a project: environments, logs, locks; not for version control
@@ -28,6 +28,7 @@ PACKAGES = {  # what `install` installs for dbt; 1.12 cannot be installed from a
     "postgres": "dbt-core>=1.10.5,<1.12 dbt-postgres>=1.9",
     "snowflake": "dbt-core>=1.10.5,<1.12 dbt-snowflake>=1.10",
 }
+_CI_TEXT = re.compile(r"(?:[^$]|\$\$(?!\[\[|\{\{)|\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\})*")
 _CRON = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)}
 
 
@@ -193,13 +194,16 @@ def _hash_key(value: Mapping[str, Any]) -> str:
 
 
 def as_written(folder: Path) -> Project:
-    """Return the project in *folder* with each ${NAME} as it stands: no variable is needed.
+    """Return the project in *folder* with each ${NAME} as it stands: what `read` would refuse is refused, but no variable is needed.
 
     Raises:
         ProjectError: with a line per fault.
     """
     source, faults = _read(folder)
     faults += _meaning(source)
+    written = forms(source, lambda at: settings.is_secret(at, {}))
+    _expanded(source, written, None, None)
+    faults += written.faults
     if faults:
         raise _wrong(source.path, faults)
     project = _project(folder.resolve(), source.value, None, None, frozenset())
@@ -224,7 +228,7 @@ def _read(folder: Path) -> tuple[Document, list[str]]:
     if not path.exists():
         raise ProjectError(f"{path}: is not there; go to the project's folder, or make one: target-meltano init DIR")
     source = document.read(path)
-    faults, has_shape = _structure(source, json.loads(SCHEMA.read_text("utf-8")))
+    faults, has_shape = _structure(source, _whole(json.loads(SCHEMA.read_text("utf-8"))))
     if not has_shape:
         raise _wrong(path, faults)
     return source, faults
@@ -236,6 +240,24 @@ def _read(folder: Path) -> tuple[Document, list[str]]:
 def _wrong(path: Path, faults: Iterable[str]) -> ProjectError:
     """Return the error with all *faults*, in the order of their lines."""
     return ProjectError("\n".join(sorted(dict.fromkeys(faults), key=lambda fault: int(fault.removeprefix(f"{path}:").split(":")[0]))))
+
+
+def _whole(schema: Any) -> Any:
+    """Return a JSON Schema whose patterns mean in Python what they mean elsewhere: `$` there matches before a last newline, too."""
+    if isinstance(schema, list):
+        return [_whole(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: _whole(one) for name, one in schema.items()}
+    if isinstance(made.get("pattern"), str):
+        made["pattern"] = _to_the_end(made["pattern"])
+    if "patternProperties" in made:
+        made["patternProperties"] = {_to_the_end(pattern): one for pattern, one in made["patternProperties"].items()}
+    return made
+
+
+def _to_the_end(pattern: str) -> str:
+    return rf"{pattern[:-1]}\Z" if pattern.endswith("$") else pattern
 
 
 def _structure(source: Document, schema: Mapping[str, Any]) -> tuple[list[str], bool]:
@@ -310,8 +332,11 @@ def _meaning(source: Document) -> Iterator[str]:
             at: Key = ("taps", name, "schema") if "schema" in tap else ("taps", name)
             yield source.fault(at, f"the schema {schema} is that of the tap {owners[schema]}; give each tap its own")
         owners.setdefault(schema, name)
-    if words := _cron(source.value.get("ci", {}).get("schedule", Ci.schedule)):
+    ci = source.value.get("ci", {})
+    if words := _cron(ci.get("schedule", Ci.schedule)):
         yield source.fault(("ci", "schedule"), words)
+    if not _CI_TEXT.fullmatch(ci.get("install", "")):
+        yield source.fault(("ci", "install"), "wanted $NAME or ${NAME}, which is a variable of the CI system, or $$, a dollar; $[[ and ${{ are not for here")
     pii = source.value.get("pii", {})
     for part in ("rules", "transformations"):
         for number, rule in enumerate(pii.get(part, ())):
@@ -324,7 +349,8 @@ def _meaning(source: Document) -> Iterator[str]:
 
 def _cron(text: str) -> str | None:
     """Return what is wrong with a time as cron has it, None if it is fine everywhere that we write it to."""
-    fields = text.split()
+    fields = text.strip(" ").split(" ")
+    fields = [one for one in fields if one]
     if len(fields) != len(_CRON):
         return f"wanted five fields, {', '.join(_CRON)}; found {len(fields)}"
     for found, (name, (least, most)) in zip(fields, _CRON.items(), strict=True):

@@ -67,8 +67,14 @@ def quoted(name: str, dialect: str) -> str:
     return jinja('"' + name.replace('"', '""') + '"')
 
 
+def shown(text: str) -> str:
+    """Return *text* on one line, with escapes for what is not printable: a line break, a tab, what a terminal obeys."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def jinja(text: str) -> str:
-    """Return *text* so that Jinja leaves it as it is."""
-    if not re.search(r"\{[{%#]", text):
+    """Return *text* so that Jinja leaves it as it is: also its line breaks, of which Jinja makes one kind, and loses a last one."""
+    if not re.search(r"\{[{%#]|[#}%]\}|[\r\n]", text):
         return text
-    return "{{ '" + text.replace("\\", "\\\\").replace("'", "\\'") + "' }}"
+    spelt = text.replace("\\", "\\\\").replace("'", "\\'").replace("\r", "\\r").replace("\n", "\\n")
+    return f"{{{{ '{spelt}' }}}}"

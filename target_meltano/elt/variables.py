@@ -130,6 +130,28 @@ class Expansion:
         self.faults.append(self.document.fault(at, words))
 
 
+class Forms(Expansion):
+    """What is wrong with a file as it is written: nothing is looked up, and each variable and file is as if it were there."""
+
+    def _reference(self, reference: str, at: Key) -> str:
+        return "" if reference.startswith("file:") else super()._reference(reference, at)
+
+    def _json(self, name: str, at: Key) -> Any:
+        super()._reference(name, at)
+
+
+class _Everything(dict[str, str]):
+    """An environment in which all variables are set."""
+
+    def get(self, name: str, default: Any = None) -> str:
+        return "set"
+
+
+def forms(document: Document, is_secret: Callable[[Key], bool]) -> Forms:
+    """Return what finds the faults of a file that needs no variable."""
+    return Forms(document, _Everything(), is_secret)
+
+
 def references(value: Any, at: Key = ()) -> list[Reference]:
     """Return what *value*, which stands at *at*, refers to; by name, each once. A file, an address or JSON counts as secret."""
     found: dict[str, Reference] = {}

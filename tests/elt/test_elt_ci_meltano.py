@@ -40,7 +40,7 @@ def test_the_loader_has_the_settings_of_the_target_and_what_elt_yml_sets(project
     assert project.run("ci", "meltano", "--check").returncode == 0
 
 
-@pytest.mark.parametrize("pii", [{**PII, "key": "${KEY:-x}"}, {**PII, "rules": [{**PII["rules"][0], "tap": "a"}]}], ids=["default", "tap"])
+@pytest.mark.parametrize("pii", [{**PII, "key": "${file:key.txt}"}, {**PII, "rules": [{**PII["rules"][0], "tap": "a"}]}], ids=["file", "tap"])
 def test_rules_for_personal_data_are_never_left_out(project: TestProject, pii: dict[str, Any]) -> None:
     project.write({"a": {}}, pii=pii)
     done = project.run("ci", "meltano")
