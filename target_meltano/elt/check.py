@@ -11,7 +11,7 @@ from functools import partial
 
 from target_meltano import TargetError
 
-from . import catalogs, options, pipeline, processes, transforms, warehouse
+from . import artifacts, catalogs, options, pipeline, processes, transforms, warehouse
 from .display import table
 from .errors import RunError
 from .pipeline import Outcome, Place
@@ -81,4 +81,5 @@ def _dbt(project: Project) -> str:
     transform = transforms.of(project)
     if not (transform.project / "dbt_project.yml").exists():
         raise RunError(f"{transform.project}: there is no dbt_project.yml in it")
+    artifacts.target(transform.project)
     return program

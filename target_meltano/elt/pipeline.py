@@ -29,6 +29,8 @@ from .redaction import Redactor
 
 MOST_NOTICES = 5  # lines below a tap
 LONGEST_NOTICE = 240  # characters
+LONGEST_WAIT = 3600.0  # seconds, for another run
+LOOKS = 0.1  # seconds between looks whether it has ended
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]  # with the messages and bytes that have passed so far
@@ -84,21 +86,45 @@ class Ended:
     notices: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """How to wait for another run: *say* that we do, and no longer than until we are asked to end by *stop*."""
+
+    say: Say
+    stop: Stop | None = None
+
+    def until(self, is_so: Callable[[], bool], name: str) -> bool:
+        """Wait until *is_so*, an hour at most; return False where it is not."""
+        self.say(f"another run of {name} is under way; waiting for its end, {LONGEST_WAIT / 60:.0f} minutes at most")
+        end = time.monotonic() + LONGEST_WAIT
+        while time.monotonic() < end and not (self.stop and self.stop.signal):
+            time.sleep(LOOKS)
+            if is_so():
+                return True
+        return False
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
-def locked(project: Project, name: str, logs: Path) -> Iterator[Place]:
+def locked(project: Project, name: str, logs: Path, waiting: Waiting | None = None) -> Iterator[Place]:
     """Be the only one with *name* in this project, and yield its place. What is no tap's has a dot in its name.
 
     Raises:
-        RunError: another run has it, or its target does after a run that was killed.
+        RunError: another run has it, or its target does after a run that was killed; with *waiting* not before it has waited.
     """
     locks, own = project.work / "locks", project.work / "run" / name
     for folder in (locks, own.parent, logs):
         folder.mkdir(parents=True, exist_ok=True)
     with open(locks / f"{name}.lock", "a+b") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another run of {name} is under way; wait for its end") from None
+        if not _taken(lock.fileno()) and not (waiting and waiting.until(lambda: _taken(lock.fileno()), name)):
+            raise RunError(f"another run of {name} is under way; wait for its end")
         shutil.rmtree(own, ignore_errors=True)  # of a run that was killed, as its guard may have been
         files = own / secrets.token_hex(8)  # never that of another run, which a guard might still remove
         guard().folder(str(own.resolve() / files.name))

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from . import options, pipeline, processes, reviewed, transforms, warehouse
 from .errors import ProjectError, RunError
 from .project import FILE, Project
 from .redaction import Redactor
+from .spelling import shown
 
 DOES = {
     "create": "make it, and write review.env",
@@ -89,13 +91,15 @@ def _schemas(project: Project, chosen: argparse.Namespace) -> tuple[dict[str, st
     base = transforms.of(project).schema
     if chosen.state and not (project.folder / chosen.state / "manifest.json").exists():
         raise ProjectError(f"--state {chosen.state}: there is no manifest.json in it; keep target/manifest.json of production's last build there")
+    state: dict[str, str] = {}
+    if chosen.state:
+        place = os.path.relpath(project.folder / chosen.state, transforms.of(project).project)  # from where dbt looks
+        state = {"DBT_DEFER": "true", "DBT_STATE": place}  # which dbt reads itself
+        reviewed.refuse_odd(state)
     first = _target(project, "create", "--models", base, branch=chosen.branch)[0]["name"]
     below = _below(reviewed.within(project, {reviewed.SCHEMA: first}), first)
     made = _target(project, "create", "--models", base, "--below", *below, branch=chosen.branch)
-    if not chosen.state:
-        return {reviewed.SCHEMA: first}, made
-    place = os.path.relpath(project.folder / chosen.state, transforms.of(project).project)  # from where dbt looks
-    return {reviewed.SCHEMA: first, "DBT_DEFER": "true", "DBT_STATE": place}, made  # which dbt reads itself
+    return {reviewed.SCHEMA: first, **state}, made
 
 
 def _below(project: Project, first: str) -> list[str]:
@@ -111,7 +115,7 @@ def _below(project: Project, first: str) -> list[str]:
         code, told, errors = processes.output([*transforms.command(project), *arguments], project.folder, ours, redact)
     if code:
         raise RunError("\n".join(["dbt ls failed", *processes.telling([*redact(told).splitlines(), *errors.splitlines()])]))
-    nodes = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    nodes = [json.loads(line) for line in told.split("\n") if line.startswith("{")]
     for node in nodes:
         if node["schema"].lower() != first.lower() and not node["schema"].lower().startswith(f"{first}_".lower()):
             raise ProjectError(
@@ -122,7 +126,7 @@ def _below(project: Project, first: str) -> list[str]:
 
 def _drop(project: Project, chosen: argparse.Namespace) -> int:
     dropped = [one["name"] for one in _target(project, "drop", *(["--force"] if chosen.force else []), branch=chosen.branch)]
-    print("\n".join(f"{name}: dropped" for name in dropped) or f"there is nothing for {chosen.branch}")
+    print("\n".join(f"{shown(name)}: dropped" for name in dropped) or f"there is nothing for {shown(chosen.branch)}")
     reviewed.forget(project.folder, dropped)
     return 0
 
@@ -130,7 +134,7 @@ def _drop(project: Project, chosen: argparse.Namespace) -> int:
 def _gc(project: Project, chosen: argparse.Namespace) -> int:
     age = chosen.older_than or project.review.get("keep", KEEP)
     dropped = _target(project, "gc", "--older-than", age)
-    print("\n".join(f"{one['name']}: dropped" for one in dropped) or f"nothing is older than {age}")
+    print("\n".join(f"{shown(one['name'])}: dropped" for one in dropped) or f"nothing is older than {age}")
     return 0
 
 
@@ -140,11 +144,15 @@ def _list(project: Project, chosen: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     names = ("name", "kind", "created", "branch")
-    rows = [names, *([one[name] for name in names] for one in found)]
+    rows = [names, *([shown(one[name]) for name in names] for one in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _target(project: Project, does: str, *arguments: str, branch: str | None = None) -> Told:
@@ -155,11 +163,11 @@ def _target(project: Project, does: str, *arguments: str, branch: str | None = N
     """
     tap = next(iter(project.taps.values()))
     settings: Mapping[str, Any] = {**project.warehouse.settings, "schema": tap.schema}  # which every target wants
-    with pipeline.locked(project, f"review.{does}", project.work / "logs") as place:
+    with pipeline.locked(project, f"review.{does}", project.work / "logs", pipeline.Waiting(_say)) as place:
         call = [*warehouse.command(project), "review", does, "--config", place.write("target.json", settings), *arguments]
         call += ["--", branch] if branch is not None else []  # which may begin with -
         code, printed = processes.relayed(call, warehouse.environment(project), Redactor(project.secrets), subprocess.PIPE)
-    told = [json.loads(line) for line in printed.splitlines()]
+    told = [json.loads(line) for line in printed.split("\n") if line]  # not splitlines: a branch may have more that ends a line
     if code:
         dropped = f"; dropped: {', '.join(one['name'] for one in told)}" if told else ""
         raise RunError(f"review {does}: {project.warehouse.executable[0]} ended with exit status {code}{dropped}")

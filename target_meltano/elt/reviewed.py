@@ -69,10 +69,26 @@ def with_database(url: str, database: str) -> str:
 
 
 def write(folder: Path, variables: Mapping[str, str]) -> Path:
-    """Write review.env, for `set -a; . ./review.env`, or as CI takes it; return its path."""
+    """Write review.env, for `set -a; . ./review.env`, or as CI takes it; return its path.
+
+    Raises:
+        ProjectError: see refuse_odd.
+    """
+    refuse_odd(variables)
     path = folder / FILE
     path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()), "utf-8")
     return path
+
+
+def refuse_odd(variables: Mapping[str, str]) -> None:
+    """Refuse values that a shell, GitLab and GitHub would read in different ways: none has quotes that the others know.
+
+    Raises:
+        ProjectError: naming the first variable.
+    """
+    for name, value in variables.items():
+        if not re.fullmatch(r"[\w./:@%+,=-]*", value):
+            raise ProjectError(f"{FILE}: {name} would be {value!r}, which a shell and CI systems read in different ways; use letters, digits and ./:@%+,=-_ only")
 
 
 def forget(folder: Path, dropped: Collection[str]) -> None:

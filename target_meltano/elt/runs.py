@@ -98,7 +98,8 @@ def transform(
         variables = warehouse.variables(project, where)
         return list(transforms.run(project, arguments, variables, logs, stop, display.say))
     except (TargetError, OSError) as error:  # the system may refuse to run a file
-        return [Outcome("test" if arguments[0] == "test" else "transform", "failed", tuple(str(error).splitlines()))]
+        name, status = "test" if arguments[0] == "test" else "transform", "stopped" if stop.signal else "failed"
+        return [Outcome(name, status, tuple(str(error).splitlines()))]
 
 
 def finished(project: Project, outcomes: Sequence[Outcome], stop: Stop, logs: Path, summary: str | None) -> int:

@@ -11,15 +11,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from . import artifacts
+from .errors import ProjectError
 from .pipeline import Outcome
-from .project import Project
+from .project import Project, Transform
 
 _NAME = r'"((?:[^"]|"")+)"'
 _TABLE = rf"ALTER TABLE (?:{_NAME}\.)?{_NAME}\.{_NAME} "
 _CHANGES = (
-    re.compile(rf"^{_TABLE}ALTER COLUMN {_NAME} (?:SET DATA )?TYPE (.+?)(?: USING .*)?$", re.DOTALL),
+    re.compile(rf"^{_TABLE}ALTER COLUMN {_NAME} (?:SET DATA )?TYPE (.+?)(?: USING .*)?\Z", re.DOTALL),
     re.compile(rf'^{_TABLE}RENAME COLUMN "((?:[^"]|"")+) \(new\)" TO ()'),  # Snowflake puts a new column in the place
 )
 
@@ -47,7 +50,7 @@ def changes(outcomes: Sequence[Outcome]) -> Iterator[Changed]:
 
 def has_manifest(project: Project) -> bool:
     """Tell whether dbt has looked at its project here before."""
-    return project.transform is not None and (project.transform.project / "target/manifest.json").exists()
+    return project.transform is not None and (path := _manifest(project.transform)) is not None and path.exists()
 
 
 def warnings(project: Project, outcomes: Sequence[Outcome]) -> list[str]:
@@ -57,8 +60,17 @@ def warnings(project: Project, outcomes: Sequence[Outcome]) -> list[str]:
         return []
     manifest: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        manifest = json.loads((project.transform.project / "target/manifest.json").read_text("utf-8"))
+        if path := _manifest(project.transform):
+            manifest = json.loads(path.read_text("utf-8"))
     return [line for one in changed for line in _told(one, manifest)]
+
+
+def _manifest(transform: Transform) -> Path | None:
+    """Return dbt's manifest, None where only dbt knows where it is: its own step says so."""
+    try:
+        return artifacts.target(transform.project) / "manifest.json"
+    except ProjectError:
+        return None
 
 
 def _told(changed: Changed, manifest: Mapping[str, Any]) -> Iterator[str]:

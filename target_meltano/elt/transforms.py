@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import executables, warehouse
+from . import artifacts, executables, warehouse
 from .errors import ProjectError
-from .pipeline import Outcome, locked
+from .pipeline import Outcome, Waiting, locked
 from .processes import Process, Stop, telling
 from .project import FILE, Project, Transform
 from .redaction import Redactor
@@ -21,6 +22,8 @@ TESTS = ("test", "unit_test")
 BUILD = ("build",)
 MODELS = ("build", "--exclude-resource-type", "test", "unit_test")
 ONLY_TESTS = ("test",)
+_NOTED = "DBT_ENV_CUSTOM_ENV_"  # dbt notes variables that begin so in the metadata of run_results.json, less these words
+_RUN = "ELT_RUN"
 
 
 def of(project: Project) -> Transform:
@@ -59,11 +62,12 @@ def run(
     """Run dbt with *arguments*, and return how its models and its tests did."""
     started = time.monotonic()
     transform = of(project)
-    results = transform.project / "target/run_results.json"
+    results = artifacts.target(transform.project, arguments, variables) / "run_results.json"
+    own = secrets.token_hex(8)
     redact = warehouse.redactor(project, variables)
-    with locked(project, "dbt.run", logs) as place:
+    with locked(project, "dbt.run", logs, Waiting(say, stop)) as place:
         results.unlink(missing_ok=True)
-        environment = {**variables, **folders(transform)}
+        environment = {**variables, **folders(transform), f"{_NOTED}{_RUN}": own}
         dbt = Process(
             [*command(project), "--no-use-colors", *arguments],
             project.folder,
@@ -79,10 +83,12 @@ def run(
     seconds = time.monotonic() - started
     if dbt.log_fault:
         say(dbt.log_fault)
-    found = _results(results)
+    found = _results(results, own)
     name = "test" if arguments[0] == "test" else "transform"
     if not found and code:
         return (Outcome(name, "stopped" if stop.signal else "failed", (f"dbt ended with exit status {code}", *telling(dbt.last)), "", seconds),)
+    if found is None:
+        return (Outcome(name, "ok", (), f"dbt ended with exit status 0, and {results} tells nothing of it; what it printed: {logs / 'dbt.log'}", seconds),)
     tests = [one for one in found if _kind(one) in TESTS]
     models = [one for one in found if _kind(one) not in TESTS]
     outcomes = [] if name == "test" else [_outcome("transform", models, seconds, redact)]
@@ -93,10 +99,12 @@ def run(
     return tuple(outcomes)
 
 
-def _results(path: Path) -> list[dict[str, Any]]:
-    with suppress(OSError, ValueError):
-        return list(json.loads(path.read_text("utf-8"))["results"])
-    return []
+def _results(path: Path, run: str) -> list[dict[str, Any]] | None:
+    """Return the results of *run*; None where there are none, or they are those of a dbt that somebody else has started."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told = json.loads(path.read_text("utf-8"))
+        return list(told["results"]) if told["metadata"]["env"][_RUN] == run else None
+    return None
 
 
 def _kind(result: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 import time
@@ -229,3 +230,41 @@ def test_a_schema_of_models_without_models_is_refused() -> None:
     made = Project(Path(), "dev", Warehouse("postgres", ("x",)), {}, None)
     with pytest.raises(ProjectError, match="ELT_SCHEMA"):
         reviewed.within(made, {"ELT_SCHEMA": "r"})
+
+
+def test_branches_with_line_breaks_are_one_line_of_the_list(own: TestProject) -> None:
+    own.write({"a": {}}, pii=PLAIN)
+    branch = "a\nb\tc\x85d\u2028e\x1b[1m"
+    done(own, "review", "create", branch)
+    (head, line) = done(own, "review", "list").splitlines()
+    assert head.split() == ["name", "kind", "created", "branch"]
+    assert line.endswith(r"  a\nb\tc\x85d\u2028e\x1b[1m")
+    (one,) = json.loads(done(own, "review", "list", "--json"))
+    assert one["branch"] == branch
+    assert done(own, "review", "drop", branch).splitlines() == [f"{one['name']}: dropped"]
+    assert done(own, "review", "drop", branch).splitlines() == [r"there is nothing for a\nb\tc\x85d\u2028e\x1b[1m"]
+
+
+def test_of_two_creates_of_a_checkout_one_waits_for_the_other(own: TestProject) -> None:
+    own.write({"a": {}}, pii=PLAIN)
+    done(own, "extract-load")
+    both = [own.start("review", "create", branch) for branch in ("one", "one")]
+    told = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert len(json.loads(done(own, "review", "list", "--json"))) == 1
+    lock = own.folder / ".elt/locks/review.list.lock"
+    with open(lock, "a+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waits = own.start("review", "list")
+        assert waits.stderr
+        assert waits.stderr.readline().startswith("another run of review.list is under way; waiting for its end")
+        assert waits.poll() is None
+    waits.communicate(timeout=30)
+    assert waits.returncode == 0
+
+
+@pytest.mark.parametrize("state", ["a b", "a'b", "a$b", "a\nb", "~", "a;b", "a#b"])
+def test_what_review_env_cannot_say_to_all_of_its_readers_is_refused(state: str, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="review.env: DBT_STATE would be"):
+        reviewed.write(tmp_path, {"DBT_STATE": state})
+    assert not list(tmp_path.iterdir())

@@ -18,7 +18,9 @@ print("password", os.environ.get("PGPASSWORD"))
 told = json.load(open("told.json"))
 if told["results"] is not None:
     os.makedirs("transform/target", exist_ok=True)
-    json.dump(dict(results=told["results"]), open("transform/target/run_results.json", "w"))
+    start = "DBT_ENV_CUSTOM_ENV_"
+    noted = {{name.removeprefix(start): value for name, value in os.environ.items() if name.startswith(start)}}
+    json.dump(dict(results=told["results"], metadata=dict(env=noted)), open("transform/target/run_results.json", "w"))
 print(told["says"])
 sys.exit(told["exit"])
 """
