@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import document, processes, transforms, warehouse
+from . import document, processes, transforms, warehouse, yaml_writer
 from .errors import RunError
 from .pipeline import Place
 from .project import Project
@@ -66,15 +66,17 @@ def ask(project: Project, schemas: Sequence[str], variables: Mapping[str, str], 
     profile = document.read(transform.project / "dbt_project.yml").value.get("profile")
     folder = place.files / NAME
     shutil.copytree(MACROS, folder / "macros")
-    (folder / "dbt_project.yml").write_text(f"name: {NAME}\nversion: '1.0'\nprofile: {json.dumps(profile)}\n", "utf-8")
-    arguments = json.dumps({"schemas": list(schemas)})
+    (folder / "dbt_project.yml").write_text(yaml_writer.document({"name": NAME, "version": "1.0", "profile": profile}), "utf-8")
+    arguments = yaml_writer.document({"schemas": list(schemas)})
     command = [*transforms.command(project), "--quiet", "--no-use-colors", "run-operation", "target_meltano_catalogue"]
     ours = {**variables, **transforms.folders(transform), "DBT_PROJECT_DIR": str(folder)}
     redact = warehouse.redactor(project, ours)
-    code, told, errors = processes.output([*command, "--args", arguments], folder, ours, redact)
-    found = [Found(**json.loads(line.removeprefix(MARK))) for line in told.splitlines() if line.startswith(MARK)]
+    command += ["--target-path", "target", "--args", arguments]  # not that of the project, whatever DBT_TARGET_PATH says
+    code, told, errors = processes.output(command, folder, ours, redact)
+    found = [Found(**json.loads(line.removeprefix(MARK))) for line in told.split("\n") if line.startswith(MARK)]
     if code or len(found) != len(schemas):
-        lines = [line for line in redact(told).splitlines() if line.strip() and not line.startswith(MARK)]
+        whole = re.sub(r"\n\s+(?=\S)", " ", redact(told))  # behind "Database Error", on lines of its own, is what the database said
+        lines = [line for line in whole.split("\n") if line.strip() and not line.startswith(MARK)]
         raise RunError("\n".join([f"dbt run-operation ended with exit status {code}", *processes.telling(lines[-processes.LAST_LINES :]), *errors.splitlines()]))
     return found
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from .catalogue import Column, Table
 from .spelling import column, cut, is_plain, jinja, quoted, short_hash, slug
+from .yaml_writer import document
 
 DELETED = ("__deleted_at", "_sdc_deleted_at")  # a row that has one is deleted
 VERSIONS = ("__version",)
@@ -47,8 +46,8 @@ def files(source: Source) -> dict[str, str]:
     """Return the texts of a source's files by their names."""
     names = _unique([table.name for table in source.tables], [slug(table.name) for table in source.tables])
     made = {
-        f"_{source.name}__sources.yml": _yaml({"version": 2, "sources": [_source(source, names)]}),
-        f"_{source.name}__models.yml": _yaml({"version": 2, "models": [_model(source, table, names) for table in source.tables]}),
+        f"_{source.name}__sources.yml": document({"version": 2, "sources": [_source(source, names)]}),
+        f"_{source.name}__models.yml": document({"version": 2, "models": [_model(source, table, names) for table in source.tables]}),
     }
     return made | {f"{_model_name(source, names[table.name])}.sql": _sql(source, table, names) for table in source.tables}
 
@@ -63,7 +62,7 @@ def _source(source: Source, names: Mapping[str, str]) -> dict[str, Any]:
     quoting = {} if is_plain(source.schema, source.dialect) else {"quoting": {"schema": True}}
     return {
         "name": source.name,
-        "schema": jinja(source.schema),
+        "schema": _in_quotes(source.schema),
         "description": jinja(f"What the tap {source.tap} has sent, loaded by target-meltano-{source.dialect}."),
         **quoting,
         "config": {"loaded_at_field": source.stamp, "freshness": freshness},
@@ -165,7 +164,3 @@ def _sql(source: Source, table: Table, names: Mapping[str, str]) -> str:
 def _part(name: str, sql: str) -> str:
     body = "\n".join(f"    {line}" for line in sql.split("\n"))
     return f"{name} as (\n\n{body}\n\n)"
-
-
-def _yaml(content: Mapping[str, Any]) -> str:
-    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))

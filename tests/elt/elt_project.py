@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from psycopg2 import sql
 
 from target_meltano.elt.init import TEMPLATE
 
@@ -34,7 +35,7 @@ def new_project(folder: Path, url: str) -> Iterator[TestProject]:
     yield made
     names = made.query("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", (made.name,))
     for (name,) in names:
-        made.query(f'DROP SCHEMA "{name}" CASCADE')
+        made.query(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)).as_string(connection))
     connection.close()
 
 

@@ -18,7 +18,7 @@ from target_meltano.elt.project import Project, Transform, Warehouse
 from target_meltano.samples import record, schema
 
 TEXT, INT = {"type": "string"}, {"type": "integer"}
-ODD_NAMES = ["SKU code", 'a"b', "{{ x }}", "größe", "表", "select", "2fa", "createdAt", "created_at", "a.b", "100%", "it's"]
+ODD_NAMES = ["SKU code", 'a"b', "{{ x }}", "größe", "表", "select", "2fa", "createdAt", "created_at", "a.b", "100%", "it's", "n\nn", "r\rr", "m\r\nm", "l\x85l", "e }}"]
 ODD_TABLES = {"Lines": 'Order "Lines" {{ t }}'}
 ODD_COLUMNS = {"Lines.Order id": "Order id", **{f"Lines.{name}": name for name in ODD_NAMES}}  # as they are
 ODD = [
@@ -29,6 +29,8 @@ ODD = [
     schema("l" * 80, [], **{"x" * 80: TEXT}),
     record("l" * 80, **{"x" * 80: "1"}),
 ]
+BREAKS = ["a\x85b", "a\u2028b\u2029", "a\rb", "a\nb\n", "a\r\nb {{ x }}", "a\tb", "c\x85{{ y }}'\\"]  # what some readers take for the end of a line
+BREAKING = [schema("Line\x85\u2028\r\n'\"", id=INT, **dict.fromkeys(BREAKS, TEXT)), record("Line\x85\u2028\r\n'\"", id=1, **dict.fromkeys(BREAKS, "x"))]
 VERSIONS = [
     schema("events", id=INT, text=TEXT, _sdc_deleted_at={"type": ["null", "string"], "format": "date-time"}),
     *[record("events", id=id_, text=text) for id_, text in ((1, "old"), (2, "old"), (1, "new"), (3, "old"))],
@@ -66,6 +68,7 @@ def built(postgres_url: str, dbt: Path, tmp_path_factory: pytest.TempPathFactory
             "odd": tap(folder, "odd", ODD, settings={"naming": "preserve", "table_names": ODD_TABLES, "column_names": ODD_COLUMNS}),
             "versions": tap(folder, "versions", VERSIONS, settings={"load_method": "append", "invalid_records": "quarantine"}),
             "soft": tap(folder, "soft", SOFT),
+            "quotes": tap(folder, "quotes", BREAKING, schema=f"{made.name}_it's \"odd\" {{{{ z }}}} \x85é"),
         }
         made.write(taps, transform={"executable": str(dbt / "bin/dbt"), "schema": f"{made.name}_models"})
         for arguments in (["extract-load"], ["dbt", "scaffold"]):
@@ -92,6 +95,19 @@ def test_names_of_any_kind_build_and_pass_their_tests(built: TestProject, build:
     assert staged(built, lines, "order_id, line, sku_code, select_, n2fa, it_s") == [(1, 1, "x", "x", "x", "x")]
 
 
+def test_descriptions_come_through_dbt_as_they_are(built: TestProject, build: subprocess.CompletedProcess[str]) -> None:
+    """And a schema whose name has quotes is found, read from, and told."""
+    assert build.returncode == 0, build.stdout
+    manifest = json.loads((built.folder / "transform/target/manifest.json").read_text())
+    (source,) = [one for one in manifest["sources"].values() if one["source_name"] == "quotes"]
+    assert source["description"] == f"Stream {BREAKING[0]['stream']}."
+    assert {*BREAKS} <= {column["description"] for column in source["columns"].values()}
+    (model,) = [node for node in manifest["nodes"].values() if node["resource_type"] == "model" and node["name"].startswith("stg_quotes__")]
+    assert model["description"] == f"Stream {BREAKING[0]['stream']} of the tap quotes."
+    assert {*BREAKS} <= {column["description"] for column in model["columns"].values()}
+    assert staged(built, model["name"], "id") == [(1,)]
+
+
 def test_the_latest_version_that_is_not_deleted_is_staged(built: TestProject, build: subprocess.CompletedProcess[str]) -> None:
     assert staged(built, "stg_versions__events", "id, text") == [(1, "new"), (2, "old")]
     assert staged(built, "stg_soft__parts", "id") == [(2,)]
@@ -109,6 +125,15 @@ def test_check_fails_when_a_table_has_changed_and_edits_stay(built: TestProject)
     assert built.run("dbt", "scaffold", "soft").returncode == 0
     assert "weight" in (edited.parent / "_soft__sources.yml").read_text()
     assert edited.read_text().startswith("-- mine\n")
+
+
+def test_what_the_database_says_against_a_scaffold_is_told(built: TestProject) -> None:
+    """Somebody else's table has the name of our ledger."""
+    built.query(f'ALTER TABLE "{built.schema(2)}".__loads RENAME COLUMN ddl TO theirs')
+    done = built.run("dbt", "scaffold", "soft", "--check", DBT_TARGET_PATH=str(built.folder / "production"))
+    built.query(f'ALTER TABLE "{built.schema(2)}".__loads RENAME COLUMN theirs TO ddl')
+    assert not (built.folder / "production").exists(), "what it asks by is no project of theirs"
+    assert (done.returncode, 'Database Error column "ddl" does not exist' in done.stderr) == (1, True), done.stderr
 
 
 def test_a_failing_model_is_named_and_fails_the_run(built: TestProject) -> None:
