@@ -4,74 +4,81 @@ A pattern is the name of a stream, or of a property behind its stream's, with do
 `orders.id`, `orders.address.*`, `*.updated_at`; * and ? stand for any characters, as in names of files.
 It means what it names and all that is in that. With ! in front it excludes. In place of a stream's name its
 `tap_stream_id` will do, which tells two streams of one name apart.
+
+A catalog here is as `catalog_file.read` gives it, and none is changed: what is returned is another one.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from . import catalog_file
+from .catalog_file import names
 from .errors import RunError
 
-Way = tuple[str, ...]  # to a property, through the objects that it is in; () is the stream
+Way = tuple[str, ...]  # the names of properties on the way to what a breadcrumb leads to; () is the stream
+_NAMING = ("properties", "patternProperties", "definitions", "$defs")  # the parts of a breadcrumb behind which there is a name
 
 
 def selected(catalog: Mapping[str, Any], select: Sequence[str], metadata: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a copy of *catalog* with only what *select* names selected, and *metadata* by pattern added.
+    """Return *catalog* with only what *select* names selected, and *metadata* by pattern added; the rest stays as it is.
 
     Nothing is named: everything. What the tap marks as automatic stays, what it marks as unsupported does not.
 
     Raises:
-        RunError: it is no catalog, or naming the patterns that match nothing in it.
+        RunError: naming the patterns that match nothing in it; or *metadata* make it none.
     """
-    made = copy.deepcopy(dict(catalog))
-    streams = made.get("streams")
-    if not isinstance(streams, list):
-        raise RunError("the catalog has no list of streams")
     wanted = [pattern for pattern in select if not pattern.startswith("!")] or ["*"]
     unwanted = [pattern[1:] for pattern in select if pattern.startswith("!")]
     used = {"*"}
-    for stream in streams:
-        used |= _select(stream, wanted, unwanted) | _add(stream, metadata)
+    streams = []
+    for stream in catalog["streams"]:
+        made = {**stream, "metadata": _whole(stream)}
+        used |= _select(made, wanted, unwanted) | _add(made, metadata)
+        streams.append(made)
     if unused := sorted({*wanted, *unwanted, *metadata} - used):
         there = ", ".join(sorted(map(_shown, streams))) or "none"
         raise RunError(f"select, metadata: nothing in the catalog matches {', '.join(unused)}; its streams: {there}")
-    return made
+    found = {**catalog, "streams": streams}
+    catalog_file.check(found, "the catalog with the metadata of elt.yml", "correct metadata in elt.yml")
+    return found
 
 
 def only(catalog: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-    """Return a copy of a `selected` catalog in which no stream is selected but the *wanted* ones, by name or id.
+    """Return a `selected` catalog in which no stream is selected but the *wanted* ones, by name or id.
 
     Raises:
         RunError: naming those that are not selected.
     """
-    made = copy.deepcopy(dict(catalog))
-    found = set()
-    for stream in made["streams"]:
+    found: set[str] = set()
+    streams = []
+    for stream in catalog["streams"]:
         mine = {one for one in wanted if one in names(stream)}
-        root: dict[str, Any] = next((one["metadata"] for one in stream["metadata"] if not one["breadcrumb"]), {})
-        found |= mine if root.get("selected") else set()
-        if not mine:
-            root["selected"] = False
-            if isinstance(stream.get("schema"), dict):
-                stream["schema"]["selected"] = False
+        found |= mine if _is_selected(stream) else set()
+        entries = [_with(one, {"selected": False}) if not (mine or one["breadcrumb"]) else one for one in stream["metadata"]]
+        made = {**stream, "metadata": entries}
+        streams.append(made if mine else _marked(made, False))
     if missing := [one for one in wanted if one not in found]:
-        there = ", ".join(_shown(stream) for stream in catalog["streams"] if _entries(stream)[()].get("selected")) or "none"
+        there = ", ".join(_shown(stream) for stream in catalog["streams"] if _is_selected(stream)) or "none"
         raise RunError(f"no stream is selected that is called {', '.join(missing)}; there is: {there}")
-    return made
+    return {**catalog, "streams": streams}
 
 
 def count(catalog: Mapping[str, Any]) -> int:
-    """Return how many streams of a catalog are selected."""
-    return sum(bool(_entries(stream)[()].get("selected")) for stream in catalog["streams"])
+    """Return how many streams of a `selected` catalog are selected."""
+    return sum(map(_is_selected, catalog["streams"]))
+
+
+def _is_selected(stream: Mapping[str, Any]) -> bool:
+    return bool(catalog_file.about(stream).get("selected"))
 
 
 def _select(stream: dict[str, Any], wanted: Iterable[str], unwanted: Iterable[str]) -> set[str]:
     """Mark what is selected of *stream*, and return the patterns that match something in it."""
-    entries = _entries(stream)
-    labels = {way: [".".join((name, *way)) for name in names(stream)] for way in entries}
+    ways = [_way(one["breadcrumb"]) for one in stream["metadata"]]
+    labels = {way: [".".join((name, *way)) for name in names(stream)] for way in ways}
     used: set[str] = set()
 
     def named(patterns: Iterable[str]) -> set[Way]:
@@ -83,12 +90,15 @@ def _select(stream: dict[str, Any], wanted: Iterable[str], unwanted: Iterable[st
     included = named(wanted)
     parents = {way[:size] for way in included for size in range(len(way))}
     chosen = (included | parents) - named(unwanted)
-    for way, entry in entries.items():
-        inclusion = entry.get("inclusion")
-        entry["selected"] = inclusion == "automatic" or (way in chosen and inclusion != "unsupported")
-    stream["metadata"] = [{"breadcrumb": _breadcrumb(way), "metadata": entry} for way, entry in entries.items()]
-    if isinstance(stream.get("schema"), dict):
-        stream["schema"]["selected"] = entries[()]["selected"]  # where old taps look
+    last = {tuple(one["breadcrumb"]): one for one in stream["metadata"]}  # of two that are of the same, this counts for taps
+    inclusions = {crumb: (one.get("metadata") or {}).get("inclusion") for crumb, one in last.items()}
+
+    def is_selected(one: Mapping[str, Any], way: Way) -> bool:
+        inclusion = inclusions[tuple(one["breadcrumb"])]
+        return inclusion == "automatic" or (way in chosen and inclusion != "unsupported")
+
+    stream["metadata"] = [_with(one, {"selected": is_selected(one, way)}) for one, way in zip(stream["metadata"], ways, strict=True)]
+    stream.update(_marked(stream, _is_selected(stream)))
     return used
 
 
@@ -96,21 +106,24 @@ def _add(stream: dict[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> s
     """Add *metadata* to *stream*, and return the patterns that match something in it."""
     used = set()
     for pattern, added in metadata.items():
-        for one in stream["metadata"]:
+        for number, one in enumerate(stream["metadata"]):
             way = _way(one["breadcrumb"])
             labels = (".".join((name, *way)) for name in names(stream))
-            if any(fnmatchcase(label, pattern) for label in labels) and ("." in pattern or not way):
+            if any(fnmatchcase(label, pattern) for label in labels) and ("." in pattern or not one["breadcrumb"]):
                 used.add(pattern)
-                one["metadata"].update(added)
-                if not way:  # and where other taps look
+                stream["metadata"][number] = _with(one, added)
+                if not one["breadcrumb"]:  # and where other taps look
                     stream.update({key.replace("-", "_"): value for key, value in added.items() if key.startswith("replication-")})
     return used
 
 
-def names(stream: Mapping[str, Any]) -> list[str]:
-    """Return a stream's name, and its id where that is another one."""
-    found = [str(stream[word]) for word in ("stream", "tap_stream_id") if stream.get(word)]
-    return list(dict.fromkeys(found)) or ["None"]
+def _with(entry: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    return {**entry, "metadata": {**(entry.get("metadata") or {}), **more}}
+
+
+def _marked(stream: Mapping[str, Any], selected: bool) -> dict[str, Any]:
+    """Return *stream* with its selection where old taps look."""
+    return {**stream, "schema": {**stream["schema"], "selected": selected}} if stream.get("schema") is not None else {**stream}
 
 
 def _shown(stream: Mapping[str, Any]) -> str:
@@ -118,23 +131,30 @@ def _shown(stream: Mapping[str, Any]) -> str:
     return f"{name} ({ids[0]})" if ids else name
 
 
-def _entries(stream: Mapping[str, Any]) -> dict[Way, dict[str, Any]]:
-    """Return the metadata of a stream, by the way to what they are of: its own, and each property's."""
-    ways: list[Way] = [(), *_ways(stream.get("schema"), ())]
-    given = {_way(one.get("breadcrumb", ())): dict(one.get("metadata") or {}) for one in stream.get("metadata") or ()}
-    return {**{way: {} for way in ways}, **given}
+def _whole(stream: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the metadata of a stream with an entry for itself, and for each property of its objects; those that are there come first."""
+    given = list(stream.get("metadata") or ())
+    there = {tuple(one["breadcrumb"]) for one in given}
+    wanted = [(), *_breadcrumbs(stream.get("schema"))]
+    return given + [{"breadcrumb": list(crumb), "metadata": {}} for crumb in wanted if crumb not in there]
 
 
-def _ways(schema: Any, above: Way) -> Iterator[Way]:
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    for name, child in (properties if isinstance(properties, dict) else {}).items():
-        yield (*above, name)
-        yield from _ways(child, (*above, name))
+def _breadcrumbs(schema: Any) -> Iterator[tuple[str, ...]]:
+    """Yield those of all properties of objects in *schema*, each behind that of its object."""
+    open_: list[tuple[tuple[str, ...], Any]] = [((), schema)]
+    while open_:
+        above, one = open_.pop()
+        if above:
+            yield above
+        properties = one.get("properties") if isinstance(one, dict) else None
+        below = properties.items() if isinstance(properties, dict) else ()
+        open_ += reversed([((*above, "properties", name), child) for name, child in below])
 
 
 def _way(breadcrumb: Sequence[str]) -> Way:
-    return tuple(breadcrumb[1::2])
-
-
-def _breadcrumb(way: Way) -> list[str]:
-    return [part for name in way for part in ("properties", name)]
+    """Return the names in a breadcrumb: what is between, as `items`, leads on to what belongs to the same property."""
+    found, parts = [], iter(breadcrumb)
+    for part in parts:
+        if part in _NAMING:
+            found += [name for name in [next(parts, None)] if name is not None]
+    return tuple(found)

@@ -13,8 +13,8 @@ from target_meltano import TargetError
 
 from . import artifacts, catalogs, options, pipeline, processes, transforms, warehouse
 from .display import table
-from .errors import RunError
-from .pipeline import Outcome, Place
+from .errors import RunError, unexpected
+from .pipeline import Outcome
 from .project import Project, Tap
 from .redaction import Redactor
 
@@ -28,20 +28,23 @@ def command(arguments: list[str]) -> int:
     project = options.project(chosen)
     outcomes = [Outcome("elt.yml", "ok", did=f"{len(project.taps)} taps, environment {project.environment}")]
     if not chosen.offline:
-        outcomes.append(_tried("warehouse", partial(_warehouse, project)))
-    outcomes += [_tried(tap.name, partial(_tap, project, tap, chosen.offline)) for tap in project.taps.values()]
+        outcomes.append(_tried(project, "warehouse", partial(_warehouse, project)))
+    outcomes += [_tried(project, tap.name, partial(_tap, project, tap, chosen.offline)) for tap in project.taps.values()]
     if project.transform:
-        outcomes.append(_tried("dbt", partial(_dbt, project)))
+        outcomes.append(_tried(project, "dbt", partial(_dbt, project)))
     print(table(outcomes))
     return 0 if all(one.is_ok for one in outcomes) else 1
 
 
-def _tried(name: str, step: Callable[[], str]) -> Outcome:
+def _tried(project: Project, name: str, step: Callable[[], str]) -> Outcome:
     started = time.monotonic()
     try:
         return Outcome(name, "ok", (), step(), time.monotonic() - started)
     except (TargetError, OSError) as error:  # the system may refuse to run a file
-        return Outcome(name, "failed", tuple(str(error).splitlines()), "", time.monotonic() - started)
+        why = str(error).splitlines()
+    except Exception as error:  # a fault of ours: how the others are is told all the same
+        why = [unexpected(error, project.work / f"logs/check.{name}.error.log", Redactor(project.secrets))]
+    return Outcome(name, "failed", tuple(why), "", time.monotonic() - started)
 
 
 def _warehouse(project: Project) -> str:
@@ -66,14 +69,8 @@ def _tap(project: Project, tap: Tap, offline: bool) -> str:
         program = pipeline.tap_command(project, tap, place)[0]
         if offline:
             return program
-        if tap.catalog == "none":
-            return f"{program}, without a catalog"
-        return f"{_selected(project, tap, place)} streams selected"
-
-
-def _selected(project: Project, tap: Tap, place: Place) -> int:
-    pipeline.catalog_options(project, tap, place)
-    return catalogs.count(place.read("catalog.json"))
+        catalog = pipeline.catalog(project, tap, place)
+        return f"{program}, without a catalog" if catalog is None else f"{catalogs.count(catalog)} streams selected"
 
 
 def _dbt(project: Project) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import catalogs, catalogue, document, options, owned, pipeline, staging, transforms, warehouse
+from . import catalog_file, catalogue, document, options, owned, pipeline, staging, transforms, warehouse
 from .errors import RunError
 from .project import Project, Tap
 
@@ -85,14 +85,9 @@ def _sources(project: Project) -> list[staging.Source]:
 
 def _keys(project: Project, tap: Tap) -> dict[str, Sequence[str]]:
     """Return the keys of streams as the tap's catalog has them: a table of all versions has no key."""
-    if tap.catalog == "none":
-        return {}
-    with pipeline.locked(project, f"check.{tap.name}", project.work / "logs") as place:
-        pipeline.catalog_options(project, tap, place)
-        catalog = place.read("catalog.json")
-    found = {}
-    for stream in catalog["streams"]:
-        own: dict[str, Any] = next((one["metadata"] for one in stream["metadata"] if not one["breadcrumb"]), {})
-        for name in catalogs.names(stream):
-            found[name] = own.get("table-key-properties") or stream.get("key_properties") or ()
-    return found
+    try:
+        with pipeline.locked(project, f"check.{tap.name}", project.work / "logs") as place:
+            catalog = pipeline.catalog(project, tap, place) or {"streams": []}
+    except RunError as error:
+        raise RunError(f"{tap.name}: {error}") from None
+    return {name: catalog_file.keys(stream) for stream in catalog["streams"] for name in catalog_file.names(stream)}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
 from target_meltano import SettingsError, TargetError
 
 
@@ -11,3 +16,11 @@ class ProjectError(SettingsError):
 
 class RunError(TargetError):
     """A tap, a target, dbt or an installation has failed."""
+
+
+def unexpected(error: Exception, log: Path, redact: Callable[[str], str]) -> str:
+    """Return a line on an error that nobody has foreseen; its traceback goes to the file *log*, if that can be written."""
+    told = " ".join(redact(str(error)).split())[:200]
+    with suppress(OSError):
+        log.write_text(redact("".join(traceback.format_exception(error))), "utf-8", "backslashreplace")
+    return f"unexpected {type(error).__name__}{': ' if told else ''}{told}; a fault of target-meltano, please report it with {log}"

@@ -12,19 +12,24 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, localcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from target_meltano.deep import deeply
 
+from . import catalog_file
 from .mock_check import MockError, exactly, fault, validator
 from .mock_text import Column
 from .mock_values import Key, Values, key, type_of
 
 BLOCK = 1000  # rows that are made at once
+BLOCK_SIZE = 50_000_000  # characters that are made at once, about
 SAMPLE = 50  # rows that are checked before any is written
+SAMPLE_SIZE = 3_000_000  # characters that are checked, about
 FEW = 3  # rows for each value of the columns before it, in the last column of a key of several
 
 
@@ -37,6 +42,15 @@ class Stream:
     keys: tuple[str, ...]
     bookmarks: tuple[str, ...] = ()
     id: str = ""
+
+    @cached_property
+    def validator(self) -> Any:
+        """Return what tells whether a record fits.
+
+        Raises:
+            MockError: the schema is no JSON Schema.
+        """
+        return validator(self.name, exactly(self.schema))
 
 
 def command(arguments: list[str]) -> int:
@@ -63,8 +77,8 @@ def command(arguments: list[str]) -> int:
 
 
 def _write(options: argparse.Namespace) -> None:
-    text = _catalog_of(options.tap, options.tap_config, options.project) if options.tap else _content(options.catalog)
-    streams = chosen(streams_of(text), options.stream)
+    found = _of_tap(options.tap, options.tap_config, options.project) if options.tap else streams_of(_content(options.catalog), options.catalog)
+    streams = chosen(found, options.stream)
     faker = None if options.no_faker else _faker()
     for mock in compiled(streams, options.rows, options.seed, options.null_rate, faker):
         check(mock)
@@ -104,72 +118,74 @@ def _faker() -> Any:
 # --- catalogs
 
 
-def _content(path: str) -> str:
+def _content(path: str) -> bytes:
     try:
-        return Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MockError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise MockError(f"{path}: {error.strerror}") from None
 
 
-def _catalog_of(tap: str, config: str | None, folder: Path) -> str:
-    """Return the catalog of a tap of the project in *folder*, where there is one, else of an executable."""
+def _of_tap(tap: str, config: str | None, folder: Path) -> list[Stream]:
+    """Return the streams of a tap of the project in *folder*, where there is one, else of an executable."""
     from . import pipeline, project  # they need not be loaded for a file
 
     if config or not (folder / project.FILE).exists():
-        return discovered(tap, config)
+        return streams_of(discovered(tap, config), f"what {tap} --discover gives")
     found = project.read(folder, [tap])
     with pipeline.locked(found, f"mock.{tap}", found.work / "logs") as place:
-        if not pipeline.catalog_options(found, found.taps[tap], place):
-            raise MockError(f"the tap {tap!r} has catalog: none in elt.yml; name a file of SCHEMA messages: --catalog FILE")
-        return json.dumps(place.read("catalog.json"))
+        catalog = pipeline.catalog(found, found.taps[tap], place)
+    if catalog is None:
+        raise MockError(f"the tap {tap!r} has catalog: none in elt.yml; name a file of SCHEMA messages: --catalog FILE")
+    return of_catalog(catalog)
 
 
-def discovered(tap: str, config: str | None) -> str:
-    """Return the catalog that a tap prints."""
+def discovered(tap: str, config: str | None) -> bytes:
+    """Return what a tap prints as its catalog."""
     found = shutil.which(tap)
     if not found:
         raise MockError(f"there is no executable {tap!r} on PATH")
-    done = subprocess.run([found, *(["--config", config] if config else []), "--discover"], capture_output=True, text=True, check=False)
+    done = subprocess.run([found, *(["--config", config] if config else []), "--discover"], capture_output=True, check=False)
     if done.returncode:
-        words = " ".join(done.stderr.strip().splitlines()[-1:]) or "it says nothing"
+        words = " ".join(done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]) or "it says nothing"
         raise MockError(f"{tap} --discover ended with exit status {done.returncode}: {words}")
     return done.stdout
 
 
-def streams_of(text: str) -> list[Stream]:
+def streams_of(data: bytes, what: str) -> list[Stream]:
     """Return the selected streams of a catalog, or of the SCHEMA messages in a tap's output.
 
     Raises:
-        MockError: it is neither.
+        RunError: it is neither.
     """
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if isinstance(found, dict) and isinstance(found.get("streams"), list):
-        streams = [_of_catalog(entry) for entry in found["streams"]]
-        wanted = [entry for entry in found["streams"] if _metadata(entry).get((), {}).get("selected")]
-        return _told_apart([stream for stream, entry in zip(streams, found["streams"], strict=True) if entry in wanted or not wanted])
-    streams = list({stream.name: stream for stream in map(_of_message, text.splitlines()) if stream}.values())
-    if not streams:
-        raise MockError("wanted a catalog, a JSON object with streams, or SCHEMA messages, one a line")
-    return streams
+    messages = [stream for stream in map(_of_message, data.splitlines()) if stream]
+    if messages:
+        return list({stream.name: stream for stream in messages}.values())
+    return of_catalog(catalog_file.read(data, what, "wanted a catalog, or SCHEMA messages, one a line"))
 
 
-def _of_catalog(entry: Any) -> Stream:
-    name = entry.get("stream") or entry.get("tap_stream_id") if isinstance(entry, dict) else None
-    if not isinstance(name, str) or not isinstance(entry.get("schema"), dict):
-        raise MockError("a stream of the catalog has no name, or no schema")
-    about = _metadata(entry)
-    top = about.get((), {})
-    keys = entry.get("key_properties") or top.get("table-key-properties") or top.get("view-key-properties") or ()
-    bookmark = entry.get("replication_key") or top.get("replication-key")
-    properties = entry["schema"].get("properties")
-    schema = entry["schema"]
+def of_catalog(catalog: Mapping[str, Any]) -> list[Stream]:
+    """Return the selected streams of a catalog, all where none is.
+
+    Raises:
+        MockError: one of them has no schema.
+    """
+    entries = catalog["streams"]
+    wanted = [entry for entry in entries if catalog_file.about(entry).get("selected")] or entries
+    return _told_apart([_of_entry(entry) for entry in wanted])
+
+
+def _of_entry(entry: Mapping[str, Any]) -> Stream:
+    name, schema = catalog_file.names(entry)[0], entry.get("schema")
+    if schema is None:
+        raise MockError(f"stream {name!r}: it has no schema in the catalog")
+    about = {tuple(one["breadcrumb"]): one.get("metadata") or {} for one in entry.get("metadata") or ()}
+    keys = catalog_file.keys(entry)
+    bookmark = entry.get("replication_key") or about.get((), {}).get("replication-key")
+    properties = schema.get("properties")
     if isinstance(properties, dict):
         kept = {one: child for one, child in properties.items() if one in keys or _is_selected(about.get(("properties", one), {}))}
         schema = {**schema, "properties": kept}
-    return Stream(name, schema, tuple(keys), (bookmark,) if isinstance(bookmark, str) else (), str(entry.get("tap_stream_id") or ""))
+    return Stream(name, schema, keys, (bookmark,) if isinstance(bookmark, str) else (), str(entry.get("tap_stream_id") or ""))
 
 
 def _told_apart(streams: list[Stream]) -> list[Stream]:
@@ -178,22 +194,22 @@ def _told_apart(streams: list[Stream]) -> list[Stream]:
     return [replace(stream, name=stream.id) if names[stream.name] > 1 and stream.id else stream for stream in streams]
 
 
-def _metadata(entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:
-    return {tuple(one["breadcrumb"]): one.get("metadata", {}) for one in entry.get("metadata") or () if "breadcrumb" in one}
-
-
 def _is_selected(about: Mapping[str, Any]) -> bool:
     return about.get("inclusion") != "unsupported" and about.get("selected", about.get("selected-by-default", True)) is not False
 
 
-def _of_message(line: str) -> Stream | None:
+def _of_message(line: bytes) -> Stream | None:
+    """Return the stream of a SCHEMA message, None where *line* is none that names one."""
     try:
-        found = json.loads(line)
-    except ValueError:
+        found = json.loads(line) if b"SCHEMA" in line else None
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or found.get("type") != "SCHEMA" or not isinstance(found.get("schema"), dict):
         return None
-    return Stream(str(found.get("stream")), found["schema"], tuple(found.get("key_properties") or ()))
+    keys = found.get("key_properties") or ()
+    if not isinstance(found.get("stream"), str) or not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+        return None
+    return Stream(found["stream"], found["schema"], tuple(keys))
 
 
 def chosen(streams: list[Stream], names: list[str] | None) -> list[Stream]:
@@ -213,6 +229,7 @@ class Mock:
     stream: Stream
     rows: int
     columns: Mapping[str, Column]
+    size: int = 1  # of a record at most, in characters, as far as there is a most
     several: set[str] = field(default_factory=set)  # paths where more than one alternative of a oneOf fits, as far as values were made
 
     def schema_line(self) -> bytes:
@@ -225,10 +242,13 @@ class Mock:
         """Yield the JSON of so many records."""
         members = ", ".join(json.dumps(name).replace("%", "%%") + ": %s" for name in self.columns)
         template = "{" + members + "}"
-        for start in range(0, rows, BLOCK):
-            size = min(BLOCK, rows - start)
-            made = [column(size) for column in self.columns.values()]
+        done, size = 0, 1
+        while done < rows:  # the first row comes in the time of one row
+            size = min(size, rows - done, BLOCK, max(1, BLOCK_SIZE // self.size))
+            with told_of(self.stream):
+                made = [column(size) for column in self.columns.values()]
             yield from (template % row for row in zip(*made, strict=True)) if made else ["{}"] * size
+            done, size = done + size, size * 10
 
 
 def written(mocks: Sequence[Mock]) -> Iterator[bytes]:
@@ -249,13 +269,27 @@ def check(mock: Mock) -> None:
         MockError: naming the first keyword that a record breaks.
     """
     name = mock.stream.name
-    valid = validator(name, exactly(mock.stream.schema))
     with localcontext(Context(prec=1000)):  # multipleOf divides, and 28 digits would not do
-        for record in mock.records(min(SAMPLE, mock.rows)):
-            found = fault(name, valid, json.loads(record, parse_float=Decimal))
+        for record in mock.records(min(SAMPLE, mock.rows, max(1, SAMPLE_SIZE // mock.size))):
+            found = fault(name, mock.stream.validator, json.loads(record, parse_float=Decimal))
             if found:
                 where = ".".join(("$", *map(str, found.path)))
                 raise MockError(f"stream {name!r}: {where}: mock makes no values for this schema: {found.validator!r} is not met")
+
+
+@contextmanager
+def told_of(stream: Stream) -> Iterator[None]:
+    """Turn what goes wrong with a stream into a MockError that names it."""
+    try:
+        yield
+    except MockError:
+        raise
+    except RecursionError:
+        raise MockError(f"stream {stream.name!r}: its schema is nested too deeply") from None
+    except MemoryError:
+        raise MockError(f"stream {stream.name!r}: its records need more memory than there is") from None
+    except Exception as error:  # a schema can be odd in ways that nobody has foreseen
+        raise MockError(f"stream {stream.name!r}: {' '.join(str(error).split())[:300] or type(error).__name__}") from None
 
 
 def compiled(streams: Sequence[Stream], rows: int, seed: str, null_rate: float, faker: Any) -> list[Mock]:
@@ -289,15 +323,12 @@ class _Catalog:
                 columns[name] = _each(keys, stream.keys.index(name))
             else:
                 columns[name] = values.column(schema, (name,))
-        return Mock(stream, rows, columns, values.several)
+        return Mock(stream, rows, columns, values.most, values.several)
 
     def guarded(self, stream: Stream) -> Mock:
-        try:
+        with told_of(stream):
+            assert stream.validator  # else its schema might be anything
             return self.mock(stream)
-        except (ValueError, ArithmeticError, TypeError) as error:
-            raise MockError(f"stream {stream.name!r}: {error}") from None
-        except RecursionError:
-            raise MockError(f"stream {stream.name!r}: its schema is nested too deeply") from None
 
     def values(self, stream: Stream) -> Values:
         """Return what makes the values of *stream*, with its references to others."""

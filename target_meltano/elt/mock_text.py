@@ -29,6 +29,8 @@ quoted = json.dumps
 FIRST_DAY = dt.date(2020, 1, 1)
 DAYS = [str(FIRST_DAY + dt.timedelta(days=i)) for i in range(6 * 365)]
 MOST_REPEATS = 8  # of what a pattern lets repeat without end
+LONGEST = 100_000  # characters of a text that a pattern wants
+_REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
 MEMBERS = 2  # of an object, for each pattern of its patternProperties
 MOST_TRIES = 10  # for their names
 POOL = 500  # values that faker is asked for, of each column
@@ -38,32 +40,49 @@ WORDS = ["amber", "birch", "cedar", "delta", "ember", "fable", "grove", "haven",
 # --- patterns
 
 
-def of_pattern(pattern: str, random: Random) -> Maker:
-    """Return a maker of texts that match a regular expression.
+def of_pattern(pattern: str, random: Random) -> tuple[Maker, int]:
+    """Return a maker of texts that match a regular expression, and how many characters they have at most.
 
     Raises:
-        ValueError: it has something of which no text can be made, like a look-ahead.
+        ValueError: it has something of which no text can be made, like a look-ahead, or one that is too long.
     """
     try:
         parsed = parser.parse(pattern)
     except (re.error, RecursionError, OverflowError):
         raise ValueError(f"pattern {pattern[:80]!r} is none that Python reads") from None
+    more = next((more for more in (MOST_REPEATS, 1, 0) if _longest(parsed, more) <= LONGEST), None)
+    if more is None:
+        raise ValueError(f"pattern {pattern[:80]!r} wants more than {LONGEST:,} characters, which mock does not make")
     groups: dict[int, str] = {}
-    make = _sequence(parsed, random, groups)
+    make = _sequence(parsed, random, groups, more)
 
     def made() -> str:
         groups.clear()
         return make()
 
-    return made
+    return made, _longest(parsed, more)
 
 
-def _sequence(items: Any, random: Random, groups: dict[int, str]) -> Maker:
-    parts = [_part(str(kind), value, random, groups) for kind, value in items]
+def _longest(items: Any, more: int) -> int:
+    """Return how many characters a text has at most, with so many *more* repetitions than have to be. What refers to a group counts as one."""
+    size = 0
+    for kind, value in items:
+        if str(kind) in _REPEATS:
+            least, most, inner = value
+            size += min(int(most), least + more) * max(1, _longest(inner, more))
+        elif str(kind) == "BRANCH":
+            size += max(_longest(inner, more) for inner in value[1])
+        else:
+            size += _longest(value[-1], more) if str(kind) == "SUBPATTERN" else 1
+    return size
+
+
+def _sequence(items: Any, random: Random, groups: dict[int, str], more: int) -> Maker:
+    parts = [_part(str(kind), value, random, groups, more) for kind, value in items]
     return lambda: "".join([part() for part in parts])
 
 
-def _part(kind: str, value: Any, random: Random, groups: dict[int, str]) -> Maker:
+def _part(kind: str, value: Any, random: Random, groups: dict[int, str], more: int) -> Maker:
     """Return a maker for one node of Python's own tree of a pattern."""
     if kind == "LITERAL":
         text = chr(value)
@@ -73,16 +92,16 @@ def _part(kind: str, value: Any, random: Random, groups: dict[int, str]) -> Make
     if kind in ("IN", "ANY", "NOT_LITERAL", "CATEGORY"):
         chars = _chars(kind, value)
         return lambda: chars[int(random.random() * len(chars))]
-    if kind in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+    if kind in _REPEATS:
         least, most, items = value
-        span = min(int(most), least + MOST_REPEATS) - least + 1
-        one = _sequence(items, random, groups)
+        span = min(int(most), least + more) - least + 1
+        one = _sequence(items, random, groups, more)
         return lambda: "".join([one() for _ in range(least + int(random.random() * span))])
     if kind == "BRANCH":
-        ways = [_sequence(items, random, groups) for items in value[1]]
+        ways = [_sequence(items, random, groups, more) for items in value[1]]
         return lambda: ways[int(random.random() * len(ways))]()
     if kind == "SUBPATTERN":
-        number, inner = value[0], _sequence(value[-1], random, groups)
+        number, inner = value[0], _sequence(value[-1], random, groups, more)
 
         def group() -> str:
             text = inner()
@@ -140,7 +159,7 @@ def members(schema: Mapping[str, Any], random: Random) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pattern, child in patterns.items():
         with suppress(ValueError):  # no text can be made of it
-            make = of_pattern(pattern, random)
+            make, _ = of_pattern(pattern, random)
             tried = [*(_word(random.random) for _ in range(MOST_TRIES)), *(make() for _ in range(MOST_TRIES))]
             names = [name for name in dict.fromkeys(tried) if name not in named and _fitting(patterns, name) == [pattern]]
             found |= dict.fromkeys(names[:MEMBERS] if child is not False else (), child)

@@ -5,24 +5,28 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property
 from random import Random
 from typing import Any
 
 from .. import references
 from .mock_check import fitting_of, overlap
+from .mock_numbers import grid, number, written
 from .mock_text import FIRST_DAY, Column, as_uuid, members, of_bytes, of_format, of_name, of_pattern, quoted
 
 Path = tuple[str, ...]
 Nth = Callable[[int], str]  # the JSON of a key's value for a number from 0 on, another one for each
 MOST_ITEMS = 3
-MOST_DEPTH = 6  # levels that what contains itself may reach before only the rest that is required is made
+MOST_DEPTH = 6  # levels that what contains itself goes down before only the rest that is required is made
 MOST_COLUMNS = 2000  # the same of columns, in all: a schema with eight references to itself has as many at each level
+MOST_REFERRED = 10_000  # the same of columns below a reference, where nothing contains itself: 25 levels of two make 2 ** 25
+MOST_SIZE = 1_000_000  # characters that a schema may require of a record
+VALUE_SIZE = 20  # characters of a value and its name, about
+MANY_ITEMS = 10_000  # items of arrays within arrays that maxItems is followed to
+MOST_BREADTH = 10_000  # schemas that one value is looked at by
 ENDS = 500  # levels of schemas that end by themselves
 TRIES = 200
 UNBOUNDED = 1 << 62
@@ -42,19 +46,21 @@ class EndlessError(ValueError):
 
 @dataclass(frozen=True)
 class Way:
-    """How a place in a schema is reached: levels, and references that were followed.
+    """How a place in a schema is reached: levels, and references that were followed, with the level of each.
 
-    *is_again*: one of them came twice, so that there may be no end. *beyond* has those that were followed
-    since only what is required is made.
+    *since*: the level at which one of them had been followed that came again, so that there may be no end. *beyond* has
+    those that were followed since only what is required is made. There are *least* to *most* values of it in a record.
     """
 
     depth: int = 0
-    followed: frozenset[str] = frozenset()
-    is_again: bool = False
+    followed: Mapping[str, int] = field(default_factory=dict)
+    since: int | None = None
     beyond: frozenset[str] = frozenset()
+    least: int = 1
+    most: int = 1
 
-    def below(self) -> Way:
-        return replace(self, depth=self.depth + 1)
+    def below(self, least: int = 1, most: int = 1) -> Way:
+        return replace(self, depth=self.depth + 1, least=self.least * max(1, least), most=self.most * max(1, most))
 
 
 @dataclass
@@ -81,6 +87,9 @@ class Values:
     references: Mapping[Path, Key] = field(default_factory=dict)
     several: set[str] = field(default_factory=set)  # paths where more than one alternative of a oneOf fits
     columns: int = 0
+    least: int = 0  # characters that a record has
+    most: int = 1
+    breadths: dict[int, tuple[Any, int]] = field(default_factory=dict)  # by id of a schema, which is kept so that this stays its own
 
     @cached_property
     def fits(self) -> Callable[[Any, Any], bool]:
@@ -88,11 +97,39 @@ class Values:
 
     def is_ending(self, way: Way) -> bool:
         """Tell whether only what is required is made from here on."""
-        return way.is_again and (way.depth >= MOST_DEPTH or self.columns > MOST_COLUMNS)
+        if way.since is None:
+            return bool(way.followed) and self.columns > MOST_REFERRED
+        return way.depth - way.since >= MOST_DEPTH or self.columns > MOST_COLUMNS
+
+    def count(self, path: Path, way: Way, size: int) -> None:
+        """Count a value of *size* characters.
+
+        Raises:
+            ValueError: a record would have to be too long.
+        """
+        self.least += way.least * size
+        self.most += way.most * size
+        if self.least > MOST_SIZE:
+            raise ValueError(f"{_shown(path)}: with it a record has more than {MOST_SIZE:,} characters, which mock does not make; lower minLength or minItems, or take the stream away")
+
+    def breadth(self, schema: Any) -> int:
+        """Return by how many schemas a value is looked at that is looked at by *schema*."""
+        if not isinstance(schema, dict) or not _ALSO & schema.keys():
+            return 1
+        if id(schema) not in self.breadths:
+            self.breadths[id(schema)] = schema, 1  # for what leads in a circle
+            parts = [part for word in ("allOf", "anyOf", "oneOf") for part in schema.get(word) or ()]
+            if isinstance(schema.get("$ref"), str):
+                parts.append(pointed_at(self.root, schema["$ref"], ()))
+            self.breadths[id(schema)] = schema, 1 + sum(map(self.breadth, parts))
+        return self.breadths[id(schema)][1]
 
     def random(self, path: Path) -> Random:
         """Return the chance of one column: it does not change with the columns beside it."""
-        return Random(self.label(path))
+        try:
+            return Random(self.label(path))
+        except UnicodeEncodeError:
+            raise ValueError(f"{_shown(path)!r}: half of a surrogate pair, which is no text") from None
 
     def label(self, path: Path) -> str:
         return "/".join((self.seed, self.stream, *path))
@@ -104,8 +141,11 @@ class Values:
             ValueError: with path and reason, where none can be made.
         """
         if way.depth > ENDS:
-            raise ValueError(f"{'.'.join(path)[:80]}: nested deeper than {ENDS} levels")
+            raise ValueError(f"{_shown(path)}: nested deeper than {ENDS} levels")
         self.columns += 1
+        self.count(path, way, VALUE_SIZE)
+        if self.breadth(schema) > MOST_BREADTH:
+            raise ValueError(f"{_shown(path)}: more than {MOST_BREADTH:,} schemas are for one value, by allOf, anyOf, oneOf and $ref, which mock does not follow")
         found = self.chosen(schema, path, way)
         is_nullable = found.is_nullable
         reference = self.references.get(path)
@@ -143,7 +183,7 @@ class Values:
             except EndlessError:
                 continue
         if not makers:
-            raise EndlessError(f"{'.'.join(path)[:80]}: it requires itself within itself, without end")
+            raise EndlessError(f"{_shown(path)}: it requires itself within itself, without end")
         label = ".".join(path)
 
         def one_text() -> str:
@@ -176,7 +216,7 @@ class Values:
             return number(schema, kind, self.random(path), path)
         if kind == "null":
             return lambda count: ["null"] * count
-        return self.string(schema, path)
+        return self.string(schema, path, way)
 
     def object(self, schema: Mapping[str, Any], path: Path, way: Way) -> Column:
         properties: dict[str, Any] = dict(schema.get("properties") or {})
@@ -197,12 +237,14 @@ class Values:
         items = schema.get("items", {"type": "string"})
         least = int(schema.get("minItems") or 0)
         most = int(schema.get("maxItems", least + MOST_ITEMS))
+        if way.most * most > MANY_ITEMS:
+            most = min(most, least + MOST_ITEMS)
         if isinstance(items, list) or "prefixItems" in schema:
             columns = [self.column(one, (*path, str(i)), way.below()) for i, one in enumerate(schema.get("prefixItems", items))]
             return lambda count: [f"[{', '.join(row)}]" for row in zip(*(make(count) for make in columns), strict=True)]
         if items is False or most == 0 or (self.is_ending(way) and not least):
             return lambda count: ["[]"] * count
-        make, r, is_set = self.column(items, (*path, "[]"), way.below()), self.random(path).random, schema.get("uniqueItems")
+        make, r, is_set = self.column(items, (*path, "[]"), way.below(least, most)), self.random(path).random, schema.get("uniqueItems")
 
         def one() -> str:
             wanted = least + int(r() * (most - least + 1))
@@ -217,11 +259,18 @@ class Values:
 
         return lambda count: [one() for _ in range(count)]
 
-    def string(self, schema: Mapping[str, Any], path: Path) -> Column:
+    def string(self, schema: Mapping[str, Any], path: Path, way: Way = Way()) -> Column:
         random = self.random(path)
         least, most = int(schema.get("minLength") or 0), int(schema.get("maxLength", UNBOUNDED))
+        if least > most:
+            raise ValueError(f"{_shown(path)}: no text fits: minLength is {least}, maxLength {most}")
+        self.count(path, way, least)
         if isinstance(schema.get("pattern"), str):
-            make = of_pattern(schema["pattern"], random)
+            try:
+                make, longest = of_pattern(schema["pattern"], random)
+            except ValueError as fault:
+                raise ValueError(f"{_shown(path)}: {fault}") from None
+            self.most += way.most * longest
             return lambda count: [quoted(fitting(make, least, most)) for _ in range(count)]
         made = of_format(str(schema.get("format")), random)
         if made is not None and (least or "maxLength" in schema):  # a text of a format that is cut is of none
@@ -275,12 +324,20 @@ class Values:
         Raises:
             EndlessError: it comes again where only what is required is made.
         """
-        way = replace(way, followed=way.followed | {reference}, is_again=way.is_again or reference in way.followed)
+        since = way.since if way.since is not None else way.followed.get(reference)
+        way = replace(way, followed={reference: way.depth, **way.followed}, since=since)
         if not self.is_ending(way):
             return way
         if reference in way.beyond:
-            raise EndlessError(f"{'.'.join(path)[:80]}: it requires itself within itself, without end")
+            raise EndlessError(f"{_shown(path)}: it requires itself within itself, without end")
         return replace(way, beyond=way.beyond | {reference})
+
+
+_ALSO = {"$ref", "allOf", "anyOf", "oneOf"}
+
+
+def _shown(path: Path) -> str:
+    return ".".join(path)[:80] or "$"
 
 
 def _exact(text: str) -> Decimal | int:
@@ -330,86 +387,6 @@ def type_of(schema: Mapping[str, Any]) -> str:
 
 def enumerated(schema: Mapping[str, Any]) -> list[str]:
     return [quoted(value) for value in schema["enum"] if value is not None] or ["null"]
-
-
-# --- numbers
-
-
-def grid(schema: Mapping[str, Any], kind: str) -> tuple[Decimal, int, int]:
-    """Return step, least and most of the numbers that fit: they are step * n for all n from least to most."""
-    low = max(_bounds(schema, "minimum", "exclusiveMinimum"), default=None)
-    high = min(_bounds(schema, "maximum", "exclusiveMaximum"), key=lambda bound: (bound[0], not bound[1]), default=None)
-    step = Decimal(str(schema["multipleOf"])) if schema.get("multipleOf") else None
-    if kind == "integer":
-        exact = Fraction(step or 1)
-        step = Decimal(exact.numerator)  # the least that is a whole number and a multiple
-    if step is None:
-        span = (high[0] - low[0]) if low and high else Fraction(1000)
-        digits = 2
-        while span * 10**digits < 100 and digits < 15:
-            digits += 1
-        step = Decimal(1).scaleb(-digits)
-    size = Fraction(step)
-    least = _first(low[0] / size, low[1]) if low else None
-    most = -_first(-high[0] / size, high[1]) if high else None
-    steps = max(1000, int(1000 / size)) if kind == "number" else 10_000
-    if least is None:
-        least = 0 if most is None or most >= 0 else most - steps
-    return step, least, least + steps if most is None else most
-
-
-def _bounds(schema: Mapping[str, Any], word: str, exclusive: str) -> list[tuple[Fraction, bool]]:
-    """Return bounds, each with whether it is excluded itself; exclusive ones are booleans in draft 4."""
-    inner, outer = schema.get(word), schema.get(exclusive)
-    found = [(Fraction(str(inner)), outer is True)] if isinstance(inner, (int, float)) else []
-    if isinstance(outer, (int, float)) and not isinstance(outer, bool):
-        found.append((Fraction(str(outer)), True))
-    return found
-
-
-def _first(bound: Fraction, is_excluded: bool) -> int:
-    return math.floor(bound) + 1 if is_excluded else math.ceil(bound)
-
-
-def number(schema: Mapping[str, Any], kind: str, random: Random, path: Path) -> Column:
-    step, least, most = grid(schema, kind)
-    if least > most:
-        raise ValueError(f"{'.'.join(path)}: no {kind} fits its bounds")
-    r, span = random.random, most - least + 1
-    if step == 1 and span < 1 << 50:
-        return lambda count: [str(least + int(r() * span)) for _ in range(count)]
-    write = written(step)
-    is_fine = _divides(step) if schema.get("multipleOf") and kind == "number" else None
-
-    def one() -> str:
-        at = min(most, least + int(r() * span))
-        text = write(at)
-        if is_fine and not is_fine(text):
-            near = (write(n) for n in (*range(at - 1, max(least, at - TRIES) - 1, -1), *range(at + 1, min(most, at + TRIES) + 1)))
-            return next(filter(is_fine, near), text)
-        return text
-
-    return lambda count: [one() for _ in range(count)]
-
-
-def written(step: Decimal) -> Callable[[int], str]:
-    """Return a function that writes step * n with all its digits, and no exponent."""
-    digits = max(0, -int(step.normalize().as_tuple().exponent))
-    units = int(step.scaleb(digits))
-    if not digits:
-        return lambda n: str(n * units)
-
-    def write(n: int) -> str:
-        whole, rest = divmod(abs(n * units), 10**digits)
-        return f"{'-' if n < 0 else ''}{whole}.{rest:0{digits}}"
-
-    return write
-
-
-def _divides(step: Decimal) -> Callable[[str], bool]:
-    """Return a test whether a number is a multiple for those who calculate in floats, too: 4.35 / 0.01 is none."""
-    size = float(step)
-    return lambda text: (float(text) / size).is_integer()
 
 
 # --- texts
@@ -462,7 +439,8 @@ def key(values: Values, schema: Any, path: Path) -> Key | None:
         return Key(lambda n: f'"user{n + 1}@example.com"')
     if form in ("uri", "url"):
         return Key(lambda n: f'"https://example.com/{n + 1}"')
-    least, most = int(schema.get("minLength") or 0), int(schema.get("maxLength", 64))
+    least, most = int(schema.get("minLength") or 0), min(64, int(schema.get("maxLength", 64)))
+    values.count(path, Way(), least)
     return Key(lambda n: f'"{str(n + 1).rjust(least, "0")}"', min(UNBOUNDED, 10**most - 1))
 
 

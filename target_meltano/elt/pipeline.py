@@ -14,16 +14,29 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import catalogs, executables, warehouse
-from .errors import RunError
+from . import catalog_file, catalogs, executables, warehouse
+from .errors import RunError, unexpected
 from .guard import guard
-from .processes import CHUNK, STOPPED, Cut, Process, Stop, output, output_of, plain, private, telling, waits_for
+from .processes import (
+    CHUNK,
+    STOPPED,
+    Cut,
+    Process,
+    Stop,
+    captured,
+    output,
+    output_of,
+    plain,
+    private,
+    telling,
+    waits_for,
+)
 from .project import Project, Tap
 from .redaction import Redactor
 
@@ -63,7 +76,7 @@ class Place:
 
     def write(self, name: str, content: Any) -> str:
         """Write *content* as a file of JSON that only we may read, and return its path."""
-        return self.write_text(name, json.dumps(content, ensure_ascii=False))
+        return self.write_text(name, json.dumps(content))
 
     def write_text(self, name: str, text: str) -> str:
         """Write a file that only we may read, and return its path."""
@@ -71,9 +84,6 @@ class Place:
         with open(path, "w", encoding="utf-8", opener=private) as file:
             file.write(text)
         return str(path)
-
-    def read(self, name: str) -> Any:
-        return json.loads((self.files / name).read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,8 @@ def step(project: Project, tap: Tap, logs: Path, stop: Stop, does: Callable[[Pla
         outcome = Outcome(tap.name, "failed", tuple(str(error).splitlines()))
     except OSError as error:
         outcome = Outcome(tap.name, "failed", (f"{error.filename or project.work}: {error.strerror}",))
+    except Exception as error:  # a fault of ours: the others' results are shown all the same
+        outcome = Outcome(tap.name, "failed", (unexpected(error, logs / f"{tap.name}.error.log", Redactor(project.secrets)),))
     status = "stopped" if stop.signal and not outcome.is_ok else outcome.status
     return replace(outcome, status=status, seconds=time.monotonic() - started)
 
@@ -163,7 +175,7 @@ def _load(project: Project, tap: Tap, place: Place, stop: Stop, progress: Progre
     if not (full_refresh or given.get("load_method") == "overwrite"):  # which wants all rows
         state = _state(project, config, say, stop)
         command += ["--state", place.write_text("state.json", state)] if state else []
-    command += catalog_options(project, tap, place, stop)
+    command += catalog_options(tap, place, catalog(project, tap, place, stop))
     summary = place.files / "summary.json"
     ended = piped(project, tap, place, stop, progress, say, command, [*target, "--summary", str(summary)])
     told = summary_of(summary, Redactor(project.secrets))
@@ -180,33 +192,38 @@ def tap_command(project: Project, tap: Tap, place: Place) -> list[str]:
     return [*program, "--config", place.write("config.json", tap.config)]
 
 
-def catalog_options(project: Project, tap: Tap, place: Place, stop: Stop | None = None) -> list[str]:
-    """Return the option with the tap's catalog, none where it gets none.
+def catalog_options(tap: Tap, place: Place, found: Mapping[str, Any] | None) -> list[str]:
+    """Return the option with the tap's `catalog`, none where it gets none."""
+    return [f"--{tap.catalog_option}", place.write_text("catalog.json", catalog_file.text(found))] if found is not None else []
+
+
+def catalog(project: Project, tap: Tap, place: Place, stop: Stop | None = None) -> dict[str, Any] | None:
+    """Return the tap's catalog with what is selected of it, None where it gets none.
 
     Raises:
-        RunError: the tap's discovery fails, or patterns match nothing.
+        RunError: the tap's discovery fails, its catalog is malformed, or patterns match nothing.
     """
     if tap.catalog == "none":
         if tap.select or tap.metadata:
             raise RunError("select, metadata: there is no catalog for them; take away catalog: none")
-        return []
-    catalog = discovered(project, tap, place, stop) if tap.catalog == "discover" else _file(project.folder / tap.catalog)
-    return [f"--{tap.catalog_option}", place.write("catalog.json", catalogs.selected(catalog, tap.select, tap.metadata))]
+        return None
+    whole = discovered(project, tap, place, stop) if tap.catalog == "discover" else _catalog(project.folder / tap.catalog)
+    return catalogs.selected(whole, tap.select, tap.metadata)
 
 
-def discovered(project: Project, tap: Tap, place: Place, stop: Stop | None = None) -> Any:
+def discovered(project: Project, tap: Tap, place: Place, stop: Stop | None = None) -> dict[str, Any]:
     """Return the catalog that the tap gives.
 
     Raises:
-        RunError: with what the tap told.
+        RunError: with what the tap told, or with what is wrong with its catalog.
     """
     ours = executables.variables(_own(project, tap), tap.withheld)
     command = [*tap_command(project, tap, place), "--discover"]
-    code, told, errors = output(command, project.folder, ours, Redactor(project.secrets), stop=stop)
-    if code:
+    code, told, errors = captured(command, project.folder, ours, Redactor(project.secrets), stop=stop, most=catalog_file.MOST_BYTES)
+    if code and len(told) <= catalog_file.MOST_BYTES:
         hint = "; if it has no discovery, write catalog: none"
         raise RunError("\n".join([f"the tap's discovery ended with exit status {code}{hint}", *errors.splitlines()]))
-    return _json(told, "what the tap's discovery gives")
+    return catalog_file.read(told, "what the tap's discovery gives", "correct the tap, or name a file that is right: catalog: FILE")
 
 
 def _own(project: Project, tap: Tap) -> Path | None:
@@ -342,18 +359,8 @@ def did(summary: dict[str, Any]) -> str:
     return f"{words}, {summary['lost']}" if summary.get("lost") else words
 
 
-def _file(path: Path) -> Any:
+def _catalog(path: Path) -> dict[str, Any]:
     try:
-        return _json(path.read_text("utf-8"), str(path))
+        return catalog_file.read(path.read_bytes(), str(path), "correct the file, or write catalog: discover")
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}") from None
-
-
-def _json(text: str, what: str) -> Any:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise RunError(f"{what} is no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{what} is no catalog")
-    return found

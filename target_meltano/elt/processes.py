@@ -287,9 +287,24 @@ def output(
     say: Callable[[str], None] | None = None,
     stop: Stop | None = None,
 ) -> tuple[int, str, str]:
+    """Run a short command as `captured` does, and return its stdout as text."""
+    code, printed, told = captured(command, folder, environment, redact, say, stop)
+    return code, printed.decode("utf-8", "replace"), told
+
+
+def captured(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    redact: Redactor,
+    say: Callable[[str], None] | None = None,
+    stop: Stop | None = None,
+    most: int | None = None,
+) -> tuple[int, bytes, str]:
     """Run a short command and return its exit code, its stdout, and the lines of its stderr that tell why it failed.
 
-    *say* is called at once with what it waits for. *stop* ends it; without one it ends with us.
+    *say* is called at once with what it waits for. *stop* ends it; without one it ends with us. It is ended when it has
+    written more than *most* bytes; then there are more.
     """
     waited: list[str] = []
 
@@ -299,12 +314,18 @@ def output(
             say(waits)
 
     printed: list[bytes] = []
+    size = 0
     ours = stop or Stop()
     try:
         with ours.ends(Process(command, folder, environment, None, redact, stdout=subprocess.PIPE, on_line=told)) as process:
             code = 0
             try:
-                printed += output_of(process, ours, say=say)
+                for chunk in output_of(process, ours, say=say):
+                    printed.append(chunk)
+                    size += len(chunk)
+                    if most is not None and size > most:
+                        process.end()
+                        break
             except Cut:
                 code = STOPPED
             code = process.wait() or code
@@ -312,7 +333,7 @@ def output(
         if stop is None:
             ours.close()
     lines = [line for line in process.last if line not in waited]
-    return code, b"".join(printed).decode("utf-8", "replace"), "\n".join(telling(lines))
+    return code, b"".join(printed), "\n".join(telling(lines))
 
 
 def relayed(command: Sequence[str], environment: Mapping[str, str], redact: Redactor, stdout: int | None = None) -> tuple[int, str]:

@@ -41,13 +41,14 @@ def _compared(project: Project, tap: Tap, streams: list[str], whole: bool, stop:
     summary = place.files / "verdict.json"
     target = [*warehouse.command(project), "verify", "--config", config, "--summary", str(summary), *(["--whole"] if whole else [])]
     command = pipeline.tap_command(project, tap, place)
-    catalog = pipeline.catalog_options(project, tap, place, stop)
-    if streams and not catalog:
+    catalog = pipeline.catalog(project, tap, place, stop)
+    if streams and catalog is None:
         raise RunError("the tap has no catalog (catalog: none), by which streams could be chosen; leave them away")
-    if streams:
-        place.write("catalog.json", catalogs.only(place.read("catalog.json"), streams))
+    if streams and catalog:
+        catalog = catalogs.only(catalog, streams)
+    command += pipeline.catalog_options(tap, place, catalog)
     say = partial(display.say_of, tap.name)
-    ended = pipeline.piped(project, tap, place, stop, display.follow(tap.name), say, [*command, *catalog], target)
+    ended = pipeline.piped(project, tap, place, stop, display.follow(tap.name), say, command, target)
     told = pipeline.summary_of(summary, Redactor(project.secrets))
     found = tuple(line for one in told.get("streams", ()) for line in one["told"])
     for line in found:

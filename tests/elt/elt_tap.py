@@ -3,7 +3,8 @@
 Its config: `ids`, how many there are; `every`, of which a STATE comes after each; `pause`, seconds
 before each STATE; `keys`; `end`, how it ends: a number is an exit status, "kill" a SIGKILL, "hang"
 never; `say`, lines for stderr; `seen`, a file that is given the STATE that it starts from; `wait`, files
-that have to be there before it sends anything; `hold`, files that have to be there before a STATE.
+that have to be there before it sends anything; `hold`, files that have to be there before a STATE; `catalog`,
+a file with what its discovery gives.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ def main() -> int:
         print(line, file=sys.stderr)
     keys = config.get("keys", ["id"])
     schema = {"properties": PROPERTIES}
+    if options.discover and "catalog" in config:
+        sys.stdout.buffer.write(Path(config["catalog"]).read_bytes())
+        return 0
     if options.discover:
         entry = {"breadcrumb": [], "metadata": {"table-key-properties": keys}}
         print(json.dumps({"streams": [{"stream": "events", "tap_stream_id": "events", "schema": schema, "metadata": [entry]}]}))

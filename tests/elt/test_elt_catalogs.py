@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from target_meltano.elt import catalogs
 from target_meltano.elt.errors import RunError
@@ -98,3 +102,102 @@ def test_streams_of_one_name_are_told_apart_by_their_ids() -> None:
         catalogs.selected(twice, ["public.orders"], {})
     added = catalogs.selected(twice, [], {"archive-orders": {"replication-method": "FULL_TABLE"}})
     assert [one.get("replication_method") for one in added["streams"]] == [None, "FULL_TABLE"]
+
+
+SKU = ["properties", "lines", "items", "properties", "sku"]
+
+
+def with_metadata(*entries: dict[str, Any]) -> dict[str, Any]:
+    """Return a stream whose orders have lines, with these metadata."""
+    lines = {"type": "array", "items": {"type": "object", "properties": {"sku": {"type": "string"}, "note": {"type": "string"}}}}
+    schema = {"properties": {"id": {"type": "integer"}, "lines": lines}}
+    return {"stream": "orders", "tap_stream_id": "orders", "schema": schema, "metadata": list(entries)}
+
+
+def of(catalog: dict[str, Any], crumb: list[str]) -> list[dict[str, Any]]:
+    return [one["metadata"] for one in catalog["streams"][0]["metadata"] if one["breadcrumb"] == crumb]
+
+
+@pytest.mark.parametrize(
+    ("select", "wanted"),
+    [([], True), (["orders.lines.sku"], True), (["orders.lines"], True), (["orders.id"], False), (["!orders.lines.sku"], False), (["!*.lines"], False)],
+    ids=str,
+)
+def test_properties_of_items_are_selected_at_their_own_breadcrumb(select: list[str], wanted: bool) -> None:
+    """Two that are below `items` stay two; what they are part of is selected with them."""
+    note = {"breadcrumb": [*SKU[:-1], "note"], "metadata": {"x": 1}}
+    found = catalogs.selected({"streams": [with_metadata({"breadcrumb": SKU, "metadata": {"x": 0}}, note)]}, select, {})
+    assert of(found, SKU) == [{"x": 0, "selected": wanted}]
+    assert [one["x"] for one in of(found, note["breadcrumb"])] == [1]
+    if wanted:
+        assert [one["selected"] for crumb in ([], ["properties", "lines"]) for one in of(found, crumb)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("crumb", "label"),
+    [
+        ([], ()),
+        (["properties", "properties"], ("properties",)),
+        (["properties", "items", "items", "properties", "items"], ("items", "items")),
+        (["properties", "a", "items", "items", "properties", "b"], ("a", "b")),
+        (["properties", "a", "items", "0", "properties", "b"], ("a", "b")),
+        (["properties", "a", "anyOf", "1", "properties", "b"], ("a", "b")),
+        (["properties", "a", "patternProperties", "^x", "properties", "b"], ("a", "^x", "b")),
+        (["properties", "a", "additionalProperties", "properties", "b"], ("a", "b")),
+        (["properties", "a", "additionalProperties"], ("a",)),
+    ],
+    ids=str,
+)
+def test_a_pattern_names_what_a_breadcrumb_leads_to(crumb: list[str], label: tuple[str, ...]) -> None:
+    """By the names of properties; what is between them is a part of the property before."""
+    catalog = {"streams": [with_metadata({"breadcrumb": crumb, "metadata": {}})]}
+    pattern = ".".join(("orders", *label))
+    (chosen,) = of(catalogs.selected(catalog, [pattern], {pattern: {"here": True}}), crumb)
+    assert chosen == {"selected": True, "here": True}
+    if label:
+        (other,) = of(catalogs.selected(catalog, [f"!{pattern}"], {}), crumb)
+        assert other == {"selected": False}
+
+
+PARTS = st.sampled_from(["properties", "items", "anyOf", "oneOf", "0", "1", "additionalProperties", "patternProperties", "definitions", "$defs", "a", "lines", "sku", "id", "", ".", "*", "^x"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+ENTRIES = st.lists(
+    st.builds(
+        lambda crumb, about, more: {"breadcrumb": crumb, "metadata": about, **more},
+        st.lists(PARTS, max_size=6) | st.just(SKU),
+        st.dictionaries(st.sampled_from(["inclusion", "sql-datatype", "x", "selected"]), JSON, max_size=3),
+        st.dictionaries(st.just("more"), JSON),
+    ),
+    max_size=6,
+)
+
+
+@given(entries=ENTRIES, select=st.lists(st.sampled_from(["*", "orders", "orders.*", "!orders.lines", "*.sku"]), max_size=2))
+def test_metadata_that_no_rule_is_about_stay_as_they_are(entries: list[dict[str, Any]], select: list[str]) -> None:
+    """Each entry is there, in its order, with all that it had; only `selected` is ours. So is all else of the catalog."""
+    stream = {**with_metadata(*entries), "more": {"of": ["the", "tap"]}}
+    catalog = {"version": 1, "streams": [stream]}
+    before = copy.deepcopy(catalog)
+    try:
+        found = catalogs.selected(catalog, select, {})
+    except RunError as error:  # *.sku, where there is none
+        assert "nothing in the catalog matches *.sku" in str(error)
+        return
+
+    def without(entry: dict[str, Any]) -> str:
+        return json.dumps({**entry, "metadata": {key: value for key, value in entry["metadata"].items() if key != "selected"}})
+
+    (made,) = found["streams"]
+    assert catalog == before
+    assert [*map(without, made["metadata"])][: len(entries)] == [*map(without, entries)]
+    assert all(set(one["metadata"]) == {"selected"} for one in made["metadata"][len(entries) :])
+    assert all(isinstance(one["metadata"]["selected"], bool) for one in made["metadata"])
+    rest = {key: value for key, value in made.items() if key != "metadata"}
+    schema = {key: value for key, value in rest["schema"].items() if key != "selected"}
+    assert json.dumps({**rest, "schema": schema}) == json.dumps({key: value for key, value in stream.items() if key != "metadata"})
+    crumbs = {json.dumps(one["breadcrumb"]): one["metadata"]["selected"] for one in made["metadata"]}
+    assert all(crumbs[json.dumps(one["breadcrumb"])] == one["metadata"]["selected"] for one in made["metadata"]), "two of the same differ"
