@@ -64,7 +64,7 @@ def set_state(dialect: Dialect[Any], text: bytes) -> None:
     """Keep the JSON *text* as the STATE.
 
     Raises:
-        SettingsError: it is no JSON, or a whole message.
+        SettingsError: it is no JSON object, or a whole message.
         DatabaseError: a run is under way.
     """
     state_id, state = _state_id(dialect), _checked_state(text)
@@ -101,7 +101,10 @@ def _checked_state(text: bytes) -> str:
         found = values.parse(text)
     except ValueError as error:
         raise SettingsError(f"the STATE to be set: {error}") from None
-    if isinstance(found, dict) and found.get("type") == "STATE" and "value" in found:
+    if not isinstance(found, dict):
+        kind = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(found), "a number")
+        raise SettingsError(f"the STATE to be set: found {kind}, wanted an object, as taps send it; to forget what is kept: state clear")
+    if found.get("type") == "STATE" and "value" in found:
         raise SettingsError('the STATE to be set is a whole message; give its "value" alone')
     return values.json_text(found)
 

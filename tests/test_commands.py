@@ -76,15 +76,15 @@ def test_no_state_is_nothing(cli: Cli) -> None:
     """Neither before the first run nor after `clear`."""
     assert (cli("state", "get").returncode, cli("state", "get").stdout) == (0, b"")
     assert cli("state", "clear").returncode == 0
-    cli("state", "set", told=b"1")
+    cli("state", "set", told=b'{"t": 1}')
     assert cli("state", "clear").returncode == 0
     assert (cli("state", "get").returncode, cli("state", "get").stdout) == (0, b"")
 
 
 def test_state_is_set_from_a_file(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text("[1,\n2]", "utf-8")
+    (tmp_path / "state.json").write_text('{"t": [1,\n2]}', "utf-8")
     assert cli("state", "set", str(tmp_path / "state.json")).returncode == 0
-    assert messages(cli("state", "get").stdout) == [[1, 2]]
+    assert messages(cli("state", "get").stdout) == [{"t": [1, 2]}]
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,21 @@ def test_state_is_set_from_a_file(cli: Cli, tmp_path: Path) -> None:
         (b'{"t": 1} {"t": 2}', "not JSON"),
         (b'{"t": NaN}', "NaN is no JSON number"),
         (b'{"type": "STATE", "value": 1}', 'give its "value" alone'),
+        (b"[]", "found a list, wanted an object"),
+        (b"null", "found null, wanted an object"),
+        (b"1.5", "found a number, wanted an object"),
+        (b'"x"', "found a text, wanted an object"),
+        (b'{"t": "\xff"}', "UTF-8"),
+        (b"[" * 100_000, "the STATE to be set: "),
     ],
-    ids=["nothing", "two", "NaN", "message"],
+    ids=["nothing", "two", "NaN", "message", "list", "null", "number", "text", "latin_1", "deep"],
 )
 def test_what_is_no_state_is_refused(cli: Cli, told: bytes, words: str) -> None:
-    cli("state", "set", told=b"0")
+    cli("state", "set", told=b'{"t":0}')
     refused = cli("state", "set", told=told)
     assert refused.returncode == 2
     assert words in refused.stderr.decode()
-    assert cli("state", "get").stdout == b"0\n"
+    assert cli("state", "get").stdout == b'{"t":0}\n'
 
 
 def test_state_needs_its_name(cli: Cli) -> None:
@@ -116,7 +122,7 @@ def test_state_is_left_alone_while_a_run_is_under_way(db: Any, cli: Cli, action:
     run(db, schema(), record(id=1), {"type": "STATE", "value": 1}, state_id="shop")
     lock = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
     db.query(lock, (f"target-meltano/{db.schema}/shop",))
-    refused = cli("state", action, told=b"2")
+    refused = cli("state", action, told=b'{"t": 2}')
     assert refused.returncode == 3
     assert "is under way" in refused.stderr.decode()
     assert refused.stdout == b""  # it may move still, and a tap that starts from it would send rows again
@@ -337,5 +343,5 @@ def test_dialect_is_what_the_command_uses(db: Any) -> None:
     """The commands are the core's: they need nothing but a dialect."""
     from target_meltano import commands
 
-    commands.set_state(dialect(db, state_id="x"), b'"y"')
-    assert commands.get_state(dialect(db, state_id="x")) == '"y"'
+    commands.set_state(dialect(db, state_id="x"), b'{"t": "y"}')
+    assert commands.get_state(dialect(db, state_id="x")) == '{"t":"y"}'

@@ -83,8 +83,8 @@ def test_every_commit_waits_for_the_disk(pool: Pool) -> None:
 def test_the_state_is_read_and_written(pool: Pool) -> None:
     load(pool.target(state_id="p"), [schema("t", id=INT), record("t", id=1), state("one")])
     assert commands.get_state(pool.target(state_id="p")) == '"one"'
-    commands.set_state(pool.target(state_id="p"), b'"two"')
-    assert commands.get_state(pool.target(state_id="p")) == '"two"'
+    commands.set_state(pool.target(state_id="p"), b'{"t": "two"}')
+    assert commands.get_state(pool.target(state_id="p")) == '{"t":"two"}'
     commands.clear_state(pool.target(state_id="p"))
     assert commands.get_state(pool.target(state_id="p")) is None
 
@@ -111,7 +111,7 @@ def test_a_second_run_is_refused_while_a_transaction_is_open(db: Any, roomy: str
     def source() -> Iterator[Any]:
         yield from [*start, *events(1, 2), state(2), big, *events(3), big]
         wait_for(lambda: bool(db.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'")))
-        for act in (lambda: load(dialect(db, roomy, state_id="p"), [*start, *events(9), state(9)]), lambda: commands.set_state(dialect(db, roomy, state_id="p"), b"9")):
+        for act in (lambda: load(dialect(db, roomy, state_id="p"), [*start, *events(9), state(9)]), lambda: commands.set_state(dialect(db, roomy, state_id="p"), b'{"t": 9}')):
             with pytest.raises(DatabaseError, match=r"run with the state_id 'p' is under way.*run 20"):
                 act()
             told.append("refused")

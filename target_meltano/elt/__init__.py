@@ -65,6 +65,9 @@ def dispatch(arguments: list[str]) -> int:
         OutputError, BrokenPipeError: of stdout.
     """
     name, *rest = arguments or ["--help"]
+    if bad := next((one for one in arguments if not _is_text(one)), None):
+        print(f"CRITICAL the argument {bad!r} is not UTF-8 text; write it in UTF-8", file=sys.stderr)
+        return 2
     if name == "--version":
         print(f"target-meltano {__version__}")
         return 0
@@ -90,3 +93,12 @@ def dispatch(arguments: list[str]) -> int:
     for command, does in COMMANDS.items():
         print(f"  {command:<14} {does}")
     return 0
+
+
+def _is_text(argument: str) -> bool:
+    """Tell whether an argument is UTF-8: what is not would come into names, files and the warehouse as something else."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:  # Python escapes bytes that are none
+        return False
+    return True

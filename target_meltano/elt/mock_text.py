@@ -267,8 +267,12 @@ def of_name(field: str, stream: str, seed: str, random: Random, faker: Any) -> C
     return made or (lambda count: [f'"{_word(r)} {_word(r)}"' for _ in range(count)])
 
 
+@cache
 def _pool(faker: Any, method: str, seed: str) -> Callable[[int], str]:
-    """Return a function from a number to one of a column's texts: each is made when it is asked for, and kept."""
+    """Return a function from a number to one of a column's texts: each is made when it is asked for, and kept.
+
+    A column that is compiled anew, as after the check, has the same.
+    """
 
     @cache
     def text(n: int) -> str:

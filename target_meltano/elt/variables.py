@@ -70,6 +70,9 @@ class Expansion:
             hint = "" if self._is_secret(name, at) else f", or write ${{{name}:-default}}"
             self._fault(at, f"the environment variable {name} is not set; set it{hint}")
             return ""
+        if any("\udc80" <= char <= "\udcff" for char in found):  # so Python escapes such bytes
+            self._fault(at, f"the environment variable {name} is not UTF-8 text")
+            return ""
         return found if found == default else self._kept(found, at, name)
 
     def _file(self, path: str, at: Key) -> str:

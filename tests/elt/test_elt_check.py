@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -106,3 +107,18 @@ def test_a_tap_that_the_rules_are_not_for_is_not_loaded_in_clear(project: TestPr
     assert done.returncode == 1
     assert "pii_unlisted: fail lets no stream come" in done.stdout + done.stderr
     assert (project.ids(0), project.ids(1)) == ([*range(1, 11)], [])
+
+
+@pytest.mark.parametrize("arguments", [["check", "--environment"], ["check"], ["run", "--summary"], ["mock", "--seed", "x", "--catalog"], []], ids=" ".join)
+def test_an_argument_that_is_no_text_is_told_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As a byte that is not UTF-8 comes from a shell."""
+    assert dispatch([*arguments, os.fsdecode(b"caf\xe9")]) == 2
+    assert capsys.readouterr().err == "CRITICAL the argument 'caf\\udce9' is not UTF-8 text; write it in UTF-8\n"
+
+
+def test_a_variable_that_is_no_text_is_told_with_its_place(project: TestProject) -> None:
+    project.write({"a": {"name": "${WHO}"}})
+    done = project.run("check", "--offline", WHO=os.fsdecode(b"caf\xe9"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("taps.a.config.name: the environment variable WHO is not UTF-8 text\n")
+    assert done.stderr.count("\n") == 1
