@@ -29,6 +29,7 @@ MANY_ITEMS = 10_000  # items of arrays within arrays that maxItems is followed t
 MOST_BREADTH = 10_000  # schemas that one value is looked at by
 ENDS = 500  # levels of schemas that end by themselves
 TRIES = 200
+PATIENCE = 2000  # attempts to fit one alternative only, of a value with all that is in it
 UNBOUNDED = 1 << 62
 
 
@@ -50,6 +51,7 @@ class Way:
 
     *since*: the level at which one of them had been followed that came again, so that there may be no end. *beyond* has
     those that were followed since only what is required is made. There are *least* to *most* values of it in a record.
+    *is_tried*: what is made here may be thrown away, as several alternatives of a oneOf fit it.
     """
 
     depth: int = 0
@@ -58,6 +60,7 @@ class Way:
     beyond: frozenset[str] = frozenset()
     least: int = 1
     most: int = 1
+    is_tried: bool = False
 
     def below(self, least: int = 1, most: int = 1) -> Way:
         return replace(self, depth=self.depth + 1, least=self.least * max(1, least), most=self.most * max(1, most))
@@ -86,6 +89,7 @@ class Values:
     faker: Any = None
     references: Mapping[Path, Key] = field(default_factory=dict)
     several: set[str] = field(default_factory=set)  # paths where more than one alternative of a oneOf fits
+    patience: int = 0  # attempts that are left for the value under way
     columns: int = 0
     least: int = 0  # characters that a record has
     most: int = 1
@@ -179,7 +183,7 @@ class Values:
         for choice in range(found.options):
             try:
                 one = self.chosen(schema, path, way, choice)
-                makers.append(self.typed(one.schema, path, one.way))
+                makers.append(self.typed(one.schema, path, replace(one.way, is_tried=True)))
             except EndlessError:
                 continue
         if not makers:
@@ -187,7 +191,12 @@ class Values:
         label = ".".join(path)
 
         def one_text() -> str:
+            if not way.is_tried:
+                self.patience = PATIENCE
             for attempt in range(TRIES if label not in self.several else 1):
+                self.patience -= 1
+                if attempt and self.patience < 0:
+                    break
                 (text,) = makers[attempt * len(makers) // TRIES](1)
                 if self.is_one(found.ones, json.loads(text, parse_float=_exact)):
                     return text
@@ -271,11 +280,13 @@ class Values:
             except ValueError as fault:
                 raise ValueError(f"{_shown(path)}: {fault}") from None
             self.most += way.most * longest
-            return lambda count: [quoted(fitting(make, least, most)) for _ in range(count)]
+            one_of = fitting(make, least, most)
+            return lambda count: [quoted(one_of()) for _ in range(count)]
         made = of_format(str(schema.get("format")), random)
         if made is not None and (least or "maxLength" in schema):  # a text of a format that is cut is of none
             one = made
-            return lambda count: [fitting(lambda: one(1)[0], least + 2, most + 2) for _ in range(count)]
+            whole = fitting(lambda: one(1)[0], least + 2, most + 2)
+            return lambda count: [whole() for _ in range(count)]
         if made is None and schema.get("contentEncoding") == "base64":
             made = of_bytes(random)
         if made is None:
@@ -392,14 +403,25 @@ def enumerated(schema: Mapping[str, Any]) -> list[str]:
 # --- texts
 
 
-def fitting(make: Callable[[], str], least: int, most: int) -> str:
-    """Return one of the texts that *make* gives of the right length, if there is one."""
-    text = make()
-    for _ in range(TRIES):
-        if least <= len(text) <= most:
-            break
+def fitting(make: Callable[[], str], least: int, most: int) -> Callable[[], str]:
+    """Return a maker of those texts that have the right length, as far as *make* gives any.
+
+    It tries less and less often while there are none: what does not fit is found out by the check.
+    """
+    tries = TRIES
+
+    def made() -> str:
+        nonlocal tries
         text = make()
-    return text
+        for _ in range(tries):
+            if least <= len(text) <= most:
+                tries = TRIES
+                return text
+            text = make()
+        tries //= 2
+        return text
+
+    return made
 
 
 def cut(text: str, least: int, most: int) -> str:
