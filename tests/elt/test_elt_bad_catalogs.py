@@ -195,7 +195,7 @@ def values(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from values(child)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=mutated())
 def test_whatever_a_catalog_is_it_fails_its_tap_at_most(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any) -> None:
     good, bad = loaded(tmp_path, json.dumps(content).encode())
