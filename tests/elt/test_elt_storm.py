@@ -20,12 +20,13 @@ from typing import Any
 import odd_tap
 import psutil
 import pytest
-from elt_traces import Traces, traced_project, wait_for
+from elt_traces import Traces, traced_project
 
 ROUNDS = int(os.environ.get("FAULTS", "0")) or 1
 IDS = 200
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGSTOP")  # the last with SIGCONT behind it
 WORDS = {"--discover": "discovery", odd_tap.__file__: "tap", "--tap-status-fd": "target", "--no-use-colors": "dbt"}
+LATEST = 6.0  # seconds; what has not begun by then never does
 LONGEST = 15.0  # seconds; a deaf tap is killed after 10
 
 
@@ -72,7 +73,9 @@ def struck(traces: Traces, chance: random.Random, seconds: float, command: str) 
     name = chance.choice(["wrapper", "tap", "target", "discovery", "guard", *(["dbt"] * 3 if command == "run" else [])])
     how = chance.choice(SIGNALS)
     with traces.project.start(command, **traces.mark) as wrapper:
-        wait_for(lambda: name in victims(wrapper) or wrapper.poll() is not None)
+        latest = time.monotonic() + LATEST
+        while name not in victims(wrapper) and wrapper.poll() is None and time.monotonic() < latest:
+            time.sleep(0.01)
         until = time.monotonic() + chance.uniform(0, seconds)
         while time.monotonic() < until and name in victims(wrapper):
             time.sleep(0.01)
@@ -83,17 +86,20 @@ def struck(traces: Traces, chance: random.Random, seconds: float, command: str) 
         except subprocess.TimeoutExpired:
             wrapper.terminate()
             out, told = wrapper.communicate(timeout=LONGEST)
-    assert "Traceback" not in out + told, out + told
+    assert 'File "' not in out + told, out + told  # a traceback of ours; of a tap's the last line is shown
     traces.nothing_left()
     return f"{how} {name}" if victim else "too late"
 
 
 def victims(wrapper: subprocess.Popen[str]) -> dict[str, psutil.Process]:
-    """Return what is there to be signalled, by name."""
-    if wrapper.poll() is not None:
-        return {}
-    found = {"wrapper": psutil.Process(wrapper.pid)}
-    for child in found["wrapper"].children():
+    """Return what is there to be signalled, by name: the wrapper as soon as it has its guard, no longer in Python's own start."""
+    found: dict[str, psutil.Process] = {}
+    try:
+        ours = psutil.Process(wrapper.pid)
+        children = ours.children()
+    except psutil.Error:
+        return found
+    for child in children:
         try:
             arguments = child.cmdline()
         except psutil.Error:
@@ -101,7 +107,7 @@ def victims(wrapper: subprocess.Popen[str]) -> dict[str, psutil.Process]:
         if name := next((name for word, name in WORDS.items() if word in arguments), None):
             found[name] = child
         elif arguments and arguments[-1].endswith("/guard.py"):
-            found["guard"] = child
+            found |= {"guard": child, "wrapper": ours}
     return found
 
 
