@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from . import secrecy
 from .document import Document, Key
 
 _REFERENCE = re.compile(r"\$(\$)|\$\{([^}]*)\}")
-_SECRET_NAME = re.compile(
-    r"(pass(word|wd|phrase)?|(^|[_.-])pwd?|secret|token|(api|private|access|encryption|pii|secret|signing|account|master)[_-]?key|credentials?)$",
-    re.I,
-)
-_ASSIGNED = re.compile(r"(?:^|[\s?&;])(?:ssl)?(?:password|pwd)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&;']*))", re.I)
-_USERS = re.compile(r"://([^\s/?#]*)@")  # of URLs
 _IN_CLEAR = "a secret stands here in clear text; put it into the environment and write ${NAME}, or ${file:PATH}"
 
 
@@ -50,24 +44,36 @@ class Expansion:
         if isinstance(value, list):
             return [self.value(child, (*at, number)) for number, child in enumerate(value)]
         if not isinstance(value, str):
+            if isinstance(value, int | float) and secrecy.refuses(at, value):
+                self._fault(at, _IN_CLEAR)
             return value
         if value.startswith("${json:") and value.endswith("}") and value.count("${") == 1:
             return self._json(value[7:-1], at)
-        self._refuse_literal(value, at)
-        whole = _REFERENCE.sub(lambda found: "$" if found[1] else self._reference(found[2], at), value)
-        self._keep_password(whole)
+        inner = secrecy.json_in(value)
+        self.value(inner, at)  # its faults and secrets
+        if inner is None or not value.lstrip().startswith(("{", "[")):  # base64 of JSON is a literal, too
+            self._refuse_literal(value, at)
+        whole = self._replaced(value, at)
+        self._keep_parts((part for part in secrecy.parts(whole, ()) if part[0] != whole), at, "")
+        self._keep_passwords(whole)
+        self.secrets |= {self._replaced(user, at) for user in secrecy.lone_users(value) if "${" in user}
         return whole
+
+    def _replaced(self, value: str, at: Key) -> str:
+        return _REFERENCE.sub(lambda found: "$" if found[1] else self._reference(found[2], at), value)
 
     def _reference(self, reference: str, at: Key) -> str:
         if reference.startswith("file:"):
-            return self._kept_file(self._file(reference[5:], at), at)
+            text = self._file(reference[5:], at)
+            self.secrets.add(text)  # and what is named so in it, whose lines may come apart
+            return self._kept(text, at, "")
         name, has_default, default = reference.partition(":-")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             self._fault(at, "wanted ${NAME}, ${NAME:-default}, ${json:NAME} or ${file:PATH}; $$ is a dollar")
             return ""
         found = self.environment.get(name) or (default if has_default else None)
         if found is None:
-            hint = "" if self._is_secret(name, at) else f", or write ${{{name}:-default}}"
+            hint = "" if secrecy.hides(name, at) or self.is_secret(at) else f", or write ${{{name}:-default}}"
             self._fault(at, f"the environment variable {name} is not set; set it{hint}")
             return ""
         if any("\udc80" <= char <= "\udcff" for char in found):  # so Python escapes such bytes
@@ -89,44 +95,40 @@ class Expansion:
             return None
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._fault(at, f"the environment variable {name} is no JSON")
             return None
-        for part, where in _texts(value, at):
-            self._kept(part, at, name)
-            self._kept(part, where, "")
+        for read in (value, secrecy.json_in(text) or text.strip()):  # which has numbers as they are written
+            self._keep_parts(secrecy.parts(read, ()), at, name)
         return value
-
-    def _kept_file(self, text: str, at: Key) -> str:
-        """Note the text of a file as a secret, and of JSON what is named like one: its lines may come apart."""
-        with suppress(ValueError, RecursionError):
-            for part, where in _texts(json.loads(text), ()):
-                self._kept(part, where, "")
-        return self._kept(text, at, "secret")
 
     def _kept(self, value: str, at: Key, name: str) -> str:
-        """Note *value* as a secret if its variable or its key is named like one."""
-        if self._is_secret(name, at):
-            self.secrets.add(value)
-        self._keep_password(value)
+        """Note what is secret of *value*, which comes by the variable *name*, or from a file, to the place *at*."""
+        self.secrets.update(secrecy.lone_users(value))
+        self._keep_parts(secrecy.parts(value, ()), at, name)
         return value
 
-    def _keep_password(self, value: str) -> None:
-        for password in _passwords(value):
-            self.secrets |= {password, unquote(password)}
+    def _keep_parts(self, parts: Iterable[tuple[str, Key]], at: Key, name: str) -> None:
+        """Note those *parts* of a value as secrets that are named so, on the way to the value or in it, or by the variable *name*."""
+        for part, where in parts:
+            is_named = secrecy.hides("", (*at, *where)) or secrecy.hides("", (name, *where)) if where else secrecy.hides(name, at)
+            if is_named or self.is_secret(at):
+                self.secrets.add(part)
+            self._keep_passwords(part)
 
-    def _is_secret(self, name: str, at: Key) -> bool:
-        return bool(_SECRET_NAME.search(name) or _SECRET_NAME.search(_last_name(at)) or self.is_secret(at))
+    def _keep_passwords(self, value: str) -> None:
+        for password in secrecy.passwords(value):
+            self.secrets |= {password, unquote(password)}
 
     def _refuse_literal(self, value: str, at: Key) -> None:
         """Refuse a secret that stands in the file, as a value or as the default of a variable; a URL is one if there is a password in it."""
         found = [(name, default) for escaped, text in _REFERENCE.findall(value) if not escaped for name, _, default in [text.partition(":-")]]
-        is_named = _SECRET_NAME.search(_last_name(at)) or (self.is_secret(at) and "://" not in value and not _ASSIGNED.search(value))
+        is_named = secrecy.refuses(at, value) or (self.is_secret(at) and "://" not in value and not secrecy.passwords(value))
         if value and not found and is_named:
             self._fault(at, _IN_CLEAR)
-        elif name := next((name for name, default in found if default and (is_named or _SECRET_NAME.search(name))), None):
+        elif name := next((name for name, default in found if default and (is_named or secrecy.is_named(name))), None):
             self._fault(at, f"the default of {name} is a secret in clear text; write ${{{name}}} without one")
-        elif _passwords(_REFERENCE.sub(lambda one: one[1] or _default(one[2]), value)):  # what stands in the file of it
+        elif secrecy.passwords(_REFERENCE.sub(lambda one: one[1] or _default(one[2]), value)):  # what stands in the file of it
             self._fault(at, _IN_CLEAR)
 
     def _fault(self, at: Key, words: str) -> None:
@@ -172,7 +174,7 @@ def _references(value: Any, at: Key) -> Iterable[Reference]:
     for escaped, text in _REFERENCE.findall(value) if isinstance(value, str) else ():
         kind, _, rest = text.rpartition(":") if text.startswith(("file:", "json:")) else ("", "", text)
         name, has_default, _ = (rest, "", "") if kind else rest.partition(":-")
-        is_secret = bool(kind or _SECRET_NAME.search(name) or _SECRET_NAME.search(_last_name(at)) or _last_name(at) in ("url", "key"))
+        is_secret = bool(kind or secrecy.hides(name, at) or secrecy.last_name(at) in ("url", "key"))
         if not escaped:
             yield Reference(name, is_secret, bool(has_default), kind == "file")
 
@@ -180,33 +182,13 @@ def _references(value: Any, at: Key) -> Iterable[Reference]:
 def secret_variables(value: Any) -> set[str]:
     """Return the variables with secrets that *value* refers to; of an address those that are named so, or are all of it."""
     found = set()
-    for text, at in _texts(value, ()):
+    for text, at in secrecy.parts(value, ()):
         for one in _references(text, at):
-            is_named = _SECRET_NAME.search(one.name) or _SECRET_NAME.search(_last_name(at))
+            is_named = secrecy.hides(one.name, at)
             if not one.is_file and one.is_secret and (is_named or text.startswith("${") and text.find("}") == len(text) - 1):
                 found.add(one.name)
     return found
 
 
-def _last_name(at: Key) -> str:
-    return next((part for part in reversed(at) if isinstance(part, str)), "")
-
-
 def _default(reference: str) -> str:
     return reference.partition(":-")[2]
-
-
-def _passwords(value: str) -> list[str]:
-    """Return the passwords in URLs, wherever they stand in a text, or in one like `host=h password=p`."""
-    found = [quoted or plain for quoted, plain in _ASSIGNED.findall(value)]
-    found += [user.partition(":")[2] for user in _USERS.findall(value)]
-    return [password for password in found if password]
-
-
-def _texts(value: Any, at: Key) -> Iterator[tuple[str, Key]]:
-    """Yield the texts in *value*, which stands at *at*, and where each of them stands."""
-    if isinstance(value, str):
-        yield value, at
-    elif isinstance(value, dict | list):
-        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _texts(child, (*at, key))
