@@ -101,7 +101,10 @@ def test_what_cannot_be_masked_ends_it(tmp_path: Path, messages: list[Any], faul
         ({"host": "x"}, "wanted pii, or PipelineWise's"),
         ({"pii": {}}, "there is no rule"),
         (ELT, "say which one it is: --tap NAME"),
-        ("a: [", "not YAML"),
+        ("a: [", "config.yml:1: expected the node content"),
+        ('{"pii": {"rules": [], "rules": []}}', "config.yml:1: pii.rules is there twice"),
+        ("pii: {rules: x}", "rules: wanted a list"),
+        ({"pii": {"rules": [RULE], "key": "1:${MY_KEY}"}}, "give key_env: NAME instead"),
     ],
 )
 def test_a_file_without_rules_is_an_error(tmp_path: Path, config: Any, fault: str) -> None:

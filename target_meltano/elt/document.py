@@ -5,6 +5,7 @@ Scalars are read as YAML 1.2 has it, as editors show them: `no` and `2026-01-31`
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,15 +50,22 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.v
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
 
 
-def read(path: Path) -> Document:
-    """Return the one document in the file *path*.
+class _Tagged(_Loader):
+    """Reads nothing of a value with a tag of others, like PipelineWise's !vault."""
+
+
+_Tagged.add_multi_constructor("!", lambda loader, tag, node: None)
+
+
+def read(path: Path, *, of_others: bool = False) -> Document:
+    """Return the one document in the file *path*; one *of_others* may have their tags.
 
     Raises:
         ProjectError: the file cannot be read, is no YAML, or has a key twice.
     """
     try:
         text = path.read_text("utf-8")
-        loader = _Loader(text)
+        loader = (_Tagged if of_others else _Loader)(text)
         node = loader.get_single_node()
     except OSError as error:
         raise ProjectError(f"{path}: {error.strerror}") from None
@@ -74,6 +82,28 @@ def read(path: Path) -> Document:
     if faults:
         raise ProjectError("\n".join(f"{path}:{fault}" for fault in faults))
     return Document(path, value, lines)
+
+
+def from_json(path: Path) -> Document:
+    """Return what a file of JSON has; all of it is said to be on the first line.
+
+    Raises:
+        ProjectError: the file cannot be read, is no JSON, or has a key twice.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is there twice")
+        return found
+
+    try:
+        return Document(path, json.loads(path.read_text("utf-8"), object_pairs_hook=once), {(): 1})
+    except OSError as error:
+        raise ProjectError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ProjectError(f"{path}: {error}") from None
 
 
 def _value(

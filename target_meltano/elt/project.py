@@ -218,6 +218,17 @@ def _variables(value: Mapping[str, Any], ci: Ci) -> list[Reference]:
     return references({**value, "ci": [f"${{{name}}}" for name in ci.variables], "key": key})
 
 
+def check(source: Document) -> None:
+    """Refuse a file that `read` refuses for what stands in it; the settings of the target are not looked at.
+
+    Raises:
+        ProjectError: with a line per fault.
+    """
+    faults, has_shape = _structure(source, json.loads(SCHEMA.read_text("utf-8")))
+    if faults := [*faults, *(_meaning(source) if has_shape else ())]:
+        raise _wrong(source.path, faults)
+
+
 def _read(folder: Path) -> tuple[Document, list[str]]:
     """Return the file in *folder*, and what its JSON Schema finds.
 

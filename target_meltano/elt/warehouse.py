@@ -52,10 +52,15 @@ def keeps_versions(settings: Mapping[str, Any]) -> bool:
 
 
 def pii_of(project: Project, tap: Tap) -> dict[str, Any]:
-    """Return the target's setting pii for *tap*: with the rules for it, and those for all taps."""
-    found: dict[str, Any] = dict(project.pii)
+    """Return the target's setting pii for *tap*."""
+    return pii_for(project.pii, tap.name)
+
+
+def pii_for(pii: Mapping[str, Any], tap: str | None) -> dict[str, Any]:
+    """Return the section *pii* as a target takes it: with the rules for *tap*, and those for all taps."""
+    found = dict(pii)
     for part in ("rules", "transformations"):
-        mine = [rule for rule in found.pop(part, ()) if rule.get("tap", tap.name) == tap.name]
+        mine = [rule for rule in found.pop(part, ()) if rule.get("tap", tap) == tap]
         if mine:
             found[part] = [{key: value for key, value in rule.items() if key != "tap"} for rule in mine]
     return found if "rules" in found or "transformations" in found or "plain" in found else {}
