@@ -77,7 +77,7 @@ def _parts(url: str | None) -> Mapping[str, Any]:
     """Return the parts of *url*; the driver's own errors would show a password with odd characters."""
     try:
         parts = psycopg2.extensions.parse_dsn(url) if url else {}
-    except psycopg2.Error:
+    except (psycopg2.Error, UnicodeError):
         parts = {"port": "none"}
     ports, hosts = parts.get("port", ""), parts.get("host", "")
     if not all(port.isdigit() or not port for port in ports.split(",")) or "@" in hosts:

@@ -79,4 +79,6 @@ def _dbt(project: Project) -> str:
     if not (transform.project / "dbt_project.yml").exists():
         raise RunError(f"{transform.project}: there is no dbt_project.yml in it")
     artifacts.target(transform.project)
+    if project.warehouse.type != "embedded":  # which says where it is when it is up
+        warehouse.variables(project, project.warehouse.settings)
     return program

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from . import libpq
 from .errors import ProjectError
 
 if TYPE_CHECKING:
@@ -59,13 +59,15 @@ def _of_tap(settings: Mapping[str, Any], database: str) -> dict[str, Any]:
 
 
 def with_database(url: str, database: str) -> str:
-    """Return the *url*, or libpq's `name=value …`, with another database."""
-    parts = re.fullmatch(r"([a-z]+://[^/?]*)(?:/[^?]*)?(?:\?(.*))?", url, re.DOTALL)
-    if not parts:
-        spelt = database.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{url} dbname='{spelt}'"  # the last one counts
-    options = "&".join(one for one in (parts[2] or "").split("&") if one and not one.startswith("dbname="))
-    return f"{parts[1]}/{quote(database, safe='')}{'?' if options else ''}{options}"
+    """Return what says where PostgreSQL is, in whichever of libpq's forms, as `name=value …` with another database.
+
+    Raises:
+        ProjectError: it says nothing of the sort.
+    """
+    try:
+        return libpq.spelt({**libpq.parse(url), "dbname": database})
+    except ValueError as error:
+        raise ProjectError(f"warehouse.settings.url: {error}; it has to be postgresql://user:password@host:port/dbname or host=… dbname=…") from None
 
 
 def write(folder: Path, variables: Mapping[str, str]) -> Path:

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from . import executables, processes
+from . import executables, libpq, processes
 from .errors import ProjectError, RunError
 from .project import Project, Tap
 from .redaction import Redactor
@@ -19,6 +18,7 @@ _PREFIX = "TARGET_MELTANO_POSTGRES_"  # of the variables that the target reads s
 EMBEDDED_DATABASE = "TARGET_MELTANO_DATABASE"  # of the embedded server, where it is not its only one
 _CONNECTION = ("url", "host", "port", "user", "password", "dbname")
 _FILES = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+_DBT_HAS_ITS_OWN = ("keepalives", "tcp_user_timeout", "application_name", "fallback_application_name")  # and what begins so
 _ALIASES = {"database": "dbname", "username": "user"}
 
 
@@ -128,29 +128,49 @@ def _postgres(project: Project, given: Mapping[str, Any], ours: Mapping[str, str
     known = {name: ours.get(f"{_PREFIX}{name}".upper()) for name in (*_CONNECTION, *_FILES)}
     known |= {name: str(value) for name, value in named.items() if name in known and value is not None}
     parts = _parts(project, known.pop("url")) | {name: value for name, value in known.items() if value}
-    names = {name: f"PG{name}".upper() for name in (*_CONNECTION, *_FILES)} | {"dbname": "PGDATABASE"}
-    found = {names[name]: value for name, value in parts.items() if name in names}
+    found = {variable: parts[name] for name, variable in libpq.VARIABLES.items() if name in parts}
     where = {name: found.get(name) or ours.get(name) for name in ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")}
-    if not any(where.values()):
+    _refuse(project, parts, ours, where["PGPORT"] or "")
+    if not any(where.values()) and not found.get("PGHOSTADDR"):
         raise ProjectError(
             f"{project.folder / 'elt.yml'}: warehouse.settings: nothing says where the database is; "
             "give url, or host, user and dbname, or set PGHOST; or use type: embedded"
         )
     user = where["PGUSER"] or getpass.getuser()
-    defaults = {"PGHOST": "localhost", "PGPORT": "5432", "PGUSER": user, "PGDATABASE": user}
-    return {**defaults, **{name: value for name, value in where.items() if value}, **found}
+    defaults = {"PGHOST": found.get("PGHOSTADDR", "localhost"), "PGUSER": user, "PGDATABASE": user}
+    port = next((port for port in (where["PGPORT"] or "").split(",") if port), "5432")
+    return {**defaults, **{name: value for name, value in where.items() if value}, **found, "PGPORT": port}
+
+
+def _refuse(project: Project, parts: Mapping[str, str], ours: Mapping[str, str], ports: str) -> None:
+    """Refuse what the target connects by, and dbt cannot.
+
+    Raises:
+        ProjectError: naming it.
+    """
+    at = f"{project.folder / 'elt.yml'}: warehouse.settings"
+    service = "service" in parts or ("PGSERVICE" in ours and not {"host", "user", "dbname"} <= parts.keys())
+    others = [name for name in parts if name not in (*libpq.VARIABLES, "service") and not name.startswith(_DBT_HAS_ITS_OWN)]
+    if service:
+        raise ProjectError(f"{at}: dbt cannot connect by a service of pg_service.conf; give host, port, user, password and dbname")
+    if others:
+        raise ProjectError(f"{at}.url: dbt cannot connect by {', '.join(sorted(others))}; take it away")
+    if len({port or "5432" for port in ports.split(",")}) > 1:
+        raise ProjectError(f"{at}: dbt takes one port for all hosts, and here is one for each: {ports}; let them be the same, or name one host")
 
 
 def _parts(project: Project, url: str | None) -> dict[str, str]:
-    if not url:
-        return {}
+    """Return the parts of *url*, of which the target would refuse the same."""
     try:
-        parts = urlsplit(url)
-        port = str(parts.port or "")
+        parts = libpq.parse(url or "")
     except ValueError:
-        raise ProjectError(f"{project.folder / 'elt.yml'}: warehouse.settings.url: wanted postgresql://user:password@host:port/dbname") from None
-    found = {"host": parts.hostname, "port": port, "user": parts.username, "password": parts.password, "dbname": parts.path[1:]}
-    return {name: unquote(value) for name, value in found.items() if value} | dict(parse_qsl(parts.query))
+        parts = {"port": "none"}
+    if "@" in parts.get("host", "") or not all(port.isdigit() or not port for port in parts.get("port", "").split(",")):
+        raise ProjectError(
+            f"{project.folder / 'elt.yml'}: warehouse.settings.url: wanted postgresql://user:password@host:port/dbname, "
+            "with %40 for @, %2F for /, %3A for : and %3F for ? in the password, or host=… dbname=…, with quotes around a password with blanks"
+        )
+    return {name: value for name, value in parts.items() if value}
 
 
 def _snowflake(given: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, str]:

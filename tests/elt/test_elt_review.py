@@ -181,17 +181,25 @@ def test_snowflake_is_cloned(standin: Snowflake, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "wanted"),
+    "url",
     [
-        ("postgresql://u:p%40w@h:1/d?sslmode=require", "postgresql://u:p%40w@h:1/r?sslmode=require"),
-        ("postgresql://u@h1:1,h2:2", "postgresql://u@h1:1,h2:2/r"),
-        ("postgresql:///d?host=/run/pg&dbname=e", "postgresql:///r?host=/run/pg"),
-        ("host=h dbname=d", "host=h dbname=d dbname='r'"),
+        "postgresql://u:p%40w@h:1/d?sslmode=require",
+        "postgresql://u@h1:1,h2:2",
+        "postgresql:///d?host=/run/pg&dbname=e",
+        "postgresql:///d?host=/run/pg&db%6eame=e",
+        "host=h dbname=d password='it\\'s'",
+        "postgresql://u:p?w@h/d?user=x/y",
     ],
 )
-def test_a_url_leads_to_the_reviews_database(url: str, wanted: str) -> None:
-    assert reviewed.with_database(url, "r") == wanted
-    assert dialect.psycopg2.extensions.parse_dsn(wanted)["dbname"] == "r"
+def test_a_url_leads_to_the_reviews_database(url: str) -> None:
+    for name in ("r", "r v?x=1&dbname='wh\\#%20"):
+        assert parse_dsn(reviewed.with_database(url, name)) == {**parse_dsn(url), "dbname": name}
+
+
+def test_a_url_that_says_nothing_is_refused_without_it() -> None:
+    with pytest.raises(ProjectError, match=r"warehouse\.settings\.url: wanted") as raised:
+        reviewed.with_database("host=h password='canary", "r")
+    assert "canary" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

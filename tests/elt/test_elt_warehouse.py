@@ -31,8 +31,13 @@ def variables(type_: str, monkeypatch: pytest.MonkeyPatch, settings: dict[str, A
         ({}, {"PGHOST": "h"}, {"PGHOST": "h", "PGPORT": "5432", "PGUSER": "me", "PGDATABASE": "me"}),
         ({}, {"TARGET_MELTANO_POSTGRES_URL": "postgresql://u@h/d"}, {"PGHOST": "h", "PGPORT": "5432", "PGUSER": "u", "PGDATABASE": "d"}),
         ({"host": "h"}, {"TARGET_MELTANO_POSTGRES_HOST": "no", "TARGET_MELTANO_POSTGRES_USER": "u"}, {"PGHOST": "h", "PGPORT": "5432", "PGUSER": "u", "PGDATABASE": "u"}),
+        ({"url": "host=h port=7 user=u password='p\\'w x' dbname=d sslmode = require"}, {}, {"PGHOST": "h", "PGPORT": "7", "PGUSER": "u", "PGPASSWORD": "p'w x", "PGDATABASE": "d", "PGSSLMODE": "require"}),
+        ({"url": "postgresql://u:p@/d?host=/run/pg&options=-csearch_path%3Da&keepalives_idle=9&application_name=x"}, {}, {"PGHOST": "/run/pg", "PGPORT": "5432", "PGUSER": "u", "PGPASSWORD": "p", "PGDATABASE": "d", "PGOPTIONS": "-csearch_path=a"}),
+        ({"url": "postgresql://u@h1:6,h2:6/d?target_session_attrs=read-write"}, {}, {"PGHOST": "h1,h2", "PGPORT": "6", "PGUSER": "u", "PGDATABASE": "d", "PGTARGETSESSIONATTRS": "read-write"}),
+        ({"url": "postgresql://u@h1,h2/d"}, {}, {"PGHOST": "h1,h2", "PGPORT": "5432", "PGUSER": "u", "PGDATABASE": "d"}),
+        ({"url": "hostaddr=10.0.0.1 user=u dbname=d"}, {}, {"PGHOST": "10.0.0.1", "PGHOSTADDR": "10.0.0.1", "PGPORT": "5432", "PGUSER": "u", "PGDATABASE": "d"}),
     ],
-    ids=["url", "parts", "libpq's", "libpq's alone", "the target's", "the file first"],
+    ids=["url", "parts", "libpq's", "libpq's alone", "the target's", "the file first", "pairs", "a socket", "hosts", "hosts, no port", "an address"],
 )
 def test_postgres(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], environment: dict[str, str], wanted: dict[str, str]) -> None:
     found = variables("postgres", monkeypatch, settings, **environment)
@@ -55,7 +60,26 @@ def test_snowflake(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["DBT_TARGET"] == "snowflake"
 
 
-@pytest.mark.parametrize(("settings", "words"), [({}, "nothing says where the database is"), ({"url": "postgresql://h:x/d"}, "wanted postgresql://")])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "nothing says where the database is"),
+        ({"url": "postgresql://h:x/d"}, "wanted postgresql://"),
+        ({"url": "postgresql://u:p@w@h/d"}, "%40 for @"),
+        ({"url": "wh"}, "wanted postgresql://"),
+        ({"url": "host=h password='x"}, "wanted postgresql://"),
+        ({"url": "service=wh"}, "cannot connect by a service of pg_service.conf"),
+        ({"url": "host=h sslpassword=x"}, "dbt cannot connect by sslpassword; take it away"),
+        ({"url": "postgresql://h1:1,h2:2/d"}, "one for each: 1,2; let them be the same"),
+    ],
+)
 def test_what_does_not_say_where_is_told(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ProjectError, match=words):
         variables("postgres", monkeypatch, settings)
+
+
+def test_a_service_of_the_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt would connect to localhost; where all is said, it counts for neither of them."""
+    with pytest.raises(ProjectError, match="service"):
+        variables("postgres", monkeypatch, {"dbname": "d"}, PGSERVICE="s")
+    assert variables("postgres", monkeypatch, {"url": "postgresql://u@h/d"}, PGSERVICE="s")["PGHOST"] == "h"
