@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import catalog_file, catalogue, document, options, owned, pipeline, staging, transforms, warehouse
+from . import catalog_file, catalogue, document, options, owned, pipeline, relay, staging, transforms, warehouse
 from .errors import RunError
 from .project import Project, Tap
 
@@ -28,7 +27,7 @@ def command(arguments: list[str]) -> int:
         ours = {**warehouse.variables(project, where), **transforms.folders(transforms.of(project))}
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for dbt
         try:
-            return subprocess.call([*dbt, *others], cwd=project.folder, env=ours)
+            return relay.run([*dbt, *others], project.folder, ours, warehouse.redactor(project, ours))
         finally:
             signal.signal(signal.SIGINT, before)
 

@@ -172,15 +172,15 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]):
         parts = {part for secret in secrets for part in (secret, *secret.splitlines()) if len(part.strip()) >= SHORTEST}
-        forms = {form for part in parts for form in _forms(part)}
+        spelt = {form for part in parts for form in forms(part)}
         coded = {form for part in parts for form in _coded(part)}
-        plain, other = (_long(map(read, texts)) for read, texts in ((plainly, forms | coded), (decoded, parts)))
+        plain, other = (_long(map(read, texts)) for read, texts in ((plainly, spelt | coded), (decoded, parts)))
         self._views = tuple(
             _View(read, tokens, needles, frozenset(needle[max(0, end - _TAIL) : end] for needle in needles for end in range(1, len(needle))))
             for read, tokens, needles in ((plainly, _characters, plain), (decoded, _escapes, other), (joined, _joined_escapes, other))
             if needles
         )
-        exact = sorted((form for form in forms if len(form.strip()) >= SHORTEST), key=len, reverse=True)
+        exact = sorted((form for form in spelt if len(form.strip()) >= SHORTEST), key=len, reverse=True)
         self._exact = re.compile("|".join(map(re.escape, exact)), re.I) if exact else None
         self._has_odd = any(len(plainly(form)) < SHORTEST for form in exact)  # of quotes and spaces: no view has them
         self.longest = max(map(len, plain), default=0)
@@ -242,6 +242,11 @@ class Lines:
         self._kept = lines[len(lines) - kept :]
         return lines[: len(lines) - kept]
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether a line is kept back."""
+        return bool(self._kept)
+
     def rest(self) -> list[str]:
         """Return what is left when there are no more lines."""
         lines, self._kept = self._kept, []
@@ -263,7 +268,7 @@ def _long(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({text for text in texts if len(text) >= SHORTEST}))
 
 
-def _forms(text: str) -> set[str]:
+def forms(text: str) -> set[str]:
     """Return a secret as programs write it, and each form also as our logs have it, without what a terminal obeys."""
     data = text.encode("utf-8", "surrogatepass")
     made = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}

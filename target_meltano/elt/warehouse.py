@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 from . import executables, libpq, processes
 from .errors import ProjectError, RunError
 from .project import Project, Tap
-from .redaction import Redactor
+from .redaction import SHORTEST, Redactor, forms
 
 _PREFIX = "TARGET_MELTANO_POSTGRES_"  # of the variables that the target reads settings from
 EMBEDDED_DATABASE = "TARGET_MELTANO_DATABASE"  # of the embedded server, where it is not its only one
 _CONNECTION = ("url", "host", "port", "user", "password", "dbname")
 _FILES = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _DBT_HAS_ITS_OWN = ("keepalives", "tcp_user_timeout", "application_name", "fallback_application_name")  # and what begins so
+_LONGEST = 100_000  # bytes of a variable; Linux takes 128 KiB
 _ALIASES = {"database": "dbname", "username": "user"}
 
 
@@ -115,12 +117,26 @@ def variables(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
     if project.transform:
         found |= {"DBT_SCHEMA": project.transform.schema, "DBT_THREADS": str(project.transform.threads)}
     quiet = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
-    return {**ours, **quiet, **found, "DBT_TARGET": dialect}
+    made = {**ours, **quiet, **found, "DBT_TARGET": dialect}
+    return {**made, **_scrubbed(project.secrets | _secrets_of(made))}
+
+
+def _scrubbed(secrets: Iterable[str]) -> dict[str, str]:
+    """Return variables with *secrets* in the forms that programs write them in: what is in such a one, dbt hides in its log and messages."""
+    found = {form for secret in secrets for part in (secret, *secret.splitlines()) if len(part.strip()) >= SHORTEST for form in forms(part)}
+    found |= {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in found for is_ascii in (True, False)}  # of its log as JSON
+    found = {form for form in found if len(form.strip()) >= SHORTEST and len(form) <= _LONGEST and "\0" not in form}
+    return {f"DBT_ENV_SECRET_ELT_{number:04}": form for number, form in enumerate(sorted(found, key=len, reverse=True))}
+
+
+def _secrets_of(variables: Mapping[str, str]) -> set[str]:
+    """Return what dbt signs in by, wherever it comes from."""
+    return {variables[name] for name in ("PGPASSWORD", "SNOWFLAKE_PASSWORD", "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", "SNOWFLAKE_TOKEN") if name in variables}
 
 
 def redactor(project: Project, variables: Mapping[str, str]) -> Redactor:
-    """Return what hides the secrets of a project, and the password that dbt connects by, wherever it comes from."""
-    return Redactor(project.secrets | {variables.get("PGPASSWORD", "")})
+    """Return what hides the secrets of a project, and those that dbt signs in by."""
+    return Redactor(project.secrets | _secrets_of(variables))
 
 
 def _postgres(project: Project, given: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, str]:
