@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "****"
-SHORTEST = 4  # characters of a secret that is looked for; shorter ones would hide half of each line
+SHORTEST = 4  # characters of a secret that is looked for anywhere; shorter ones would hide half of each line
+SHORTEST_WORD = 3  # the same of one that is looked for as a word of its own
 _SHORTEST_CODED = 8  # the same of base64 and of hex, which say less by a character
 _ESCAPE = re.compile(
     r"(?P<percent>(?:%[0-9a-f]{2})+)"
@@ -171,6 +172,7 @@ class Redactor:
     """Hides *secrets*; called with a text it returns it without them."""
 
     def __init__(self, secrets: Iterable[str]):
+        secrets = set(secrets)
         parts = {part for secret in secrets for part in (secret, *secret.splitlines()) if len(part.strip()) >= SHORTEST}
         spelt = {form for part in parts for form in forms(part)}
         coded = {form for part in parts for form in _coded(part)}
@@ -180,8 +182,11 @@ class Redactor:
             for read, tokens, needles in ((plainly, _characters, plain), (decoded, _escapes, other), (joined, _joined_escapes, other))
             if needles
         )
-        exact = sorted((form for form in spelt if len(form.strip()) >= SHORTEST), key=len, reverse=True)
-        self._exact = re.compile("|".join(map(re.escape, exact)), re.I) if exact else None
+        short = {secret.strip() for secret in secrets if SHORTEST_WORD <= len(secret.strip()) < SHORTEST}
+        words = {form for secret in short for form in forms(secret) if len(form.strip()) >= SHORTEST_WORD}
+        exact = [form for form in spelt if len(form.strip()) >= SHORTEST]
+        self._exact = _any_of(exact)
+        self._words = _any_of(words, r"(?<!\w)", r"(?!\w)")
         self._has_odd = any(len(plainly(form)) < SHORTEST for form in exact)  # of quotes and spaces: no view has them
         self.longest = max(map(len, plain), default=0)
 
@@ -191,6 +196,8 @@ class Redactor:
         spans = {span for view in views for span in view.spans(text)}
         if self._exact and (spans or self._has_odd):
             spans |= {found.span() for found in self._exact.finditer(text)}  # with the quotes at their ends
+        if self._words:
+            spans |= {found.span() for found in self._words.finditer(text)}
         shown, at = [], 0
         for start, end in _joined(spans):
             shown += [text[at:start], "\n".join([HIDDEN] * (text.count("\n", start, end) + 1))]
@@ -211,6 +218,12 @@ class Redactor:
                 count += 1
             most = max(most, count)
         return most
+
+
+def _any_of(texts: Iterable[str], before: str = "", behind: str = "") -> re.Pattern[str] | None:
+    """Return what finds *texts* in any case, the longest first; None where there are none."""
+    found = "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
+    return re.compile(f"{before}(?:{found}){behind}", re.I) if found else None
 
 
 def _glued(lines: list[str]) -> str:

@@ -138,6 +138,30 @@ def test_a_secret_that_a_line_breaks_within_an_escape_is_hidden(spelling: str, s
         assert sum(map(str.isalnum, left)) <= (spelling == "base64"), (told, shown)  # some bits, in its last letter
 
 
+@given(secret=st.text("abXY0189", min_size=3, max_size=3), around=st.sampled_from(["{}", "pw={} x", '"{}"', "({}),", "u:{}@h", "a-{}-b", "\u00fc {}"]))
+def test_a_secret_of_three_characters_is_hidden_as_a_word(secret: str, around: str) -> None:
+    """In any case and spelling, and not where it is a part of a longer one."""
+    for one in (secret, secret.upper(), secret.lower()):
+        assert Redactor([secret])(around.format(one)) == around.format(HIDDEN)
+    for longer in (f"q{secret}", f"{secret}_q", f"\u00fc{secret}", f"{secret}7"):
+        assert Redactor([secret])(around.format(longer)) == around.format(longer)
+
+
+@pytest.mark.parametrize("spelling", ["JSON", "repr", "percent", "shell, by a backslash", "SQL", "HTML"])
+@given(secret=st.text("ab\"'&/ \u00e9", min_size=3, max_size=3))
+def test_a_secret_of_three_characters_is_hidden_in_its_spellings(spelling: str, secret: str) -> None:
+    assume(len(secret.strip()) == 3)
+    assert Redactor([secret])(f"= {SPELLINGS[spelling](secret)} =") == f"= {HIDDEN} ="
+
+
+def test_shorter_ones_are_shown() -> None:
+    assert Redactor(["ab", "", " x "])("ab x") == "ab x"
+
+
+def test_a_number_is_hidden_in_each_spelling_of_json() -> None:
+    assert Redactor(["4711.50"])('{"pin": 4711.50, "n": "4711.50"}') == f'{{"pin": {HIDDEN}, "n": "{HIDDEN}"}}'
+
+
 def test_a_key_of_many_lines_is_hidden_line_by_line() -> None:
     """Also where each line of the log has something in front."""
     body = [f"{number:02}MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" for number in range(20)]
