@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import functools
+import http.server
 import json
 import shutil
+import sys
+import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -114,3 +120,51 @@ def test_what_is_secret_in_a_pip_url_is_shown_nowhere(project: TestProject, monk
         assert SECRET not in text
     assert "is there already" in project.run("install", "a", **{name: spelt}).stdout
     assert "is there already" not in project.run("install", "a", **{name: "another-one"}).stdout
+
+
+def test_a_note_that_has_the_token_in_it_is_made_anew(project: TestProject) -> None:
+    """As it was written once, readable for everybody; the environment is made once more, and the text is gone."""
+    made = wheel(project.folder, "1.0")
+    pip_url = f"{made} --extra-index-url https://user:${{GIT_TOKEN}}@127.0.0.1:9/simple --no-index"
+    project.write({"a": {"executable": "tap-made", "pip_url": pip_url}})
+    place = executables.environment_of(project.folder / ".elt", "a")
+    place.mkdir(parents=True)
+    (place / "installed").write_text(f"{pip_url.replace('${GIT_TOKEN}', SECRET)}\n{sys.version_info[:2]}\n")
+    assert "is there already" not in project.run("install", GIT_TOKEN=SECRET).stdout
+    assert SECRET not in (place / "installed").read_text()
+    assert "is there already" in project.run("install", GIT_TOKEN=SECRET).stdout
+
+
+class Index(http.server.SimpleHTTPRequestHandler):
+    """Gives files to who signs in."""
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") == f"Basic {base64.b64encode(f'user:{SECRET}'.encode()).decode()}":
+            super().do_GET()
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Basic")
+            self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("variable", ["GIT_TOKEN", "WHOLE"])
+def test_the_address_of_a_package_with_a_token_in_it_is_left_nowhere(project: TestProject, variable: str) -> None:
+    """Neither in the environment: pip notes where a package comes from (direct_url.json)."""
+    made = wheel(project.folder, "1.0").removeprefix("./")
+    serve = functools.partial(Index, directory=str(project.folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://user:{{}}@127.0.0.1:{server.server_port}/{made}"
+        given = quote(SECRET, safe="")
+        url = address.format("${GIT_TOKEN}") if variable == "GIT_TOKEN" else "${WHOLE}"
+        project.write({"a": {"executable": "tap-made", "pip_url": f"tap-made@{url}"}})
+        done = project.run("install", **{variable: given if variable == "GIT_TOKEN" else address.format(given)})
+        server.shutdown()
+    assert done.returncode == 0, done.stdout
+    assert list((project.folder / ".elt").rglob("direct_url.json"))
+    for text in (done.stdout, done.stderr, *(path.read_bytes().decode("utf-8", "replace") for path in (project.folder / ".elt").rglob("*") if path.is_file())):
+        assert given not in text
+        assert SECRET not in text
