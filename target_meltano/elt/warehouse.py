@@ -147,13 +147,13 @@ def _postgres(project: Project, given: Mapping[str, Any], ours: Mapping[str, str
     found = {variable: parts[name] for name, variable in libpq.VARIABLES.items() if name in parts}
     where = {name: found.get(name) or ours.get(name) for name in ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")}
     _refuse(project, parts, ours, where["PGPORT"] or "")
-    if not any(where.values()) and not found.get("PGHOSTADDR"):
+    if not any(where.values()) and not (found.get("PGHOSTADDR") or ours.get("PGHOSTADDR")):
         raise ProjectError(
             f"{project.folder / 'elt.yml'}: warehouse.settings: nothing says where the database is; "
             "give url, or host, user and dbname, or set PGHOST; or use type: embedded"
         )
     user = where["PGUSER"] or getpass.getuser()
-    defaults = {"PGHOST": found.get("PGHOSTADDR", "localhost"), "PGUSER": user, "PGDATABASE": user}
+    defaults = {"PGHOST": "", "PGUSER": user, "PGDATABASE": user}  # no host is libpq's own socket, or PGHOSTADDR, for dbt as for the target
     port = next((port for port in (where["PGPORT"] or "").split(",") if port), "5432")
     return {**defaults, **{name: value for name, value in where.items() if value}, **found, "PGPORT": port}
 

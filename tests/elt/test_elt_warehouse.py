@@ -35,9 +35,10 @@ def variables(type_: str, monkeypatch: pytest.MonkeyPatch, settings: dict[str, A
         ({"url": "postgresql://u:p@/d?host=/run/pg&options=-csearch_path%3Da&keepalives_idle=9&application_name=x"}, {}, {"PGHOST": "/run/pg", "PGPORT": "5432", "PGUSER": "u", "PGPASSWORD": "p", "PGDATABASE": "d", "PGOPTIONS": "-csearch_path=a"}),
         ({"url": "postgresql://u@h1:6,h2:6/d?target_session_attrs=read-write"}, {}, {"PGHOST": "h1,h2", "PGPORT": "6", "PGUSER": "u", "PGDATABASE": "d", "PGTARGETSESSIONATTRS": "read-write"}),
         ({"url": "postgresql://u@h1,h2/d"}, {}, {"PGHOST": "h1,h2", "PGPORT": "5432", "PGUSER": "u", "PGDATABASE": "d"}),
-        ({"url": "hostaddr=10.0.0.1 user=u dbname=d"}, {}, {"PGHOST": "10.0.0.1", "PGHOSTADDR": "10.0.0.1", "PGPORT": "5432", "PGUSER": "u", "PGDATABASE": "d"}),
+        ({"url": "hostaddr=10.0.0.1 user=u dbname=d"}, {}, {"PGHOST": "", "PGHOSTADDR": "10.0.0.1", "PGPORT": "5432", "PGUSER": "u", "PGDATABASE": "d"}),
+        ({"url": "postgresql:///d"}, {}, {"PGHOST": "", "PGPORT": "5432", "PGUSER": "me", "PGDATABASE": "d"}),
     ],
-    ids=["url", "parts", "libpq's", "libpq's alone", "the target's", "the file first", "pairs", "a socket", "hosts", "hosts, no port", "an address"],
+    ids=["url", "parts", "libpq's", "libpq's alone", "the target's", "the file first", "pairs", "a socket", "hosts", "hosts, no port", "an address", "no host"],
 )
 def test_postgres(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], environment: dict[str, str], wanted: dict[str, str]) -> None:
     found = variables("postgres", monkeypatch, settings, **environment)
