@@ -19,7 +19,6 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from target_meltano.elt import reviewed, warehouse
 from target_meltano.elt.errors import ProjectError
 from target_meltano.elt.project import Project, Tap, Transform, Warehouse
-from target_meltano_postgres import dialect
 
 PLAIN = {"plain": ["*"]}
 
