@@ -19,7 +19,7 @@ from target_meltano.elt import executables
 from target_meltano.elt.project import read
 
 TELLER = [sys.executable, str(Path(__file__).with_name("canary_teller.py"))]
-SECRETS = {name: f'{name}-Kanari/7+"q\\w\u00e9 z' for name in ("password", "token", "file", "url", "pii")}
+SECRETS = {name: f'{name}-Kanari/7+"q\\w\u00e9 z' for name in ("password", "token", "file", "url", "pii", "nested", "listed", "JSON")}
 SPELLINGS = {
     "plain": str,
     "percent-encoded": lambda text: urllib.parse.quote(text, safe=""),
@@ -59,7 +59,8 @@ class Told:
         (self.elsewhere / "secret").write_text(SECRETS["file"])
         lines = [f"Error: <{spelt(secret)}>" for secret in SECRETS.values() for spelt in SPELLINGS.values()]
         (self.elsewhere / "told").write_text("\n".join([*lines, ""]))
-        config = {"api_token": "${TAP_TOKEN}", "options": {"from": f"${{file:{self.elsewhere / 'secret'}}}"}}
+        shapes = {"credentials": {"value": "${TAP_NESTED}"}, "tokens": ["${TAP_LISTED}"], "account": "${json:TAP_JSON}"}
+        config = {**shapes, "api_token": "${TAP_TOKEN}", "options": {"from": f"${{file:{self.elsewhere / 'secret'}}}"}}
         taps = {name: {"executable": [*TELLER, "tap"], "config": config} for name in ("a", "b")}
         warehouse = {"type": "postgres", "executable": [*TELLER, "target"], "settings": {"url": "${DB_URL}", "password": "${DB_PASSWORD}"}}
         (self.project.folder / "transform").mkdir()
@@ -73,6 +74,9 @@ class Told:
             "DB_PASSWORD": SECRETS["password"],
             "TAP_TOKEN": SECRETS["token"],
             "PII_KEY": SECRETS["pii"],
+            "TAP_NESTED": SECRETS["nested"],
+            "TAP_LISTED": SECRETS["listed"],
+            "TAP_JSON": json.dumps({"type": "x", "private_key": SECRETS["JSON"]}),
             "TOLD": str(self.elsewhere / "told"),
             "NOTED": str(self.elsewhere / "noted"),
             "TMPDIR": str(self.elsewhere / "folder"),
