@@ -26,6 +26,7 @@ ROUNDS = int(os.environ.get("FAULTS", "0")) or 1
 IDS = 200
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGSTOP")  # the last with SIGCONT behind it
 WORDS = {"--discover": "discovery", odd_tap.__file__: "tap", "--tap-status-fd": "target", "--no-use-colors": "dbt"}
+WITHIN = {"discovery": 0.1, "dbt": 4.0}  # seconds from its start, else 1.2
 LATEST = 6.0  # seconds; what has not begun by then never does
 LONGEST = 15.0  # seconds; a deaf tap is killed after 10
 
@@ -41,42 +42,42 @@ def test_rows_are_as_state_says_whatever_is_killed(traces: Traces, does: str) ->
     """The tables have no key: what came twice would be there twice."""
     chance = random.Random(f"{os.environ.get('FAULT_SEED', '1')} {does}")
     done: Counter[str] = Counter()
-    for _ in range(ROUNDS):
-        write(traces, does)
-        done[struck(traces, chance, 1.2, "extract-load")] += 1
+    for number in range(ROUNDS):
+        write(traces, does, IDS * (number + 1))
+        done[struck(traces, chance, "extract-load")] += 1
         assert traces.project.ids() == list(range(1, traces.position() + 1))
-    write(traces, "well")
+    write(traces, "well", IDS * ROUNDS)
     last = traces.project.run("extract-load", **traces.mark)
-    assert (last.returncode, traces.project.ids()) == (0, list(range(1, IDS + 1))), last.stdout
+    assert (last.returncode, traces.project.ids()) == (0, list(range(1, IDS * ROUNDS + 1))), last.stdout
     print(f"\n{does}: {', '.join(f'{what} {count}' for what, count in done.items())}")
 
 
 def test_dbt_ends_with_the_run(traces: Traces, dbt: Any) -> None:
     chance = random.Random(f"{os.environ.get('FAULT_SEED', '1')} dbt")
     done: Counter[str] = Counter()
-    write(traces, "well", transform=traces.project.dbt(dbt))
+    write(traces, "well", IDS, transform=traces.project.dbt(dbt))
     for _ in range(2 * ROUNDS):
-        done[struck(traces, chance, 4.0, "run")] += 1
+        done[struck(traces, chance, "run")] += 1
         assert traces.project.ids() == list(range(1, traces.position() + 1))
     last = traces.project.run("run", **traces.mark)
     assert (last.returncode, traces.project.query(f"SELECT events FROM {traces.project.name}_models.numbers")) == (0, [(IDS,)]), last.stdout
     print(f"\ndbt: {', '.join(f'{what} {count}' for what, count in done.items())}")
 
 
-def write(traces: Traces, does: str, **sections: Any) -> None:
-    config = {"does": does, "ids": IDS, "every": 20, "pause": 0.1}
+def write(traces: Traces, does: str, ids: int, **sections: Any) -> None:
+    config = {"does": does, "ids": ids, "every": 20, "pause": 0.1}
     traces.project.write({"tap": {"executable": [sys.executable, odd_tap.__file__], "config": config}}, **sections)
 
 
-def struck(traces: Traces, chance: random.Random, seconds: float, command: str) -> str:
-    """Signal a process of a run in the first *seconds* of it, and if the run goes on, once more that; return what was done when nothing is left."""
+def struck(traces: Traces, chance: random.Random, command: str) -> str:
+    """Signal a process of a run, and if the run goes on, once more that; return what was done when nothing is left."""
     name = chance.choice(["wrapper", "tap", "target", "discovery", "guard", *(["dbt"] * 3 if command == "run" else [])])
     how = chance.choice(SIGNALS)
     with traces.project.start(command, **traces.mark) as wrapper:
         latest = time.monotonic() + LATEST
         while name not in victims(wrapper) and wrapper.poll() is None and time.monotonic() < latest:
             time.sleep(0.01)
-        until = time.monotonic() + chance.uniform(0, seconds)
+        until = time.monotonic() + chance.uniform(0, WITHIN.get(name, 1.2))
         while time.monotonic() < until and name in victims(wrapper):
             time.sleep(0.01)
         if victim := victims(wrapper).get(name):
