@@ -11,7 +11,7 @@ from functools import partial
 
 from target_meltano import TargetError
 
-from . import artifacts, catalogs, options, pipeline, processes, transforms, warehouse
+from . import artifacts, catalogs, options, pipeline, processes, relations, transforms, warehouse
 from .display import table
 from .errors import RunError, unexpected
 from .pipeline import Outcome
@@ -31,7 +31,7 @@ def command(arguments: list[str]) -> int:
         outcomes.append(_tried(project, "warehouse", partial(_warehouse, project)))
     outcomes += [_tried(project, tap.name, partial(_tap, project, tap, chosen.offline)) for tap in project.taps.values()]
     if project.transform:
-        outcomes.append(_tried(project, "dbt", partial(_dbt, project)))
+        outcomes.append(_tried(project, "dbt", partial(_dbt, project, chosen.offline)))
     print(table(outcomes))
     return 0 if all(one.is_ok for one in outcomes) else 1
 
@@ -73,12 +73,16 @@ def _tap(project: Project, tap: Tap, offline: bool) -> str:
         return f"{program}, without a catalog" if catalog is None else f"{catalogs.count(catalog)} streams selected"
 
 
-def _dbt(project: Project) -> str:
-    program = transforms.command(project)[0]
+def _dbt(project: Project, offline: bool) -> str:
+    program = transforms.command(project)
     transform = transforms.of(project)
     if not (transform.project / "dbt_project.yml").exists():
         raise RunError(f"{transform.project}: there is no dbt_project.yml in it")
     artifacts.target(transform.project)
-    if project.warehouse.type != "embedded":  # which says where it is when it is up
+    if offline and project.warehouse.type != "embedded":  # which says where it is when it is up
         warehouse.variables(project, project.warehouse.settings)
-    return program
+    if not offline:
+        with warehouse.held(project) as where:
+            ours = {**warehouse.variables(project, where), **transforms.folders(transform)}
+        relations.refuse(project, program, ours, warehouse.redactor(project, ours))
+    return program[0]

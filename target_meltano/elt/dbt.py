@@ -8,7 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import catalog_file, catalogue, document, options, owned, pipeline, relay, staging, transforms, warehouse
+from . import (
+    catalog_file,
+    catalogue,
+    document,
+    options,
+    owned,
+    pipeline,
+    relations,
+    relay,
+    staging,
+    transforms,
+    warehouse,
+)
 from .errors import RunError
 from .project import Project, Tap
 
@@ -25,6 +37,8 @@ def command(arguments: list[str]) -> int:
     dbt = transforms.command(project)
     with warehouse.held(project) as where:
         ours = {**warehouse.variables(project, where), **transforms.folders(transforms.of(project))}
+        if relations.BUILDS & {*others}:
+            relations.refuse(project, dbt, ours, warehouse.redactor(project, ours))
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for dbt
         try:
             return relay.run([*dbt, *others], project.folder, ours, warehouse.redactor(project, ours))

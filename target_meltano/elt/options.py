@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from .project import Project, read
+from .project import MOST_JOBS, Project, read
 
 
 def parser(command: str, does: str, *, taps: bool = False) -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def parser(command: str, does: str, *, taps: bool = False) -> argparse.ArgumentP
 
 def add_loading(made: argparse.ArgumentParser) -> None:
     """Add the options of commands that load."""
-    made.add_argument("--jobs", type=_positive, metavar="N", help="taps side by side; default: what elt.yml says, or 4")
+    made.add_argument("--jobs", type=_jobs, metavar="N", help="taps side by side; default: what elt.yml says, or 4")
     made.add_argument("--full-refresh", action="store_true", help="load everything anew, and replace what is there when it is whole")
 
 
@@ -39,7 +39,8 @@ def project(options: argparse.Namespace, *, only: Collection[str] | None = None,
     return read(options.project, taps or None, options.environment, only=only, review=review)
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or text == "0":
-        raise argparse.ArgumentTypeError(f"wanted a number from 1, found {text!r}")
-    return int(text)
+def _jobs(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) <= len(str(MOST_JOBS)) else 0
+    if not 1 <= number <= MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"wanted a number from 1 to {MOST_JOBS}, found {text[:20]!r}")
+    return number

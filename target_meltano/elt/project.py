@@ -11,11 +11,13 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import document, reviewed, settings
-from .document import Document, Key
+from . import document, ownership, reviewed, settings
+from .document import MOST_FAULTS, Document, Key
 from .errors import ProjectError
 from .processes import plain
 from .redaction import Redactor
@@ -24,6 +26,7 @@ from .variables import Expansion, Reference, forms, references, secret_variables
 FILE = "elt.yml"
 WORK = ".elt"  # what we write in a project: environments, logs, locks; not for version control
 SCHEMA = Path(__file__).with_name("elt.schema.json")
+MOST_JOBS = 100
 PACKAGES = {  # what `install` installs for dbt; 1.12 cannot be installed from a package index alone
     "postgres": "dbt-core>=1.10.5,<1.12 dbt-postgres>=1.9",
     "snowflake": "dbt-core>=1.10.5,<1.12 dbt-snowflake>=1.10",
@@ -101,7 +104,10 @@ class Ci:
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with an elt.yml. *secrets* are the texts that must not be shown, *variables* what the file refers to."""
+    """A folder with an elt.yml. *secrets* are the texts that must not be shown, *variables* what the file refers to.
+
+    *schemas* are those of all taps of the file, also of those that are not asked for.
+    """
 
     folder: Path
     environment: str
@@ -115,6 +121,7 @@ class Project:
     ci: Ci = field(default_factory=Ci)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     variables: tuple[Reference, ...] = ()
+    schemas: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:
@@ -149,6 +156,8 @@ def read(
         about = settings.about(executable, folder.resolve(), lambda text: Redactor(_secrets(source, None))(plain(text)))
         faults += settings.faults(source, about)
     faults += _meaning(source)
+    shadowed = os.environ if review is None else review
+    faults += _owners(source, partial(_known, source), shadowed.get(reviewed.SCHEMA))
     expansion = Expansion(source, os.environ, lambda at: settings.is_secret(at, about))
     value = _expanded(source, expansion, taps, only)
     faults += expansion.faults
@@ -156,7 +165,8 @@ def read(
         raise _wrong(source.path, faults)
     made = _project(folder.resolve(), value, taps, environment, frozenset(expansion.secrets | _secrets(source, about)))
     made = replace(made, taps={name: replace(tap, withheld=_withheld(source.value, name)) for name, tap in made.taps.items()})
-    return reviewed.within(made, os.environ if review is None else review)
+    made = replace(made, schemas=ownership.schemas(source.value, partial(_known, source)))
+    return reviewed.within(made, shadowed)
 
 
 def _secrets(source: Document, about: settings.About | None) -> set[str]:
@@ -204,6 +214,7 @@ def as_written(folder: Path) -> Project:
     written = forms(source, lambda at: settings.is_secret(at, {}))
     _expanded(source, written, None, None)
     faults += written.faults
+    faults += _owners(source, lambda value, at: value, None)
     if faults:
         raise _wrong(source.path, faults)
     project = _project(folder.resolve(), source.value, None, None, frozenset())
@@ -249,8 +260,11 @@ def _read(folder: Path) -> tuple[Document, list[str]]:
 
 
 def _wrong(path: Path, faults: Iterable[str]) -> ProjectError:
-    """Return the error with all *faults*, in the order of their lines."""
-    return ProjectError("\n".join(sorted(dict.fromkeys(faults), key=lambda fault: int(fault.removeprefix(f"{path}:").split(":")[0]))))
+    """Return the error with the *faults*, in the order of their lines."""
+    told = sorted(dict.fromkeys(faults), key=lambda fault: int(fault.removeprefix(f"{path}:").split(":")[0]))
+    if len(told) > MOST_FAULTS:
+        told[MOST_FAULTS:] = [f"{path}: has more faults; mend these first"]
+    return ProjectError("\n".join(told))
 
 
 def _whole(schema: Any) -> Any:
@@ -277,14 +291,15 @@ def _structure(source: Document, schema: Mapping[str, Any]) -> tuple[list[str], 
 
     faults: list[str] = []
     has_shape = True
-    for error in Draft4Validator(schema).iter_errors(source.value):
+    for error in islice(Draft4Validator(schema).iter_errors(source.value), MOST_FAULTS + 1):
         at: Key = tuple(error.absolute_path)
         if error.validator == "additionalProperties":
-            faults += _unknown(source, at, error.instance, error.schema)
+            faults += islice(_unknown(source, at, error.instance, error.schema), MOST_FAULTS + 1)
+            has_shape = has_shape and "patternProperties" not in error.schema  # what has no name that can be is not looked at
         else:
             faults.append(source.fault(at, _words(error)))
-            has_shape = has_shape and error.validator in ("pattern", "minimum", "minLength")
-    return faults, has_shape
+            has_shape = has_shape and error.validator in ("pattern", "minimum", "maximum", "minLength")
+    return faults, has_shape and len(faults) <= MOST_FAULTS
 
 
 def _unknown(source: Document, at: Key, found: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
@@ -315,6 +330,8 @@ def _words(error: Any) -> str:
         return f"wanted {' or '.join(map(str, wanted))}"
     if kind == "minimum":
         return f"wanted {wanted} or more"
+    if kind == "maximum":
+        return f"wanted {wanted} at most. {error.schema['description']}"
     if kind in ("minLength", "minItems", "minProperties"):
         return "is empty"
     return f"wanted: {error.schema.get('description', error.schema)}"
@@ -335,14 +352,7 @@ def _choose(source: Document, taps: Collection[str] | None) -> None:
 
 def _meaning(source: Document) -> Iterator[str]:
     """Yield what is wrong between values that are fine one by one."""
-    owners: dict[str, str] = {}
     taps = source.value["taps"]
-    for name, tap in taps.items():
-        schema = tap.get("schema", _schema(name))
-        if schema in owners:
-            at: Key = ("taps", name, "schema") if "schema" in tap else ("taps", name)
-            yield source.fault(at, f"the schema {schema} is that of the tap {owners[schema]}; give each tap its own")
-        owners.setdefault(schema, name)
     ci = source.value.get("ci", {})
     if words := _cron(ci.get("schedule", Ci.schedule)):
         yield source.fault(("ci", "schedule"), words)
@@ -351,11 +361,25 @@ def _meaning(source: Document) -> Iterator[str]:
     pii = source.value.get("pii", {})
     for part in ("rules", "transformations"):
         for number, rule in enumerate(pii.get(part, ())):
-            at = ("pii", part, number)
+            at: Key = ("pii", part, number)
             if "tap" not in rule and len(taps) > 1 and not rule.get("optional"):
                 yield source.fault(at, f"missing: tap; say whose stream it is: {', '.join(taps)}")
-            elif rule.get("tap", next(iter(taps))) not in taps:
+            elif rule.get("tap", next(iter(taps))) not in [*taps]:
                 yield source.fault((*at, "tap"), f"there is no such tap; there is: {', '.join(taps)}")
+
+
+def _owners(source: Document, text: ownership.Text, reviewed_schema: str | None) -> Iterator[str]:
+    """Yield where two own one schema or name; models of a review are in its schema."""
+    transform, dialect = source.value.get("transform"), source.value["warehouse"]["type"].replace("embedded", "postgres")
+    models = None if transform is None else reviewed_schema or text(transform.get("schema", Transform.schema), ownership.TRANSFORM)
+    yield from ownership.faults(source, text, models, dialect, f"the variable {reviewed.SCHEMA}" if reviewed_schema else "")
+
+
+def _known(source: Document, value: Any, at: Key) -> Any:
+    """Return what stands at *at* with its variables, or as it is where one of them is not set."""
+    expansion = Expansion(source, os.environ)
+    found = expansion.value(value, at)
+    return value if expansion.faults else found
 
 
 def _cron(text: str) -> str | None:
@@ -366,7 +390,7 @@ def _cron(text: str) -> str | None:
         return f"wanted five fields, {', '.join(_CRON)}; found {len(fields)}"
     for found, (name, (least, most)) in zip(fields, _CRON.items(), strict=True):
         for part in found.split(","):
-            numbers = re.fullmatch(r"(?:\*|([0-9]+)(?:-([0-9]+))?)(?:/([1-9][0-9]*))?", part)
+            numbers = re.fullmatch(r"(?:\*|([0-9]{1,4})(?:-([0-9]{1,4}))?)(?:/([1-9][0-9]{0,3}))?", part)
             if not numbers or any(int(one) > most for one in numbers.groups() if one) or any(int(one) < least for one in numbers.groups()[:2] if one):
                 return f"{name}: wanted *, a number from {least} to {most}, a range as {least}-{most}, each with a step as */2, or a list of them"
     return None
@@ -421,7 +445,7 @@ def _tap(name: str, value: Mapping[str, Any]) -> Tap:
     known = {key: value[key] for key in Tap.__dataclass_fields__ if key in value}
     executable = _command(value["executable"]) or ()
     given = {**known, "executable": executable, "select": tuple(value.get("select", ()))}
-    return Tap(**{"name": name, "schema": _schema(name), **given})
+    return Tap(**{"name": name, "schema": ownership.default(name), **given})
 
 
 def _transform(folder: Path, value: Mapping[str, Any], warehouse: Warehouse) -> Transform:
@@ -440,10 +464,6 @@ def _ci(value: Mapping[str, Any]) -> Ci:
 
 def _target(warehouse_type: str) -> str:
     return f"target-meltano-{'postgres' if warehouse_type == 'embedded' else warehouse_type}"
-
-
-def _schema(tap: str) -> str:
-    return tap.replace("-", "_").lower()
 
 
 def _command(value: str | list[str] | None) -> tuple[str, ...] | None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import options, pipeline, processes, reviewed, transforms, warehouse
+from . import options, pipeline, processes, relations, reviewed, transforms, warehouse
 from .errors import ProjectError, RunError
 from .project import FILE, Project
 from .redaction import Redactor
@@ -108,14 +108,9 @@ def _below(project: Project, first: str) -> list[str]:
     Raises:
         ProjectError: there are models that would go elsewhere, as into production.
     """
-    arguments = ["--quiet", "ls", "--resource-type", "model", "seed", "snapshot", "--output", "json", "--output-keys", "name schema"]
     with warehouse.held(project) as where:
         ours = {**warehouse.variables(project, where), **transforms.folders(transforms.of(project))}
-        redact = warehouse.redactor(project, ours)
-        code, told, errors = processes.output([*transforms.command(project), *arguments], project.folder, ours, redact)
-    if code:
-        raise RunError("\n".join(["dbt ls failed", *processes.telling([*redact(told).splitlines(), *errors.splitlines()])]))
-    nodes = [json.loads(line) for line in told.split("\n") if line.startswith("{")]
+        nodes = relations.nodes(transforms.command(project), project.folder, ours, warehouse.redactor(project, ours))
     for node in nodes:
         if node["schema"].lower() != first.lower() and not node["schema"].lower().startswith(f"{first}_".lower()):
             raise ProjectError(

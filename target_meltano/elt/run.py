@@ -9,7 +9,7 @@ from .display import Display
 from .pipeline import Outcome
 from .processes import Stop
 from .runs import Where
-from .spelling import slug
+from .spelling import source_name
 
 
 def command(arguments: list[str]) -> int:
@@ -20,7 +20,7 @@ def command(arguments: list[str]) -> int:
     parser.add_argument("--keep-going", action="store_true", help="transform also where a load has failed")
     chosen = parser.parse_args(arguments)
     project = options.project(chosen)
-    select = [part for tap in chosen.taps for part in ("--select", f"source:{slug(tap)}+")]
+    select = [part for tap in chosen.taps for part in ("--select", f"source:{source_name(tap)}+")]
 
     def steps(where: Where, logs: Path, stop: Stop, display: Display) -> list[Outcome]:
         outcomes = runs.load(project, logs, stop, display, full_refresh=chosen.full_refresh, jobs=chosen.jobs)

@@ -39,8 +39,13 @@ def slug(name: str) -> str:
     return text if is_whole else f"{text}_{short_hash(name)}"
 
 
-def short_hash(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:6]
+def source_name(tap: str) -> str:
+    """Return the name of a tap's source in dbt. There is no __ in it, so that of `stg_SOURCE__TABLE` it is known which is which."""
+    return re.sub("_+", "_", slug(tap))
+
+
+def short_hash(name: str, size: int = 6) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:size]
 
 
 def cut(name: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .catalogue import Column, Table
-from .spelling import column, cut, is_plain, jinja, quoted, short_hash, slug
+from .spelling import MAX_NAME, column, cut, is_plain, jinja, quoted, short_hash, slug, source_name
 from .yaml_writer import document
 
 DELETED = ("__deleted_at", "_sdc_deleted_at")  # a row that has one is deleted
@@ -39,7 +40,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        return slug(self.tap)
+        return source_name(self.tap)
 
 
 def files(source: Source) -> dict[str, str]:
@@ -134,11 +135,17 @@ def _aliases(table: Table) -> dict[str, str]:
 
 
 def _unique(names: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
-    """Return what is *wanted* for each name; where two want the same, both get a hash of their own."""
-    return {
-        name: one if wanted.count(one) == 1 else f"{cut(one)[:56]}_{short_hash(name)}"
-        for name, one in zip(names, wanted, strict=True)
-    }
+    """Return what is *wanted* for each name; where several want the same, each gets a hash of its own, as long as it takes."""
+    counts = Counter(wanted)
+    taken = {one for one, count in counts.items() if count == 1}
+    made = {}
+    for name, one in zip(names, wanted, strict=True):
+        if counts[one] > 1:
+            hashed = (f"{cut(one)[: MAX_NAME - 1 - size]}_{short_hash(name, size)}" for size in range(6, MAX_NAME))
+            one = next(other for other in hashed if other not in taken)
+            taken.add(one)
+        made[name] = one
+    return made
 
 
 def _sql(source: Source, table: Table, names: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import artifacts, executables, warehouse
+from . import artifacts, executables, relations, warehouse
 from .errors import ProjectError
 from .pipeline import Outcome, Waiting, locked
 from .processes import Process, Stop, telling
@@ -68,8 +68,11 @@ def run(
     with locked(project, "dbt.run", logs, Waiting(say, stop)) as place:
         results.unlink(missing_ok=True)
         environment = {**variables, **folders(transform), f"{_NOTED}{_RUN}": own}
+        program = command(project)
+        if relations.BUILDS & {*arguments}:
+            relations.refuse(project, program, environment, redact, stop)
         dbt = Process(
-            [*command(project), "--no-use-colors", *arguments],
+            [*program, "--no-use-colors", *arguments],
             project.folder,
             environment,
             logs / "dbt.log",
