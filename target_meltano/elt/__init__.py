@@ -11,6 +11,7 @@ from importlib import import_module
 from target_meltano import OutputError, TargetError, __version__
 
 from . import streams
+from .errors import of_system
 
 # Name of the command (its module, with _ for -): what it does, in one line.
 COMMANDS: dict[str, str] = {
@@ -81,7 +82,7 @@ def dispatch(arguments: list[str]) -> int:
                 print(f"CRITICAL {line}", file=sys.stderr)
             return error.exit_code
         except OSError as error:
-            print(f"CRITICAL {error.filename or name}: {error.strerror}", file=sys.stderr)
+            print(f"CRITICAL {of_system(error, name)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             return 130

@@ -35,15 +35,29 @@ def _argument(option: str, arguments: Sequence[str]) -> str | None:
     return found
 
 
+def setting(project: Path, *names: str | int) -> str | None:
+    """Return a text in dbt_project.yml of the folder *project*, as `model-paths`, 0; None where it is not there.
+
+    Raises:
+        ProjectError: the file cannot be read, or has something else there.
+    """
+    read = document.read(project / FILE)
+    found = read.value
+    for number, name in enumerate(names):
+        if not isinstance(found, dict if isinstance(name, str) else list):
+            raise ProjectError(read.fault(names[:number], "wanted keys with values" if isinstance(name, str) else "wanted a list"))
+        found = dict(enumerate(found) if isinstance(found, list) else found).get(name)
+        if found is None:
+            return None
+    if not isinstance(found, str):
+        raise ProjectError(read.fault(names, "wanted a text"))
+    return found
+
+
 def _from_file(path: Path) -> str | None:
     if not path.exists():
         return None
-    read = document.read(path)
-    found = read.value.get("target-path") if isinstance(read.value, dict) else None
-    if found is None:
-        return None
-    if not isinstance(found, str):
-        raise ProjectError(read.fault(("target-path",), "wanted a text, the name of a folder"))
-    if "{{" in found or "{%" in found:
-        raise ProjectError(read.fault(("target-path",), f"dbt alone knows what Jinja makes of it; write the folder itself, or set the variable {VARIABLES[1]}"))
+    found = setting(path.parent, "target-path")
+    if found and ("{{" in found or "{%" in found):
+        raise ProjectError(document.read(path).fault(("target-path",), f"dbt alone knows what Jinja makes of it; write the folder itself, or set the variable {VARIABLES[1]}"))
     return found

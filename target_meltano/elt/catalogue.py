@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import document, processes, transforms, warehouse, yaml_writer
+from . import artifacts, processes, transforms, warehouse, writing, yaml_writer
 from .errors import RunError
 from .pipeline import Place
 from .project import Project
@@ -63,10 +62,10 @@ def ask(project: Project, schemas: Sequence[str], variables: Mapping[str, str], 
         RunError: dbt is not there, or cannot connect.
     """
     transform = transforms.of(project)
-    profile = document.read(transform.project / "dbt_project.yml").value.get("profile")
+    profile = artifacts.setting(transform.project, "profile")
     folder = place.files / NAME
-    shutil.copytree(MACROS, folder / "macros")
-    (folder / "dbt_project.yml").write_text(yaml_writer.document({"name": NAME, "version": "1.0", "profile": profile}), "utf-8")
+    layout = yaml_writer.document({"name": NAME, "version": "1.0", "profile": profile})
+    writing.write_all({folder / "dbt_project.yml": layout.encode(), **{folder / "macros" / path.name: path.read_bytes() for path in MACROS.glob("*.sql")}})
     arguments = yaml_writer.document({"schemas": list(schemas)})
     command = [*transforms.command(project), "--quiet", "--no-use-colors", "run-operation", "target_meltano_catalogue"]
     ours = {**variables, **transforms.folders(transform), "DBT_PROJECT_DIR": str(folder)}

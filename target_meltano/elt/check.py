@@ -13,7 +13,7 @@ from target_meltano import TargetError
 
 from . import artifacts, catalogs, options, pipeline, processes, relations, transforms, warehouse
 from .display import table
-from .errors import RunError, unexpected
+from .errors import RunError, of_system, unexpected
 from .pipeline import Outcome
 from .project import Project, Tap
 from .redaction import Redactor
@@ -40,8 +40,10 @@ def _tried(project: Project, name: str, step: Callable[[], str]) -> Outcome:
     started = time.monotonic()
     try:
         return Outcome(name, "ok", (), step(), time.monotonic() - started)
-    except (TargetError, OSError) as error:  # the system may refuse to run a file
+    except TargetError as error:
         why = str(error).splitlines()
+    except OSError as error:  # the system may refuse to run or to write a file
+        why = [of_system(error, project.work)]
     except Exception as error:  # a fault of ours: how the others are is told all the same
         why = [unexpected(error, project.work / f"logs/check.{name}.error.log", Redactor(project.secrets))]
     return Outcome(name, "failed", tuple(why), "", time.monotonic() - started)

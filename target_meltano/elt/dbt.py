@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from . import (
+    artifacts,
     catalog_file,
     catalogue,
-    document,
     options,
     owned,
     pipeline,
@@ -52,8 +51,7 @@ def scaffold(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if something would be")
     chosen = parser.parse_args(arguments)
     project = options.project(chosen)
-    layout = document.read(transforms.of(project).project / "dbt_project.yml").value
-    changes = owned.changes(*_wanted(project, layout), "dbt scaffold")
+    changes = owned.changes(*_wanted(project), "dbt scaffold")
     todo = [change for change in changes if change.does in ("create", "update", "remove")]
     for change in [change for change in changes if change.does != "same"]:
         does = "edited" if change.does == "foreign" else change.does  # without our first line, it is theirs all the same
@@ -66,11 +64,11 @@ def scaffold(arguments: list[str]) -> int:
     return 0
 
 
-def _wanted(project: Project, layout: Mapping[str, Any]) -> tuple[dict[Path, str], list[Path]]:
+def _wanted(project: Project) -> tuple[dict[Path, str], list[Path]]:
     """Return the texts of all files, and the folders that have nothing else of ours."""
     root = transforms.of(project).project
-    models = root / (layout.get("model-paths") or ["models"])[0] / "staging"
-    tests = root / (layout.get("test-paths") or ["tests"])[0] / "generic"
+    models = root / (artifacts.setting(root, "model-paths", 0) or "models") / "staging"
+    tests = root / (artifacts.setting(root, "test-paths", 0) or "tests") / "generic"
     wanted = {tests / "unique_combination.sql": staging.UNIQUE_COMBINATION}
     folders = []
     for source in _sources(project):

@@ -18,6 +18,11 @@ class RunError(TargetError):
     """A tap, a target, dbt or an installation has failed."""
 
 
+def of_system(error: OSError, at: object) -> str:
+    """Return what the system refuses, as a full disk: the file, else where we were *at*, and why."""
+    return f"{error.filename or at}: {error.strerror or error}"
+
+
 def unexpected(error: Exception, log: Path, redact: Callable[[str], str]) -> str:
     """Return a line on an error that nobody has foreseen; its traceback goes to the file *log*, if that can be written."""
     told = " ".join(redact(str(error)).split())[:200]

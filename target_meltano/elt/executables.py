@@ -11,15 +11,18 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 
 from .errors import RunError
+from .guard import guard
+from .processes import Process, Stop
 from .redaction import Redactor
+from .writing import write, write_all
 
 LAST_LINES = 5  # of what pip tells
 SHOWS_ALL = Redactor(())
@@ -75,13 +78,22 @@ def is_installed(place: Path, wanted: str) -> bool:
         return False
 
 
-def make(place: Path, pip_url: str, python: str | None, folder: Path, redact: Redactor = SHOWS_ALL) -> None:
+def make(
+    place: Path,
+    pip_url: str,
+    python: str | None,
+    folder: Path,
+    redact: Redactor = SHOWS_ALL,
+    stop: Stop | None = None,
+    pass_fds: Sequence[int] = (),
+) -> None:
     """Make the environment *place* with what *pip_url* names; by uv where it is there, else venv and pip.
 
     Paths in *pip_url* are in *folder*. What *redact* hides of it comes to pip by a file, as everybody sees its arguments.
+    *stop* ends pip and what it has started; they inherit *pass_fds*.
 
     Raises:
-        RunError: with the last lines of what pip or uv told.
+        RunError: with the last lines of what pip or uv told, or as it was stopped.
     """
     interpreter = shutil.which(python) if python else sys.executable
     if not interpreter:
@@ -98,17 +110,33 @@ def make(place: Path, pip_url: str, python: str | None, folder: Path, redact: Re
     else:
         steps = [[interpreter, "-m", "venv", str(place)], [own, "-m", "pip", *quiet]]
     shown, hidden = _parted(shlex.split(pip_url), redact)
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as private:
-        private.write(hidden)
-        private.flush()
-        steps[-1] += [*shown, *(["--requirement", private.name] if hidden else [])]
+    with _private() as private, closing(Stop()) if stop is None else nullcontext(stop) as ours:
+        if hidden:
+            write(private / "requirements.txt", hidden)
+        steps[-1] += [*shown, *(["--requirement", str(private / "requirements.txt")] if hidden else [])]
         for step in steps:
-            done = subprocess.run(step, cwd=folder, env=variables(place), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-            if done.returncode:
-                told = [line for line in redact(done.stderr + done.stdout).splitlines() if line.strip() and "WARNING" not in line]
+            code, last = _run(step, folder, variables(place), redact, ours, pass_fds)
+            if ours.signal:
+                raise RunError(f"{redact(pip_url)}: it was stopped; install it again")
+            if code:
+                told = [line for line in last if "WARNING" not in line]
                 raise RunError("\n".join([f"{redact(pip_url)}: cannot be installed", *told[-LAST_LINES:]]))
-    (place / "at").write_text(str(place.resolve()), "utf-8")
-    (place / "installed").write_text(wanted(pip_url, python), "utf-8")
+    write_all({place / "at": str(place.resolve()).encode(), place / "installed": wanted(pip_url, python).encode()})
+
+
+@contextmanager
+def _private() -> Iterator[Path]:
+    """Yield a folder that only we may read, and that is removed however we end."""
+    with tempfile.TemporaryDirectory(prefix="target-meltano-") as folder:
+        guard().folder(folder)
+        yield Path(folder)
+    guard().folder_is_removed(folder)
+
+
+def _run(step: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Redactor, stop: Stop, pass_fds: Sequence[int]) -> tuple[int, list[str]]:
+    """Run a program to its end, and return its exit status and the last lines of what it told."""
+    with stop.ends(Process(step, folder, environment, None, redact, pass_fds, joined=True)) as process:
+        return process.wait(), list(process.last)
 
 
 def _parted(words: Sequence[str], redact: Redactor) -> tuple[list[str], str]:

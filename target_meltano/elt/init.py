@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
-from .errors import ProjectError
+from . import writing
+from .errors import ProjectError, RunError
 from .project import SCHEMA, WORK
 
 TEMPLATE = Path(__file__).with_name("template")
@@ -30,23 +30,19 @@ def write(folder: Path) -> None:
     """Write all files of the template into *folder*.
 
     Raises:
-        ProjectError: one of them is there already; nothing is written then.
+        ProjectError: one of them is there already.
+        RunError: one of them cannot be written. Nothing is written then.
     """
     sources = [path for path in sorted(TEMPLATE.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
     targets = {source: folder / _place(source.relative_to(TEMPLATE)) for source in sources}
     there = [str(target) for target in targets.values() if target.exists()]
     if there:
         raise ProjectError(f"{', '.join(there)}: there already; nothing is written. Give another folder")
+    files = {target: source.read_bytes() for source, target in targets.items()}
     try:
-        for source, target in targets.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-        for program in PROGRAMS:
-            (folder / program).chmod(0o755)
-        (folder / WORK).mkdir(exist_ok=True)
-        shutil.copyfile(SCHEMA, folder / WORK / SCHEMA.name)
+        writing.write_all({**files, folder / WORK / SCHEMA.name: SCHEMA.read_bytes()}, [folder / program for program in PROGRAMS])
     except OSError as error:
-        raise ProjectError(f"{error.filename}: {error.strerror}") from None
+        raise RunError(f"{error.filename}: {error.strerror}; nothing is written") from None
 
 
 def _place(path: Path) -> Path:

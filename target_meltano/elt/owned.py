@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import writing
+
 WORDS = "Written by `target-meltano {command}`; edit it, and it is yours and stays as it is."
 COMMENTS = {".sql": "--", ".yml": "#", ".yaml": "#", ".py": "#"}
 _HEADER = re.compile(r"\bsha256:([0-9a-f]{16})\b")
@@ -63,12 +65,15 @@ def _said(path: Path) -> str | None:
 
 
 def carry_out(found: Iterable[Change]) -> None:
-    """Do what *found* says."""
+    """Do what *found* says.
+
+    Raises:
+        OSError: naming the file that cannot be written; then none is.
+    """
+    found = list(found)
+    writing.write_all({change.path: change.text.encode() for change in found if change.does in ("create", "update")})
     for change in found:
-        if change.does in ("create", "update"):
-            change.path.parent.mkdir(parents=True, exist_ok=True)
-            change.path.write_text(change.text, "utf-8")
-        elif change.does == "remove":
+        if change.does == "remove":
             change.path.unlink()
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import catalog_file, catalogs, executables, warehouse
-from .errors import RunError, unexpected
+from .errors import RunError, of_system, unexpected
 from .guard import guard
 from .processes import (
     CHUNK,
@@ -39,6 +39,7 @@ from .processes import (
 )
 from .project import Project, Tap
 from .redaction import Redactor
+from .writing import named
 
 MOST_NOTICES = 5  # lines below a tap
 LONGEST_NOTICE = 240  # characters
@@ -81,7 +82,7 @@ class Place:
     def write_text(self, name: str, text: str) -> str:
         """Write a file that only we may read, and return its path."""
         path = self.files / name
-        with open(path, "w", encoding="utf-8", opener=private) as file:
+        with named(path), open(path, "w", encoding="utf-8", opener=private) as file:
             file.write(text)
         return str(path)
 
@@ -160,7 +161,7 @@ def step(project: Project, tap: Tap, logs: Path, stop: Stop, does: Callable[[Pla
     except RunError as error:
         outcome = Outcome(tap.name, "failed", tuple(str(error).splitlines()))
     except OSError as error:
-        outcome = Outcome(tap.name, "failed", (f"{error.filename or project.work}: {error.strerror}",))
+        outcome = Outcome(tap.name, "failed", (of_system(error, project.work),))
     except Exception as error:  # a fault of ours: the others' results are shown all the same
         outcome = Outcome(tap.name, "failed", (unexpected(error, logs / f"{tap.name}.error.log", Redactor(project.secrets)),))
     status = "stopped" if stop.signal and not outcome.is_ok else outcome.status

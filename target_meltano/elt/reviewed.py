@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import libpq
+from . import libpq, writing
 from .errors import ProjectError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def write(folder: Path, variables: Mapping[str, str]) -> Path:
     """
     refuse_odd(variables)
     path = folder / FILE
-    path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()), "utf-8")
+    writing.write(path, "".join(f"{name}={value}\n" for name, value in variables.items()))
     return path
 
 

@@ -21,6 +21,7 @@ from target_meltano import TargetError
 
 from . import pipeline, stale, transforms, warehouse
 from .display import Display, table
+from .errors import of_system
 from .pipeline import Outcome
 from .processes import Stop
 from .project import Project
@@ -99,7 +100,8 @@ def transform(
         return list(transforms.run(project, arguments, variables, logs, stop, display.say))
     except (TargetError, OSError) as error:  # the system may refuse to run a file
         name, status = "test" if arguments[0] == "test" else "transform", "stopped" if stop.signal else "failed"
-        return [Outcome(name, status, tuple(str(error).splitlines()))]
+        why = of_system(error, project.work) if isinstance(error, OSError) else str(error)
+        return [Outcome(name, status, tuple(why.splitlines()))]
 
 
 def finished(project: Project, outcomes: Sequence[Outcome], stop: Stop, logs: Path, summary: str | None) -> int:
