@@ -108,20 +108,21 @@ def test_a_second_signal_ends_at_once_and_leaves_nothing(traces: Traces) -> None
 
 @pytest.mark.skipif(not shutil.which("timeout"), reason="install GNU coreutils, which has the program timeout")
 def test_timeout_of_gnu_is_one_signal(traces: Traces) -> None:
-    """It signals its child and then the group, of which that is one, too."""
+    """It signals its child and then the group, of which that is one, too: when the time is up, and when it is signalled itself."""
     traces.project.write(taps(traces, "hangs"))
     at = traces.project.folder / "hangs.0"
     for _ in range(4):
         at.unlink(missing_ok=True)
         with subprocess.Popen(
-            ["timeout", "--preserve-status", "2", *WRAPPER, "extract-load"],
+            ["timeout", "60", *WRAPPER, "extract-load"],
             cwd=traces.project.folder,
             env=traces.project.environment(traces.mark),
             stdout=subprocess.PIPE,
             text=True,
         ) as timeout:
-            wait_for(lambda: at.exists() or timeout.poll() is not None)
-            out, _ = timeout.communicate(timeout=DEAF + 3)
+            wait_for(at.exists)
+            timeout.send_signal(signal.SIGTERM)
+            out, _ = timeout.communicate(timeout=DEAF)
         assert (timeout.returncode, "tap0  stopped" in out) == (143, True), out
         assert not traces.files()
 
