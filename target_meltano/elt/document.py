@@ -205,7 +205,7 @@ class _Reading:
             try:
                 key = _as_text(name.value)
             except ValueError as error:
-                self._fault(name, f"a key of {_shown(at) or 'the file'}: {error}")
+                self._fault(name, f"{_shown((*at, name.value))}: {error}")
                 continue
             way = (*at, key)
             if key in seen:

@@ -164,7 +164,8 @@ def read(
     if faults:
         raise _wrong(source.path, faults)
     made = _project(folder.resolve(), value, taps, environment, frozenset(expansion.secrets | _secrets(source, about)))
-    made = replace(made, taps={name: replace(tap, withheld=_withheld(source.value, name)) for name, tap in made.taps.items()})
+    withheld = _withheld(source.value)
+    made = replace(made, taps={name: replace(tap, withheld=withheld[name]) for name, tap in made.taps.items()})
     made = replace(made, schemas=ownership.schemas(source.value, partial(_known, source)))
     return reviewed.within(made, shadowed)
 
@@ -190,12 +191,11 @@ def _secrets(source: Document, about: settings.About | None) -> set[str]:
     return expansion.secrets
 
 
-def _withheld(value: Mapping[str, Any], name: str) -> frozenset[str]:
-    """Return the variables with secrets of others that the tap *name* does not get: those that only other sections name."""
-    others = {key: child for key, child in value.items() if key not in ("taps", "ci")}
-    others["taps"] = {key: tap for key, tap in value["taps"].items() if key != name}
-    own = {one.name for one in references(value["taps"][name])} | set(value.get("ci", {}).get("variables", ()))
-    return frozenset({_hash_key(value), *secret_variables(others)} - own)
+def _withheld(value: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Return the variables with secrets of others that each tap does not get: those that only other sections name."""
+    all_secrets = {_hash_key(value), *secret_variables({key: child for key, child in value.items() if key != "ci"})}
+    shared = set(value.get("ci", {}).get("variables", ()))
+    return {name: frozenset(all_secrets - {one.name for one in references(tap)} - shared) for name, tap in value["taps"].items()}
 
 
 def _hash_key(value: Mapping[str, Any]) -> str:

@@ -130,11 +130,11 @@ def test_what_they_cannot_say_is_refused_where_it_stands(made: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("section", "where"),
     [
-        ({"taps": ["shop\n"]}, "taps.shop\n"), ({"branch": "main\n"}, "ci.branch"), ({"variables": ["A\n"]}, "ci.variables.0"), ({"name": "elt\n"}, "ci.name"),
+        ({"taps": ["shop\n"]}, "taps.shop\\n"), ({"branch": "main\n"}, "ci.branch"), ({"variables": ["A\n"]}, "ci.variables.0"), ({"name": "elt\n"}, "ci.name"),
         ({"schedule": "1 2 3 4 5\n"}, "ci.schedule"), ({"schedule": "1\t2 3 4 5"}, "ci.schedule"), ({"keep": "1d\n"}, "review.keep"), ({"image": "a\n"}, "ci.image"),
         ({"image": "${A:-b}"}, "ci.image"), ({"install": "${a b}"}, "ci.install"), ({"install": "$[[ inputs.taps ]]"}, "ci.install"), ({"install": "$${{ x }}"}, "ci.install"),
         ({"note": '${"""\nimport INJ\n"""}'}, "taps.a.config.note"), ({"note": "${json:a b}"}, "taps.a.config.note"), ({"folder": "a*b"}, "transform.project"), ({"folder": "${DIR}"}, "transform.project"),
-        ({"folder": "a\ud800"}, "transform.project"), ({"install": "a\ud800"}, "ci.install"), ({"image": "\ud800"}, "ci.image"), ({"taps": ["a\ud800"]}, "taps.a\ud800"),
+        ({"folder": "a\ud800"}, "transform.project"), ({"install": "a\ud800"}, "ci.install"), ({"image": "\ud800"}, "ci.image"), ({"taps": ["a\ud800"]}, "taps.a\\ud800"),
     ],
 )  # fmt: skip
 def test_values_that_some_file_cannot_hold_are_refused_by_name(section: dict[str, Any], where: str) -> None:

@@ -58,7 +58,7 @@ def read(folder: Path, content: str | bytes) -> Any:
         ("a: 1\n? [a, b]\n: c\n", "2: the file has a key that is no text"),
         ("a:\n  ? {b: c}\n  : d\n", "2: a has a key that is no text"),
         ("? !!binary aGk=\n: c\n", "1: the file has a key that is no text"),
-        ('"\\ud800": 1\n', "1: a key of the file: a text with half of a surrogate pair"),
+        ('"\\ud800": 1\n', "1: \\ud800: a text with half of a surrogate pair"),
         ("a: 1\n<<: 1\n", "2: <<: wanted an anchor with keys"),
         ("<<: [1, 2]\n", "1: <<: wanted an anchor with keys"),
         ("a: &a\n  <<: *a\n", "1: an anchor stands inside itself"),
@@ -217,3 +217,13 @@ def test_what_they_start_from_is_a_project(folder: Path) -> None:
     assert made.taps["crm-eu"].schema == "crm"
     assert made.taps["crm-eu"].config == made.taps["shop"].config
     assert project.as_written(TEMPLATE).taps
+
+
+def test_a_project_of_many_taps_is_read_in_time_that_grows_with_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each tap is not given of the others' secrets is not looked for anew with each tap: 1,000 of them took 48 s."""
+    monkeypatch.setenv("SHARED", "secret-1")
+    taps = "".join(f"  tap{number}: {{executable: x, config: {{user: u, token: '${{SHARED}}', list: [a, b]}}}}\n" for number in range(1000))
+    (folder / "elt.yml").write_text(f"version: 1\nwarehouse: {{type: postgres}}\ntaps:\n{taps}")
+    started = time.monotonic()
+    assert len(project.read(folder).taps) == 1000
+    assert time.monotonic() - started < SECONDS
