@@ -26,6 +26,7 @@ MOST_DIGITS = 300  # of a number
 MOST_FAULTS = 20  # that are told
 LONGEST_KEY = 80  # characters that are shown of it
 _TAG = "tag:yaml.org,2002:"
+_NAMED = re.compile(r"found (?:undefined alias|duplicate anchor|undefined tag handle)")  # the name behind it may be a password that begins so
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ def _text(path: Path) -> str:
 def _words(error: yaml.MarkedYAMLError) -> str:
     """Return what PyYAML says on one line."""
     problem = error.problem or "is no YAML"
+    if named := _NAMED.match(problem) or _NAMED.match(error.context or ""):
+        return f"{named[0]}; a text that begins with *, & or ! stands in quotes"
     is_half = error.context and problem.startswith(("but ", "second occurrence"))
     return " ".join(f"{error.context}, {problem}".split() if is_half else problem.split())
 
@@ -189,8 +192,8 @@ class _Reading:
                 return self._fault(node, f"{_shown(at)}: {error}" if at else str(error))
         if self._of_others and not node.tag.startswith(_TAG):
             return None
-        tag = node.tag.replace(_TAG, "!!")
-        return self._fault(node, f"{_shown(at) or 'the file'}: {_short(tag)} is not for here; wanted a text, a number, true, false, a list, or keys with values")
+        # The tag is not told: it may be a password that begins with !, without quotes.
+        return self._fault(node, f"{_shown(at) or 'the file'}: a tag, as !x, is not for here; wanted a text, in quotes if it begins with !, a number, true, false, a list, or keys with values")
 
     def _mapping(self, node: yaml.MappingNode, at: Key, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from . import libpq
 from .document import Key
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+|[^\W\d_A-Za-z]+")
@@ -28,7 +29,7 @@ _SECRET = re.compile(
     re.X,
 )
 _PERHAPS = re.compile(  # what comes by such names is hidden, and may stand in the file all the same
-    r"(?:\A|_)(?:oauth|headers?|cookies?|session|keys?|keyfile|cert|certificate|signature|sas|salt|pin|otp)\Z"
+    r"(?:\A|_)(?:oauth|headers?|cookies?|session|(?<!primary_)(?<!replication_)keys?|keyfile|cert|certificate|signature|sas|salt|pin|otp)\Z"
 )
 _HARMLESS = re.compile(
     r"""(?:\A|_)(?:
@@ -47,6 +48,7 @@ _WAYS = re.compile(  # to sign in, which are no secrets
     r"(?:none|no|noauth|basic|digest|bearer|oauth[12]?|token|jwt|apikey|password|key|cookie|session|header|ntlm|kerberos|anonymous|default|custom"
     r"|serviceaccount|clientcredentials|iam|sso|saml|ldap|(?:external)?browser)\Z"
 )
+_SWITCHES = frozenset(("true", "false", "yes", "no", "on", "off", "none", "null"))  # what many taps take as text: require_token: "true"
 _ORDINARY = frozenset(("HOME", "PATH", "PWD", "OLDPWD", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "HOSTNAME"))  # variables of each shell
 _ASSIGNED = re.compile(
     r"(?:^|[\s?&;])(?:ssl)?(?:password|pwd)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&;']*))"
@@ -74,11 +76,16 @@ def hides(variable: str, at: Key) -> bool:
 def refuses(at: Key, value: str | int | float) -> bool:
     """Tell whether *value* is a secret that stands in the file, at *at*. A number is one by the last name only."""
     names = [name for name in _way(at) if isinstance(name, str)]
-    if not names or isinstance(value, bool) or value == "":
+    if not names or isinstance(value, bool) or value == "" or is_switch(value):
         return False
     if is_named(names[-1]):
         return not (_SIGNS_IN.search(_spelt(names[-1])) and _WAYS.match(re.sub(r"[\W_]", "", str(value).lower())))
     return isinstance(value, str) and not _is_harmless(names[-1]) and any(map(is_named, names))
+
+
+def is_switch(value: Any) -> bool:
+    """Tell whether *value* only turns something on or off, which is no secret whatever its name is."""
+    return str(value).lower() in _SWITCHES
 
 
 def last_name(at: Key) -> str:
@@ -110,10 +117,13 @@ def _is_harmless(name: str) -> bool:
 
 
 def passwords(text: str) -> list[str]:
-    """Return the passwords in URLs, wherever they stand in a text, or in one like `host=h password=p`."""
+    """Return the passwords in URLs, wherever they stand in a text, or in one like `host=h password=p`; each once."""
     found = [part for parts in _ASSIGNED.findall(text) for part in parts]
     found += [user.partition(":")[2] for user in _USERS.findall(text)] + _CALLERS.findall(text)
-    return [password for password in found if password]
+    with suppress(ValueError):  # what says where PostgreSQL is has # ? & and ; in passwords, too
+        said = libpq.parse(text)
+        found += [said.get("password", ""), said.get("sslpassword", "")]
+    return [password for password in dict.fromkeys(found) if password]
 
 
 def lone_users(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from . import secrecy
 from .document import Document, Key
 
 _REFERENCE = re.compile(r"\$(\$)|\$\{([^}]*)\}")
+_COMES = "\ue000"  # stands for what comes by a reference
 _IN_CLEAR = "a secret stands here in clear text; put it into the environment and write ${NAME}, or ${file:PATH}"
 
 
@@ -56,6 +57,7 @@ class Expansion:
         whole = self._replaced(value, at)
         self._keep_parts((part for part in secrecy.parts(whole, ()) if part[0] != whole), at, "")
         self._keep_passwords(whole)
+        self._keep_by_place(value, at)
         self.secrets |= {self._replaced(user, at) for user in secrecy.lone_users(value) if "${" in user}
         return whole
 
@@ -112,13 +114,21 @@ class Expansion:
         """Note those *parts* of a value as secrets that are named so, on the way to the value or in it, or by the variable *name*."""
         for part, where in parts:
             is_named = secrecy.hides("", (*at, *where)) or secrecy.hides("", (name, *where)) if where else secrecy.hides(name, at)
-            if is_named or self.is_secret(at):
+            if (is_named or self.is_secret(at)) and not secrecy.is_switch(part):
                 self.secrets.add(part)
             self._keep_passwords(part)
 
     def _keep_passwords(self, value: str) -> None:
         for password in secrecy.passwords(value):
             self.secrets |= {password, unquote(password)}
+
+    def _keep_by_place(self, value: str, at: Key) -> None:
+        """Note what comes to where *value* has a password, whatever characters are in it."""
+        found = [one[0] for one in _REFERENCE.finditer(value)]
+        marks = [chr(ord(_COMES) + number) for number in range(len(found))]
+        numbered, known = iter(marks), dict(zip(marks, found, strict=True))
+        for password in secrecy.passwords(_REFERENCE.sub(lambda one: next(numbered), value)) if found else ():
+            self.secrets.add(self._replaced("".join(known.get(char, char) for char in password), at))
 
     def _refuse_literal(self, value: str, at: Key) -> None:
         """Refuse a secret that stands in the file, as a value or as the default of a variable; a URL is one if there is a password in it."""
@@ -128,7 +138,7 @@ class Expansion:
             self._fault(at, _IN_CLEAR)
         elif name := next((name for name, default in found if default and (is_named or secrecy.is_named(name))), None):
             self._fault(at, f"the default of {name} is a secret in clear text; write ${{{name}}} without one")
-        elif secrecy.passwords(_REFERENCE.sub(lambda one: one[1] or _default(one[2]), value)):  # what stands in the file of it
+        elif any(password.strip(_COMES) for password in secrecy.passwords(_REFERENCE.sub(lambda one: one[1] or _COMES + _default(one[2]), value))):
             self._fault(at, _IN_CLEAR)
 
     def _fault(self, at: Key, words: str) -> None:

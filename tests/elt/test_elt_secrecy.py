@@ -144,6 +144,10 @@ def test_what_each_shell_has_is_no_secret(name: str) -> None:
         ("https://h/?user=u&api_key=p1&access_token=p2", ["p1", "p2"]),
         ("Server=h;User=u;Pwd=p1;AccountKey=p2", ["p1", "p2"]),
         ("u:p1@tcp(h:3306)/d", ["p1"]),
+        ("postgresql://u:p#1@h/d", ["p#1"]),
+        ("postgresql://u:p?1@h/d", ["p?1"]),
+        ("host=h password=p&1;2", ["p", "p&1;2"]),
+        ("postgresql://h/d?password=p%26;1", ["p%26", "p&;1"]),
         ("https://h/?page=1&token_type=x", []),
         ("postgresql://u@h/d?sslmode=require", []),
     ],
@@ -152,6 +156,28 @@ def test_passwords_in_texts(text: str, found: list[str]) -> None:
     assert secrecy.passwords(text) == found
     assert bool(expanded({"feed": text}).faults) == bool(found)
     assert secrets({"feed": "${FEED}"}, FEED=text) >= set(found)
+
+
+@pytest.mark.parametrize("text", ["postgresql://u:{}@h/d", "git+https://u:{}@h/x", "host=h password={} dbname=d", "host=h dbname=d password={}", "https://h/?api_key={}&x=1"])
+def test_what_comes_to_the_place_of_a_password_is_one(text: str) -> None:
+    """Whatever is in it, and whatever the variable's name is; what stands behind it is no part of it."""
+    odd = "p&1;2#/3@"
+    assert odd in secrets({"feed": text.format("${V}")}, V=odd)
+    assert "34" in secrets({"feed": text.format("${V}${W}")}, V="3", W="4")
+    for literal in ("open", "o${V}", "${V:-open}"):
+        assert expanded({"feed": text.format(literal)}, V="x").faults, literal
+
+
+@pytest.mark.parametrize("name", ["require_token", "use_api_key", "has_password", "auth"])
+@pytest.mark.parametrize("value", ["true", "False", "no", "none"])
+def test_what_turns_something_on_or_off_is_no_secret(name: str, value: str) -> None:
+    """Each true and no in tables and JSON would be hidden."""
+    assert secrets({name: value}) == set()
+    assert secrets({name: "${V}", "more": {"token": "${V}"}}, V=value) == set()
+
+
+def test_the_keys_of_tables_are_no_secrets() -> None:
+    assert secrets({"primary_keys": ["${V}"], "replicationKey": "${V}", "more": "${REPLICATION_KEY}"}, V="updated_at", REPLICATION_KEY="id") == set()
 
 
 def test_a_user_without_a_password_is_mostly_a_token() -> None:

@@ -152,7 +152,7 @@ def test_what_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
         ("profile: [x]\n", "1: profile: wanted a text"),
         ("profile: x\nmodel-paths: models\n", "2: model-paths: wanted a list"),
         ("profile: x\nmodel-paths: [{a: b}]\n", "2: model-paths.0: wanted a text"),
-        ("profile: !!python/name:x\n", "1: profile: !!python/name:x is not for here"),
+        ("profile: !!python/name:x\n", "1: profile: a tag, as !x, is not for here"),
         ("a: " + "[" * 1500, "1: this stands in 100 lists or keys"),
     ],
     ids=range(6),
