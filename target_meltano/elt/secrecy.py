@@ -52,7 +52,10 @@ _SWITCHES = frozenset(("true", "false", "yes", "no", "on", "off", "none", "null"
 _ORDINARY = frozenset(("HOME", "PATH", "PWD", "OLDPWD", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "HOSTNAME"))  # variables of each shell
 _ASSIGNED = re.compile(
     r"(?:^|[\s?&;])(?:ssl)?(?:password|pwd)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&;']*))"
-    r"|(?:^|[?&;])(?:(?:access|auth|api|id|refresh|private)?[_-]?token|(?:api|access|account|shared[_-]?access|secret)[_-]?key|(?:client[_-]?)?secret)=()([^\s&;'\"]+)",
+    r"|(?:^|[?&;])(?:(?:access|auth|api|id|refresh|private)?[_-]?token|(?:api|access|account|shared[_-]?access|secret)[_-]?key|(?:client[_-]?)?secret"
+    r"|(?:x-amz-|shared[_-]?access)?signature|sig)=()([^\s&;'\"]+)"
+    r"|(?:^|\s)--(?:[a-z]+-)*(?:password|token|secret|(?:api|access)-?key)=([^\s'\"]+)()"  # options of a program
+    r"|(?:^|[\s'\"])authorization:\s*(?:bearer|basic|token)\s+([^\s'\"]+)()",
     re.I,
 )
 _USERS = re.compile(r"://([^\s/?#]*)@")  # of URLs
