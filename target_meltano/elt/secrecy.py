@@ -91,6 +91,13 @@ def is_switch(value: Any) -> bool:
     return str(value).lower() in _SWITCHES
 
 
+def option(before: list[Any], value: Any) -> Key:
+    """Return the name of the option, as --password, that *value* is for in a list of arguments; nothing where it is for none with a secret."""
+    name = before[-1] if before and isinstance(before[-1], str) else ""
+    is_for_it = isinstance(value, str) and name.startswith("--") and not value.startswith("-")
+    return (name.lstrip("-"),) if is_for_it and is_named(name) else ()
+
+
 def last_name(at: Key) -> str:
     return next((part for part in reversed(at) if isinstance(part, str)), "")
 

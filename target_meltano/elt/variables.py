@@ -43,7 +43,7 @@ class Expansion:
         if isinstance(value, dict):
             return {name: self.value(child, (*at, name)) for name, child in value.items()}
         if isinstance(value, list):
-            return [self.value(child, (*at, number)) for number, child in enumerate(value)]
+            return [self.value(child, (*at, number, *secrecy.option(value[:number], child))) for number, child in enumerate(value)]
         if not isinstance(value, str):
             if isinstance(value, int | float) and secrecy.refuses(at, value):
                 self._fault(at, _IN_CLEAR)

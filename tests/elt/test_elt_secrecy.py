@@ -171,6 +171,14 @@ def test_what_comes_to_the_place_of_a_password_is_one(text: str) -> None:
         assert expanded({"feed": text.format(literal)}, V="x").faults, literal
 
 
+def test_what_stands_behind_an_option_is_for_it() -> None:
+    """In the list of a program and its arguments."""
+    for option in ("--password", "--api-key", "--access-token"):
+        assert secrets({"run": ["x", option, "${V}", "more"]}, V=CANARY) == {CANARY}
+        assert expanded({"run": ["x", option, CANARY]}).faults
+    assert secrets({"run": ["x", "--verify", "${V}", "--password", "--more", "y", "--user", "me"]}, V=CANARY) == set()
+
+
 @pytest.mark.parametrize("name", ["require_token", "use_api_key", "has_password", "auth"])
 @pytest.mark.parametrize("value", ["true", "False", "no", "none"])
 def test_what_turns_something_on_or_off_is_no_secret(name: str, value: str) -> None:
