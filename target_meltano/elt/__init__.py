@@ -5,6 +5,7 @@ Each command is a module of this package with `command(arguments) -> exit code`;
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -34,6 +35,7 @@ COMMANDS: dict[str, str] = {
 
 def main() -> None:
     """Run the command `target-meltano`."""
+    _hear()
     streams.watch()
     try:
         code = _flushed(sys.argv[1:])
@@ -47,6 +49,17 @@ def main() -> None:
         code = 1
         streams.abandon()
     sys.exit(code)
+
+
+def _hear() -> None:
+    """Undo what our parent does with signals, as a supervisor or `trap '' TERM` may.
+
+    With SIGCHLD ignored the system tells no exit status, and a tap that failed would count as ended well. Without
+    SIGTERM neither we nor what we start ends when asked. SIGINT and SIGHUP stay ignored: that is how `nohup` and `&` mean it.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _flushed(arguments: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 kill -9 leaves nobody who ends a tap that sends nothing, a discovery that waits, dbt or pip, and nobody who
 removes their settings. The guard learns of them line by line, and sees the end of its stdin when we are gone.
-A process starts behind a `GATE`: it runs when the guard knows it, and not at all if we are killed before.
+A process starts behind a gate (gate.py): it runs when the guard knows it, and not at all if we are killed before.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
-from functools import cache
 
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 POLL_SECONDS = 0.02
-# Waits for a line on stdin, and becomes the command; its pid is that of the shell.
-GATE = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
 
 
 class Guard:
@@ -25,7 +23,6 @@ class Guard:
 
     def __init__(self) -> None:
         import subprocess  # the guard itself needs none of this
-        import threading
 
         self._lock = threading.Lock()
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
@@ -58,10 +55,16 @@ class Guard:
                 pass
 
 
-@cache
+_ours: list[Guard] = []
+_starting = threading.Lock()  # two taps may ask at once, and a second guard would end what it knows when we forget it
+
+
 def guard() -> Guard:
     """Return the guard of this process, which starts with the first call."""
-    return Guard()
+    with _starting:
+        if not _ours:
+            _ours.append(Guard())
+    return _ours[0]
 
 
 def send(number: int, signal_number: int) -> bool:

@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .guard import GATE, GRACE_SECONDS, POLL_SECONDS, guard, send
+from . import gate
+from .guard import GRACE_SECONDS, POLL_SECONDS, guard, send
 from .redaction import Lines, Redactor
 
 CHUNK = 1 << 20  # bytes; the most that Linux lets a user's pipe hold
@@ -129,7 +130,7 @@ class Process:
         self._is_asked, self._is_over = False, False
         self._lock = threading.RLock()  # a signal may come while we hold it
         self.popen = subprocess.Popen(
-            command if feeds else [*GATE, *command],
+            command if feeds else gate.command(command, environment),
             cwd=folder,
             env=dict(environment),
             stdin=subprocess.PIPE,

@@ -32,9 +32,12 @@ KEPT_LOGS = 20  # folders of logs, one per run
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Yield what ends the run on Ctrl-C, SIGTERM and SIGHUP: taps are ended, targets commit what is complete."""
+    """Yield what ends the run on Ctrl-C, SIGTERM and SIGHUP: taps are ended, targets commit what is complete.
+
+    What is ignored already stays so: `nohup` means that the end of the terminal is no end of the run.
+    """
     stop = Stop()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield stop
