@@ -205,6 +205,8 @@ class Process:
         self.popen.wait()
         until = time.monotonic() + GRACE_SECONDS
         while send(-self.popen.pid, 0):
+            with suppress(ChildProcessError):  # as PID 1 of a container we get those whose parent has ended
+                os.waitpid(-self.popen.pid, os.WNOHANG)
             if time.monotonic() > until:
                 send(-self.popen.pid, signal.SIGKILL)
                 break

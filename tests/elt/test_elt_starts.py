@@ -164,3 +164,20 @@ def test_closed_descriptors(traces: Traces, closed: tuple[int, ...]) -> None:
     assert [traces.project.ids(number) for number in (0, 1)] == [ALL, ALL], out
     assert wrapper.returncode == (1 if 1 in closed else 0)
     traces.nothing_left()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has subreapers, which get children as PID 1 does")
+def test_as_pid_1_what_a_tap_leaves_is_reaped() -> None:
+    """Else it counts as running until it is killed in vain after 10 seconds."""
+    code = """if True:
+        import ctypes, os, pathlib, time
+        from target_meltano.elt.processes import Process
+        from target_meltano.elt.redaction import Redactor
+        assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
+        command = ["/bin/sh", "-c", "sleep 60 >/dev/null 2>&1 & exit 3"]
+        started = time.monotonic()
+        print(Process(command, pathlib.Path("/"), os.environ, None, Redactor(())).wait(), time.monotonic() - started)
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, seconds = done.stdout.split()
+    assert (status, float(seconds) < SOON) == ("3", True)
