@@ -16,6 +16,8 @@ import time
 
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 POLL_SECONDS = 0.02
+# Without them a Python whose library is in a folder of its own does not start, as those of GitHub's runners.
+_FOR_PYTHON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
 
 
 class Guard:
@@ -26,9 +28,10 @@ class Guard:
 
         self._lock = threading.Lock()
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        environment = {name: os.environ[name] for name in _FOR_PYTHON if name in os.environ}  # and no secret
         # Its own session: what ends us, as Ctrl-C or `timeout`, leaves it alone.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__], stdin=pipe, stdout=null, stderr=null, cwd="/", env={}, start_new_session=True
+            [sys.executable, "-I", "-S", __file__], stdin=pipe, stdout=null, stderr=null, cwd="/", env=environment, start_new_session=True
         )
 
     def begins(self, number: int) -> None:

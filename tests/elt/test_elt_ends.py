@@ -160,12 +160,17 @@ def test_a_run_goes_on_where_its_log_cannot_be_written(traces: Traces) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_the_guard_ends_with_the_run(traces: Traces) -> None:
+def test_the_guard_knows_no_secret_and_ends_with_the_run(traces: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all variables it has only where Python's own library may be."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
     traces.project.write(taps(traces, "hangs after the last line"))
     with hanging(traces, 1, "extract-load") as wrapper:
         (guard,) = [one for one in psutil.Process(wrapper.pid).children() if "guard.py" in " ".join(one.cmdline())]
+        known = guard.environ()
         wrapper.send_signal(signal.SIGTERM)
         wrapper.communicate(timeout=SOON)
+    assert known.pop("LD_LIBRARY_PATH") == "/nowhere"
+    assert not known.keys() - {"LC_CTYPE"}  # which Python sets by itself
     assert psutil.wait_procs([guard], timeout=SOON)[1] == []
 
 
