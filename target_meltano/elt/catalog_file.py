@@ -61,8 +61,13 @@ def about(stream: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def keys(stream: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the properties that are a stream's key, none where nothing tells."""
-    tables, views = (about(stream).get(word) for word in _KEYS)
-    return tuple(tables or stream.get("key_properties") or views or ())
+    tables, views = (_texts(about(stream).get(word)) for word in _KEYS)
+    return tuple(tables or _texts(stream.get("key_properties")) or views)
+
+
+def _texts(found: Any) -> Any:
+    """Return a list of texts; one text is a list of one, as it is to singer-python, and so some taps write it."""
+    return [found] if found and isinstance(found, str) else found or []
 
 
 def _parsed(data: bytes) -> Any:
@@ -102,7 +107,7 @@ def _checked(catalog: Any) -> dict[str, Any]:
 
 
 def _check_stream(stream: Mapping[str, Any], where: str) -> None:
-    for word in ("stream", "tap_stream_id", "replication_key"):
+    for word in ("stream", "tap_stream_id"):
         if stream.get(word) is not None:
             _wanted(stream[word], str, f"{where}.{word}")
     if not names(stream):
@@ -126,7 +131,7 @@ def _check_stream(stream: Mapping[str, Any], where: str) -> None:
 
 
 def _check_texts(found: Mapping[str, Any], word: str, where: str) -> None:
-    for number, one in enumerate(_wanted(found.get(word) or [], list, f"{where}.{word}")):
+    for number, one in enumerate(_wanted(_texts(found.get(word)), list, f"{where}.{word}")):
         _wanted(one, str, f"{where}.{word}[{number}]")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_meltano.elt import catalogs
+from target_meltano.elt import catalog_file, catalogs, mock
 from target_meltano.elt.errors import RunError
 
 
@@ -201,3 +201,26 @@ def test_metadata_that_no_rule_is_about_stay_as_they_are(entries: list[dict[str,
     assert json.dumps({**rest, "schema": schema}) == json.dumps({key: value for key, value in stream.items() if key != "metadata"})
     crumbs = {json.dumps(one["breadcrumb"]): one["metadata"]["selected"] for one in made["metadata"]}
     assert all(crumbs[json.dumps(one["breadcrumb"])] == one["metadata"]["selected"] for one in made["metadata"]), "two of the same differ"
+
+
+@pytest.mark.parametrize(
+    ("odd", "wanted"),
+    [
+        ({"key_properties": "ID"}, ("ID",)),
+        ({"key_properties": ""}, ()),
+        ({"key_properties": None}, ()),
+        ({"metadata": [{"breadcrumb": [], "metadata": {"table-key-properties": "ID"}}]}, ("ID",)),
+        ({"metadata": [{"breadcrumb": [], "metadata": {"view-key-properties": "ID"}}]}, ("ID",)),
+        ({"replication_key": ["since_id"]}, ()),
+        ({"replication_key": 5, "annotated_schema": {}, "selected": True}, ()),
+    ],
+    ids=str,
+)
+def test_what_taps_write_against_the_letter_is_read(odd: dict[str, Any], wanted: tuple[str, ...]) -> None:
+    """Public taps have one key as a text, and lists of replication keys: their catalogs are handed on as they are."""
+    given = {"streams": [{**stream("orders"), **odd}]}
+    catalog = catalog_file.read(json.dumps(given).encode(), "the file", "")
+    assert catalog == given
+    assert catalog_file.keys(catalogs.selected(catalog, [], {})["streams"][0]) == wanted
+    (found,) = mock.of_catalog(catalog)
+    assert (found.keys, found.bookmarks) == (wanted, ())
