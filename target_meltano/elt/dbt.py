@@ -37,7 +37,7 @@ def command(arguments: list[str]) -> int:
     with warehouse.held(project) as where:
         ours = {**warehouse.variables(project, where), **transforms.folders(transforms.of(project))}
         if relations.BUILDS & {*others}:
-            relations.refuse(project, dbt, ours, warehouse.redactor(project, ours))
+            relations.refuse(project, dbt, ours, warehouse.redactor(project, ours), arguments=others)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for dbt
         try:
             return relay.run([*dbt, *others], project.folder, ours, warehouse.redactor(project, ours))

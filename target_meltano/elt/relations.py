@@ -25,23 +25,30 @@ Nodes = list[dict[str, Any]]
 BUILDS = frozenset({"build", "run", "seed", "snapshot", "clone", "retry"})  # commands of dbt that make relations
 _KEYS = "name schema database config"
 _ELSEWHERE = re.compile(rb"generate_schema_name|target_schema")  # what makes them go somewhere else
+_LITERAL = re.compile(rb"\bschema\W*:(?![^\n]*DBT_SCHEMA)")  # in profiles.yml: of one of its targets
+_PLACING = ("--target", "-t", "--profile", "--profiles-dir", "--project-dir")  # options of dbt that choose where it builds
+_READING = (*_PLACING, "--vars")  # and by which it reads the project
 _TEXTS = (".sql", ".yml", ".yaml")
 _NOT_LOOKED_INTO = ("target", "logs", ".git")
 
 
-def refuse(project: Project, dbt: Sequence[str], environment: Mapping[str, str], redact: Redactor, stop: Stop | None = None) -> None:
-    """Refuse to build what would go into the schema of a tap. What dbt cannot list it cannot build either, and then tells why itself.
+def refuse(
+    project: Project, dbt: Sequence[str], environment: Mapping[str, str], redact: Redactor, stop: Stop | None = None, arguments: Sequence[str] = ()
+) -> None:
+    """Refuse to build, with *arguments* of dbt, what would go into the schema of a tap.
+
+    What dbt cannot list it cannot build either, and then tells why itself.
 
     Raises:
         ProjectError: naming it, and the tap.
     """
     transform = project.transform
-    if transform is None or not _might(project, transform):
+    if transform is None or not (_given(_PLACING, arguments) or _might(project, transform)):
         return
     databases = _databases(project, environment)
     found: Nodes = []
     with suppress(RunError):
-        found = nodes(dbt, project.folder, environment, redact, stop)
+        found = nodes(dbt, project.folder, environment, redact, stop, _given(_READING, arguments))
     for node in found:
         if node["config"].get("materialized") == "ephemeral" or (databases and str(node["database"]).casefold() not in databases):
             continue
@@ -53,18 +60,31 @@ def refuse(project: Project, dbt: Sequence[str], environment: Mapping[str, str],
                 )
 
 
-def nodes(dbt: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Redactor, stop: Stop | None = None) -> Nodes:
-    """Return what dbt would build: of each its name, schema, database and config.
+def nodes(
+    dbt: Sequence[str], folder: Path, environment: Mapping[str, str], redact: Redactor, stop: Stop | None = None, options: Sequence[str] = ()
+) -> Nodes:
+    """Return what dbt would build with *options*: of each its name, schema, database and config.
 
     Raises:
         RunError: with what dbt told, where it fails.
     """
-    arguments = ["--quiet", "--no-use-colors", "ls", "--select", "fqn:*", "--resource-type", "model", "seed", "snapshot", "--output", "json", "--output-keys", _KEYS]
+    arguments = ["--quiet", "--no-use-colors", "ls", "--select", "fqn:*", "--resource-type", "model", "seed", "snapshot", "--output", "json", "--output-keys", _KEYS, *options]
     code, told, errors = processes.output([*dbt, *arguments], folder, environment, redact, stop=stop)
     if code:
         whole = re.sub(r"\n\s+(?=\S)", " ", redact(told))  # behind "Runtime Error", on lines of its own, is what it is
         raise RunError("\n".join(["dbt ls failed", *processes.telling([*whole.splitlines(), *errors.splitlines()])]))
     return [json.loads(line) for line in told.split("\n") if line.startswith("{")]
+
+
+def _given(options: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Return those of *options* that are in *arguments*, with their values: as --option VALUE or --option=VALUE."""
+    found: list[str] = []
+    for number, argument in enumerate(arguments):
+        if argument in options:
+            found += arguments[number : number + 2]
+        elif argument.partition("=")[0] in options:
+            found.append(argument)
+    return found
 
 
 def _might(project: Project, transform: Transform) -> bool:
@@ -74,7 +94,8 @@ def _might(project: Project, transform: Transform) -> bool:
     return (
         any(schema.strip('"').casefold().startswith(own) for schema in project.schemas.values())
         or not profiles.exists()
-        or b"DBT_SCHEMA" not in profiles.read_bytes()
+        or _LITERAL.search(found := profiles.read_bytes()) is not None
+        or b"DBT_SCHEMA" not in found
         or any(_ELSEWHERE.search(path.read_bytes()) for path in _files(transform.project))
     )
 

@@ -70,7 +70,7 @@ def run(
         environment = {**variables, **folders(transform), f"{_NOTED}{_RUN}": own}
         program = command(project)
         if relations.BUILDS & {*arguments}:
-            relations.refuse(project, program, environment, redact, stop)
+            relations.refuse(project, program, environment, redact, stop, arguments)
         dbt = Process(
             [*program, "--no-use-colors", *arguments],
             project.folder,

@@ -207,6 +207,16 @@ def test_what_dbt_would_build_in_the_schema_of_a_tap_is_refused(project: TestPro
     assert project.query("SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", (f'"{project.schema()}".events',)) == [("r",)]
 
 
+def test_another_target_and_variables_of_dbt_are_looked_at_too(project: TestProject, dbt: Path) -> None:
+    """A model that has no list without --vars, and a target of the profile that is not the usual one."""
+    schema = f"{project.name}_models_x"
+    dbt_project(project, dbt, {"models/events.sql": "{{ config(materialized='table', schema=var('where')) }} select 1 as id"}, schema)
+    done = project.run("dbt", "run", "--vars", "{where: x}")
+    assert done.returncode != 0
+    assert f"events: goes into the schema {schema}, which is that of the tap shop" in done.stderr
+    assert project.query("SELECT to_regclass(%s)", (f"{schema}.events",)) == [(None,)]
+
+
 def test_it_is_told_by_check_and_by_dbt_itself_too(project: TestProject, dbt: Path) -> None:
     """A seed whose schema has that of the models in front, as dbt makes it."""
     schema = f"{project.name}_models_x"
@@ -229,6 +239,7 @@ def test_it_is_told_by_check_and_by_dbt_itself_too(project: TestProject, dbt: Pa
         ("shop", {"snapshots/a.sql": "{{ config(target_schema='shop') }}"}, True),
         ("shop", {"dbt_packages/p/macros/a.sql": CUSTOM}, True),
         ("shop", {"profiles.yml": "x: {}"}, True),
+        ("shop", {"profiles.yml": "a: {schema: \"{{ env_var('DBT_SCHEMA') }}\"}\nb: {\"schema\": shop}\n"}, True),
     ],
     ids=itertools.count(),
 )
@@ -244,6 +255,28 @@ def test_dbt_is_asked_only_where_something_might_go_there(tmp_path: Path, schema
     expected = pytest.raises(ProjectError, match=f"a: goes into the schema {schema}") if is_asked else nullcontext()
     with expected:
         relations.refuse(made, [str(tmp_path / "dbt")], {}, Redactor(()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_asked", "handed_on"),
+    [
+        (["run", "--vars", "{a: 1}"], False, []),
+        (["--target", "b", "run", "--vars", "{a: 1}", "--select", "x"], True, ["--target", "b", "--vars", "{a: 1}"]),
+        (["run", "-t", "b"], True, ["-t", "b"]),
+        (["run", "--profiles-dir=b", "--full-refresh"], True, ["--profiles-dir=b"]),
+    ],
+    ids=itertools.count(),
+)
+def test_dbt_is_asked_with_the_options_by_which_it_builds(tmp_path: Path, arguments: list[str], is_asked: bool, handed_on: list[str]) -> None:
+    """Without --vars a project that needs them has no list, and another target builds in another schema."""
+    (tmp_path / "profiles.yml").write_text("schema: \"{{ env_var('DBT_SCHEMA') }}\"")
+    made = project.Project(tmp_path, "dev", project.Warehouse("postgres", ()), {}, project.Transform(tmp_path, "", schema="models"), schemas={"shop": "shop"})
+    (tmp_path / "dbt").write_text('#!/bin/sh\nfor one; do echo "$one"; done > asked\n')
+    (tmp_path / "dbt").chmod(0o755)
+    relations.refuse(made, [str(tmp_path / "dbt")], {}, Redactor(()), arguments=arguments)
+    assert (tmp_path / "asked").exists() == is_asked
+    if is_asked:
+        assert (tmp_path / "asked").read_text().splitlines()[-len(handed_on) :] == handed_on
 
 
 @pytest.mark.parametrize(
