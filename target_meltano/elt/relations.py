@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import processes
+from . import artifacts, processes
 from .errors import ProjectError, RunError
 from .ownership import same
 from .processes import Stop
@@ -96,14 +96,25 @@ def _might(project: Project, transform: Transform) -> bool:
         or not profiles.exists()
         or _LITERAL.search(found := profiles.read_bytes()) is not None
         or b"DBT_SCHEMA" not in found
-        or any(_ELSEWHERE.search(path.read_bytes()) for path in _files(transform.project))
+        or any(map(_has_elsewhere, _parts(transform.project)))
     )
 
 
-def _files(root: Path) -> Iterator[Path]:
+def _parts(root: Path) -> Iterator[Path]:
+    """Yield the files of a dbt project, and the links to folders in it."""
     for place, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in _NOT_LOOKED_INTO]
+        yield from (path for name in folders if (path := Path(place, name)).is_symlink())
         yield from (Path(place, name) for name in files if name.endswith(_TEXTS))
+
+
+def _has_elsewhere(path: Path) -> bool:
+    """Tell whether a part may make things go elsewhere; of what we do not look into, as links of editors that lead nowhere, dbt knows."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return True
+    return _ELSEWHERE.search(text) is not None or (path.name == artifacts.FILE and b"../" in text)
 
 
 def _databases(project: Project, environment: Mapping[str, str]) -> set[str]:

@@ -239,14 +239,22 @@ def test_it_is_told_by_check_and_by_dbt_itself_too(project: TestProject, dbt: Pa
         ("shop", {"snapshots/a.sql": "{{ config(target_schema='shop') }}"}, True),
         ("shop", {"dbt_packages/p/macros/a.sql": CUSTOM}, True),
         ("shop", {"profiles.yml": "x: {}"}, True),
+        ("shop", {"macros": "-> /"}, True),
+        ("shop", {"models/.#a.sql": "-> me@here.1234"}, True),
+        ("shop", {"dbt_project.yml": "macro-paths: [../macros]"}, True),
+        ("shop", {"dbt_project.yml": "macro-paths: [macros]"}, False),
         ("shop", {"profiles.yml": "a: {schema: \"{{ env_var('DBT_SCHEMA') }}\"}\nb: {\"schema\": shop}\n"}, True),
     ],
     ids=itertools.count(),
 )
 def test_dbt_is_asked_only_where_something_might_go_there(tmp_path: Path, schema: str, files: dict[str, str], is_asked: bool) -> None:
+    """What is not looked into may be anything: links to folders, folders outside the project, and links that lead nowhere."""
     for name, text in {"profiles.yml": "schema: \"{{ env_var('DBT_SCHEMA') }}\"", **files}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+        if text.startswith("-> "):
+            (tmp_path / name).symlink_to(text.removeprefix("-> "))
+        else:
+            (tmp_path / name).write_text(text)
     transform = project.Transform(tmp_path, "", schema="models")
     made = project.Project(tmp_path, "dev", project.Warehouse("postgres", ()), {}, transform, schemas={"shop": schema})
     answer = json.dumps({"name": "a", "schema": schema, "database": "d", "config": {"materialized": "table"}})
