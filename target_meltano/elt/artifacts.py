@@ -41,7 +41,7 @@ def setting(project: Path, *names: str | int) -> str | None:
     Raises:
         ProjectError: the file cannot be read, or has something else there.
     """
-    read = document.read(project / FILE)
+    read = document.read(project / FILE, last_counts=True)
     found = read.value
     for number, name in enumerate(names):
         if not isinstance(found, dict if isinstance(name, str) else list):
@@ -59,5 +59,5 @@ def _from_file(path: Path) -> str | None:
         return None
     found = setting(path.parent, "target-path")
     if found and ("{{" in found or "{%" in found):
-        raise ProjectError(document.read(path).fault(("target-path",), f"dbt alone knows what Jinja makes of it; write the folder itself, or set the variable {VARIABLES[1]}"))
+        raise ProjectError(document.read(path, last_counts=True).fault(("target-path",), f"dbt alone knows what Jinja makes of it; write the folder itself, or set the variable {VARIABLES[1]}"))
     return found

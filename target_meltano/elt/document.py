@@ -78,8 +78,10 @@ for _name, _form, _starts in (  # the starts are the first characters that a val
     _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_form})\Z"), _starts)
 
 
-def read(path: Path, *, of_others: bool = False) -> Document:
+def read(path: Path, *, of_others: bool = False, last_counts: bool = False) -> Document:
     """Return the one document in the file *path*; of one *of_others* nothing that has a tag of theirs, like PipelineWise's !vault.
+
+    With *last_counts* a key may be there twice, as in dbt's files.
 
     Raises:
         ProjectError: the file cannot be read, is no YAML, has a key twice, or what no JSON has.
@@ -98,7 +100,7 @@ def read(path: Path, *, of_others: bool = False) -> Document:
     except (ValueError, OverflowError):
         assert loader
         raise ProjectError(f"{path}:{loader.line + 1}: is no YAML; look for an escape that is no character, as \\U00110000") from None
-    reading = _Reading(of_others)
+    reading = _Reading(of_others, last_counts)
     value = reading.value(node, (), ()) if node else {}
     if reading.faults:
         raise ProjectError("\n".join(f"{path}:{fault}" for fault in reading.faults))
@@ -158,10 +160,10 @@ class _Full(Exception):
 class _Reading:
     """Nodes as values; what is wrong with them is gathered, and the line of each is noted."""
 
-    def __init__(self, of_others: bool) -> None:
+    def __init__(self, of_others: bool, last_counts: bool) -> None:
         self.lines: dict[Key, int] = {(): 1}
         self.faults: list[str] = []
-        self._count, self._of_others = 0, of_others
+        self._count, self._of_others, self._last_counts = 0, of_others, last_counts
 
     def value(self, node: yaml.Node, at: Key, above: tuple[yaml.Node, ...]) -> Any:
         """Return the value of *node*, which stands at *at* and in the nodes *above*."""
@@ -211,7 +213,7 @@ class _Reading:
                 self._fault(name, f"{_shown((*at, name.value))}: {error}")
                 continue
             way = (*at, key)
-            if key in seen:
+            if key in seen and not self._last_counts:
                 self._fault(name, f"{_shown(way)} is there twice")
             seen.add(key)
             if name.tag != f"{_TAG}merge":

@@ -75,6 +75,7 @@ def test_results_are_where_dbt_writes_them(project: TestProject, dbt: Path) -> N
         ("", (), {}, "target"),
         ("target-path: build\n", (), {}, "build"),
         ("target-path: /b/c\n", (), {}, "/b/c"),
+        ("models: {a: {+tags: x}}\nmodels: {a: {+tags: y}}\ntarget-path: a\ntarget-path: b\n", (), {}, "b"),  # a warning of dbt
         ("target-path: build\n", (), {"DBT_TARGET_PATH": "x"}, "x"),
         ("target-path: build\n", (), {"DBT_TARGET_PATH": ""}, "build"),
         ("", (), {"DBT_TARGET_PATH": "x", "DBT_ENGINE_TARGET_PATH": "y"}, "y"),
