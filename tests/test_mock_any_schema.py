@@ -17,6 +17,7 @@ from target_meltano.deep import deeply
 from target_meltano.elt import mock
 from target_meltano.elt.mock import Stream
 from target_meltano.elt.mock_check import MockError
+from target_meltano.elt.mock_values import Values
 
 COMMAND = [sys.executable, "-c", "from target_meltano.elt import main; main()", "mock"]
 MOST_SECONDS = 10.0  # for some records of any schema, on a machine that others use, too
@@ -120,6 +121,21 @@ def test_what_no_record_can_hold_is_refused_at_once(schema: Any, told: str) -> N
     with pytest.raises(MockError) as error:
         records({"definitions": doubling(25, "allOf"), "properties": {"a": schema}})
     assert told in str(error.value)
+
+
+def test_a_draft_that_is_no_text_is_told_with_its_place() -> None:
+    with pytest.raises(MockError, match=r"stream 's': the schema is no JSON Schema: \$\.\$schema: 5 is not of type 'string'"):
+        assert Stream("s", {"$schema": 5}, ()).validator
+
+
+def test_a_wide_schema_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each of its properties: 20,000 of them took more than 40 s, now 8."""
+    calls: list[Any] = []
+    resolved = Values.resolved
+    monkeypatch.setattr(Values, "resolved", lambda self, schema, path: (calls.append(path), resolved(self, schema, path))[1])
+    wide = Stream("s", {"properties": {f"{number}_id": {"type": "integer"} for number in range(100)}}, ("0_id",))
+    assert len(list(mock.compiled([wide], 1, "0", 0.0, None)[0].records(1))) == 1
+    assert calls.count(()) == 1
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,12 @@ class Stream:
         """
         return validator(self.name, exactly(self.schema))
 
+    @cached_property
+    def properties(self) -> Mapping[str, Any]:
+        """Return the schemas of its properties that may have a value; kept, as each property asks for all of them."""
+        schema, _ = Values(self.name, self.schema, "").resolved(self.schema, ())
+        return {name: child for name, child in (schema.get("properties") or {}).items() if child is not False}
+
 
 def command(arguments: list[str]) -> int:
     """Write SCHEMAs, RECORDs and STATEs to stdout; return the exit code."""
@@ -318,7 +324,7 @@ class _Catalog:
         keys = self.keys_of(stream)
         rows = self.rows if keys is None else min(self.rows, math.prod(part.count for part in keys))
         columns = {}
-        for name, schema in self.properties(stream).items():
+        for name, schema in stream.properties.items():
             if keys is not None and name in stream.keys:
                 columns[name] = _each(keys, stream.keys.index(name))
             else:
@@ -334,15 +340,11 @@ class _Catalog:
         """Return what makes the values of *stream*, with its references to others."""
         plain = Values(stream.name, stream.schema, self.seed, self.rows, self.null_rate, self.faker)
         found: dict[tuple[str, ...], Key] = {}
-        for name in self.properties(stream):
+        for name in stream.properties:
             part = self.reference(stream, name, plain)
             if part and name not in stream.keys:
                 found[name,] = part
         return replace(plain, references=found, several=set())
-
-    def properties(self, stream: Stream) -> Mapping[str, Any]:
-        schema, _ = Values(stream.name, stream.schema, self.seed).resolved(stream.schema, ())
-        return {name: child for name, child in (schema.get("properties") or {}).items() if child is not False}
 
     def keys_of(self, stream: Stream) -> list[Key] | None:
         """Return the parts of a stream's key, so that their product has the rows; None where it has none, or no scalars."""
@@ -352,7 +354,7 @@ class _Catalog:
         return self.keys[stream.name]
 
     def _keys(self, stream: Stream) -> list[Key] | None:
-        properties = self.properties(stream)
+        properties = stream.properties
         values = Values(stream.name, stream.schema, self.seed, self.rows, faker=self.faker)
         parts = []
         for name in stream.keys:
@@ -370,17 +372,17 @@ class _Catalog:
     def reference(self, stream: Stream, name: str, values: Values) -> Key | None:
         """Return the key that a property like customer_id takes its values from: that of the stream customers."""
         base = re.sub(r"(_id|_key|_uuid|Id|ID)\Z", "", name)
-        schema, _ = values.resolved(self.properties(stream)[name], (name,)) if name in self.properties(stream) else ({}, False)
+        schema, _ = values.resolved(stream.properties[name], (name,)) if name in stream.properties else ({}, False)
         if base == name or not base or {"enum", "const", "pattern"} & schema.keys():
             return None
         parent = next((one for one in self.streams.values() if len(one.keys) == 1 and _is_one_of(base, one.name)), None)
-        if parent is None or (parent is stream and name in stream.keys) or parent.keys[0] not in self.properties(parent):
+        if parent is None or (parent is stream and name in stream.keys) or parent.keys[0] not in parent.properties:
             return None
         keys = self.keys_of(parent)
         if not keys:
             return None
         nth, rows = keys[0].nth, min(self.rows, keys[0].count)
-        theirs, _ = values.resolved(self.properties(parent)[parent.keys[0]], (name,))
+        theirs, _ = values.resolved(parent.properties[parent.keys[0]], (name,))
         mine, found = type_of(schema), type_of(theirs)
         if mine == "string" and found == "integer":
             return Key(lambda n: f'"{nth(n)}"', rows)

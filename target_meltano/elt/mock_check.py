@@ -18,6 +18,8 @@ def validator(name: str, schema: Any) -> Any:
     """Return the validator of the schema's own draft, else of draft 7, or 4 where it is of that one."""
     import jsonschema
 
+    if isinstance(schema, Mapping) and not isinstance(schema.get("$schema", ""), str):
+        raise MockError(f"stream {name!r}: the schema is no JSON Schema: $.$schema: {schema['$schema']!r} is not of type 'string'")
     default: Any = getattr(jsonschema, "Draft7Validator", jsonschema.Draft4Validator)
     error = None
     for draft in (jsonschema.validators.validator_for(schema, default), jsonschema.Draft4Validator):
