@@ -167,6 +167,8 @@ def read(
     withheld = _withheld(source.value)
     made = replace(made, taps={name: replace(tap, withheld=withheld[name]) for name, tap in made.taps.items()})
     made = replace(made, schemas=ownership.schemas(source.value, partial(_known, source)))
+    if only is not None and "warehouse" not in only:  # whose url has no variables replaced
+        shadowed = {name: value for name, value in shadowed.items() if name != reviewed.DATABASE}
     return reviewed.within(made, shadowed)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from elt_project import ROOT, TestProject
+from elt_project import ROOT, TARGET, TestProject
 
 from target_meltano.elt import executables
 
@@ -168,3 +168,11 @@ def test_the_address_of_a_package_with_a_token_in_it_is_left_nowhere(project: Te
     for text in (done.stdout, done.stderr, *(path.read_bytes().decode("utf-8", "replace") for path in (project.folder / ".elt").rglob("*") if path.is_file())):
         assert given not in text
         assert SECRET not in text
+
+
+def test_in_a_review_the_warehouse_need_not_be_known(project: TestProject) -> None:
+    """Jobs of a review install before they have its variables."""
+    project.write({"a": {}}, warehouse={"type": "postgres", "executable": TARGET, "settings": {"url": "${NOT_SET}"}})
+    done = project.run("install", ELT_DATABASE="copy")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "nothing to install" in done.stdout
