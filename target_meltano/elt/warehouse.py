@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _CONNECTION = ("url", "host", "port", "user", "password", "dbname")
 _FILES = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _DBT_HAS_ITS_OWN = ("keepalives", "tcp_user_timeout", "application_name", "fallback_application_name")  # and what begins so
 _LONGEST = 100_000  # bytes of a variable; Linux takes 128 KiB
+_MOST = 500_000  # of all that are only to be hidden; a program does not start with more than 2 MiB in all
 _ALIASES = {"database": "dbname", "username": "user"}
 
 
@@ -126,7 +128,10 @@ def _scrubbed(secrets: Iterable[str]) -> dict[str, str]:
     found = {form for secret in secrets for part in (secret, *secret.splitlines()) if len(part.strip()) >= SHORTEST for form in forms(part)}
     found |= {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in found for is_ascii in (True, False)}  # of its log as JSON
     found = {form for form in found if len(form.strip()) >= SHORTEST and len(form) <= _LONGEST and "\0" not in form}
-    return {f"DBT_ENV_SECRET_ELT_{number:04}": form for number, form in enumerate(sorted(found, key=len, reverse=True))}
+    shortest = sorted(found, key=len)
+    sizes = accumulate(len(form.encode("utf-8", "surrogatepass")) for form in shortest)
+    kept = [form for form, size in zip(shortest, sizes, strict=True) if size <= _MOST]
+    return {f"DBT_ENV_SECRET_ELT_{number:04}": form for number, form in enumerate(reversed(kept))}
 
 
 def _secrets_of(variables: Mapping[str, str]) -> set[str]:

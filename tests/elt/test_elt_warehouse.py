@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,12 @@ def test_a_service_of_the_environment_is_told(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ProjectError, match="service"):
         variables("postgres", monkeypatch, {"dbname": "d"}, PGSERVICE="s")
     assert variables("postgres", monkeypatch, {"url": "postgresql://u@h/d"}, PGSERVICE="s")["PGHOST"] == "h"
+
+
+def test_secrets_that_are_long_keep_no_program_from_starting() -> None:
+    """Those that are shorter are hidden first, as the lines of a key are."""
+    long = [f"{number} ' {'x' * 90_000}" for number in range(20)]
+    made = warehouse._scrubbed(["hunter2!", "line one\nline two", *long])
+    assert {"hunter2!", "line one", "line two"} <= set(made.values())
+    assert set(long) & set(made.values())
+    assert subprocess.run(["true"], env={**os.environ, **made}, check=False).returncode == 0
